@@ -1,0 +1,1 @@
+"""The HTTP layer customers, partners and robots talk to."""

@@ -1,0 +1,27 @@
+"""Accounts with manufacturers: where their cloud is, and the secrets shared with it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from fleet.database import UTCDateTime, new_id
+
+
+class ManufacturerAccount(SQLModel, table=True):
+    """One organisation's account with one manufacturer; `manufacturer` names the adapter in fleet/adapters."""
+
+    __tablename__ = "manufacturer_accounts"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    name: str
+    manufacturer: str
+    base_url: str
+    credential: str = Field(default="", repr=False)
+    webhook_secret: str = Field(repr=False, description="whsec_ and base64, as Standard Webhooks writes it")
+    cursor: str = Field(default="", description="Where the next poll of events goes on, in the manufacturer's words.")
+    polled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime = Field(sa_type=UTCDateTime)

@@ -1,0 +1,78 @@
+"""The feed of changes: what other processes, live views and exporters read, in one order, without a gap.
+
+A change is written in the transaction of what it tells. Its position is assigned after that commit by one publisher, so
+a reader that has seen position n has seen everything up to n, also when transactions commit out of order.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Integer, func, text
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from fleet.clock import database_now
+from fleet.database import JSONColumn, UTCDateTime
+
+PUBLISH_LOCK = 0x59415244  # any number that no other advisory lock of ours has
+
+
+class Change(SQLModel, table=True):
+    """One change; `position` is null until it is published."""
+
+    __tablename__ = "changes"
+
+    id: int | None = Field(
+        default=None,
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    )
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    subject: str = Field(description="What kind of thing changed: mission, attempt, robot, bag, report, request …")
+    subject_id: str
+    kind: str = Field(description="What happened to it: created, running, succeeded, converted …")
+    fields: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
+    at: datetime = Field(sa_type=UTCDateTime)
+    position: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True, nullable=True))
+
+
+def record(
+    session: Session,
+    *,
+    organisation_id: UUID,
+    subject: str,
+    subject_id: object,
+    kind: str,
+    fields: dict[str, object] | None = None,
+) -> None:
+    """Tell the feed, in this transaction; the bell is rung after its commit."""
+    session.add(
+        Change(
+            organisation_id=organisation_id,
+            subject=subject,
+            subject_id=str(subject_id),
+            kind=kind,
+            fields=fields or {},
+            at=database_now(session),
+        )
+    )
+    session.info["ring"] = True
+
+
+def publish(session: Session, *, limit: int = 1000) -> int:
+    """Assign positions to committed changes, oldest first; gives their number. One publisher at a time, by lock."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PUBLISH_LOCK})
+    waiting = session.exec(
+        select(Change).where(col(Change.position).is_(None)).order_by(col(Change.id)).limit(limit)
+    ).all()
+    last = session.exec(select(func.max(Change.position))).one() or 0
+    for position, change in enumerate(waiting, start=last + 1):
+        change.position = position
+        session.add(change)
+    return len(waiting)
+
+
+def after(session: Session, position: int, *, limit: int = 1000) -> Sequence[Change]:
+    """Published changes after `position`, in order."""
+    query = select(Change).where(col(Change.position) > position).order_by(col(Change.position)).limit(limit)
+    return session.exec(query).all()

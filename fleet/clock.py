@@ -1,0 +1,69 @@
+"""The only clock: the system's, and one that tests and simulations step by hand."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.sql.functions import func
+from sqlmodel import Session
+
+
+class Clock(Protocol):
+    """Where instants and durations come from."""
+
+    def now(self) -> datetime:
+        """The instant, aware UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never step back, for durations."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """The instant, aware UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never step back, for durations."""
+        return time.monotonic()
+
+
+class SteppableClock:
+    """A clock that stands still until it is stepped; ships with the product for simulation and tests."""
+
+    def __init__(self, start: datetime) -> None:
+        """`start` is aware."""
+        self._now = start.astimezone(UTC)
+        self._monotonic = 0.0
+
+    def now(self) -> datetime:
+        """The instant, aware UTC."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds stepped so far."""
+        return self._monotonic
+
+    def step(self, seconds: float) -> None:
+        """Move both times on by `seconds` (the wall clock may also be stepped back by a negative value)."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += max(seconds, 0.0)
+
+
+def database_now(session: Session) -> datetime:
+    """The instant that leases are judged by: the steppable clock if the session has one, else the database server's.
+
+    SQLite is on this machine, so its clock is the system's.
+    """
+    clock = session.info.get("clock")
+    if isinstance(clock, SteppableClock):
+        return clock.now()
+    if session.get_bind().dialect.name == "postgresql":
+        found = session.execute(select(func.clock_timestamp())).scalar_one()
+        return found.astimezone(UTC)  # type: ignore[no-any-return]
+    return SystemClock().now()

@@ -1,0 +1,162 @@
+"""The database: engine, column types, time-ordered keys, and work claimed with skip-locked.
+
+SQLite (WAL, synchronous FULL) and PostgreSQL behave alike behind this module: a write transaction on SQLite begins
+IMMEDIATE, so that it waits at its start and never fails in its middle.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import JSON, Connection, DateTime, Engine, MetaData, String, create_engine, event
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.sql import Select
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session, SQLModel
+
+from fleet.errors import Invalid
+
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+Row = TypeVar("Row")
+
+# One naming rule, so that constraints carry the same names in both databases and migrations can find them.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant in both databases; a naive value is refused where it is written."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware in, UTC to the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"The instant {value.isoformat()} has no time zone; hand over an aware datetime."
+            raise Invalid(msg)
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """UTC from the database, aware out."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def text_of(enum: type[StrEnum]) -> type[TypeDecorator[StrEnum]]:
+    """A column type that stores the member's value as text and gives the member back (no database enum to migrate)."""
+
+    class EnumText(TypeDecorator[StrEnum]):
+        impl = String(32)
+        cache_ok = True
+
+        def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+            return None if value is None else enum(value).value
+
+        def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+            return None if value is None else enum(value)
+
+    return EnumText
+
+
+JSONColumn = JSON().with_variant(JSONB(), "postgresql")
+
+
+def new_id() -> UUID:
+    """A UUID version 7 (RFC 9562): unique, and later ones sort after earlier ones."""
+    return uuid_utils.compat.uuid7()
+
+
+def metadata() -> MetaData:
+    """The tables of every room imported so far."""
+    return SQLModel.metadata
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `url` (sqlite:/// or postgresql+psycopg://), ready for many threads."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, json_serializer=_to_json)
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+
+
+def _open_sqlite(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        json_serializer=_to_json,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        pool_size=5,
+        max_overflow=15,
+    )
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling begins late and deferred; ours is explicit in _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("yardmaster_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def claim(session: Session, query: Select[tuple[Row]], *, limit: int) -> Sequence[Row]:
+    """Up to `limit` rows of `query` locked for this transaction; rows that another holds are passed over.
+
+    On SQLite the write transaction itself is the lock. The caller marks what it claimed before it commits.
+    """
+    chosen = query.limit(limit)
+    if session.get_bind().dialect.name == "postgresql":
+        chosen = chosen.with_for_update(skip_locked=True)
+    return session.execute(chosen).scalars().all()
+
+
+def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
+    """Append many rows the fastest way the database has (COPY on PostgreSQL); gives their number.
+
+    `table` and `columns` are our own names, never input.
+    """
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        return _copy_postgresql(connection, table, columns, rows)
+    marks = ",".join("?" for _ in columns)
+    batch = [tuple(row) for row in rows]
+    if batch:
+        connection.exec_driver_sql(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})", batch)  # noqa: S608  names are ours
+    return len(batch)
+
+
+def _copy_postgresql(
+    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> int:
+    driver: Any = connection.connection.driver_connection
+    count = 0
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({','.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count

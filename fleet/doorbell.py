@@ -1,0 +1,150 @@
+"""The doorbell: a writer wakes the processes that wait for work, right after its commit.
+
+LISTEN/NOTIFY on PostgreSQL; on SQLite a loopback datagram to every listener that left its port beside the database.
+A ring may be lost (a crash between commit and ring), so every listener also looks by itself from time to time.
+"""
+
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from sqlalchemy import Engine
+
+from fleet.errors import Unavailable
+
+CHANNEL = "yardmaster"
+
+
+class Listener(Protocol):
+    """One process's ear; a context manager."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until somebody rings or the time is over; True when rung. Several rings may be told as one."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Doorbell(Protocol):
+    """Rings for everyone who listens on the same database."""
+
+    def ring(self) -> None:
+        """Wake every listener; never raises for a listener that is gone."""
+        ...
+
+    def listen(self) -> Listener:
+        """A new listener; rings from its opening on are heard."""
+        ...
+
+
+def open_doorbell(engine: Engine) -> Doorbell:
+    """The doorbell that fits the database."""
+    if engine.dialect.name == "postgresql":
+        return PostgresDoorbell(engine)
+    database = engine.url.database
+    if not database or database == ":memory:":
+        raise Unavailable("A database in memory has no doorbell; give the SQLite database a file.", url=str(engine.url))
+    return DatagramDoorbell(Path(f"{database}.bells"))
+
+
+class PostgresDoorbell:
+    """NOTIFY on one channel."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` is the database whose listeners are woken."""
+        self._engine = engine
+
+    def ring(self) -> None:
+        """Wake every listener."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+    def listen(self) -> Listener:
+        """A connection of its own that listens."""
+        return _PostgresListener(self._engine)
+
+
+class _PostgresListener:
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.raw_connection()
+        self._connection.detach()
+        driver = self._connection.dbapi_connection
+        assert driver is not None
+        self._driver = driver
+        self._driver.autocommit = True
+        self._driver.execute(f"LISTEN {CHANNEL}")
+
+    def wait(self, timeout_s: float) -> bool:
+        return any(True for _ in self._driver.notifies(timeout=timeout_s, stop_after=1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._driver.close()
+
+
+class DatagramDoorbell:
+    """One file per listener, named by its port, in a folder beside the SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made when somebody listens."""
+        self._folder = folder
+
+    def ring(self) -> None:
+        """One empty datagram to each listener; one that is gone hears nothing and hurts nobody."""
+        if not self._folder.is_dir():
+            return
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            for name in [path.name for path in self._folder.iterdir() if path.name.isdecimal()]:
+                try:
+                    sender.sendto(b"", ("127.0.0.1", int(name)))
+                except OSError:
+                    continue  # its buffer is full or it is gone: it will look by itself
+
+    def listen(self) -> Listener:
+        """A bound socket, known to every ringer from now on."""
+        return _DatagramListener(self._folder)
+
+
+class _DatagramListener:
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._file = folder / str(self._socket.getsockname()[1])
+        self._file.touch()
+
+    def wait(self, timeout_s: float) -> bool:
+        self._socket.settimeout(max(timeout_s, 0.001))
+        try:
+            self._socket.recv(1)
+        except TimeoutError:
+            return False
+        self._drain()
+        return True
+
+    def _drain(self) -> None:
+        self._socket.setblocking(False)
+        try:
+            while True:
+                self._socket.recv(1)
+        except BlockingIOError:
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.unlink(missing_ok=True)
+        self._socket.close()

@@ -1,0 +1,83 @@
+"""The one tree of errors; each carries a stable code and typed fields, its sentence says what was wrong and what to do.
+
+YardmasterError
+├── NotFound       nothing of that name is visible to the one who asks       (HTTP 404)
+├── Conflict       it exists, and its present state forbids this             (HTTP 409)
+├── Invalid        the value itself is wrong                                 (HTTP 422)
+│   └── TooLarge   it is larger than the stated limit                        (HTTP 413)
+├── Forbidden      the one who asks may not                                  (HTTP 403)
+│   └── Unauthorized  nobody known asks: missing or wrong credential         (HTTP 401)
+├── Rejected       the other side understood and refused; never retried      (HTTP 502)
+└── Unavailable    the other side did not answer; retried with backoff       (HTTP 503)
+"""
+
+from typing import ClassVar
+
+
+class YardmasterError(Exception):
+    """Root of every error Yardmaster raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **fields: object) -> None:
+        """`message` tells what was wrong, with which value, and what to do; `fields` are the values for machines."""
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+
+class NotFound(YardmasterError):
+    """Nothing of that name is visible to the one who asks."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(YardmasterError):
+    """It exists, and its present state forbids this."""
+
+    code = "conflict"
+    status = 409
+
+
+class Invalid(YardmasterError):
+    """The value itself is wrong."""
+
+    code = "invalid"
+    status = 422
+
+
+class TooLarge(Invalid):
+    """The value is larger than the stated limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class Forbidden(YardmasterError):
+    """The one who asks may not."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Unauthorized(Forbidden):
+    """Nobody known asks: the credential is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Rejected(YardmasterError):
+    """The other side understood and refused; sending it again changes nothing."""
+
+    code = "rejected"
+    status = 502
+
+
+class Unavailable(YardmasterError):
+    """The other side did not answer; the same may succeed later."""
+
+    code = "unavailable"
+    status = 503

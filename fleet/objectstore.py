@@ -1,0 +1,189 @@
+"""The object store: one tree of immutable files in a local folder or an S3-compatible bucket.
+
+Keys are relative, begin with the organisation and use `/`. On a local folder a file appears by temp name, fsync and
+rename; on S3 by its final key. A set of files is published by writing its manifest last.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from uuid import uuid4
+
+import fsspec
+
+from fleet.errors import Invalid, NotFound, Unavailable
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as it lies in the store."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+def _check_key(key: str) -> str:
+    path = PurePosixPath(key)
+    if not key or path.is_absolute() or ".." in path.parts or "\\" in key or "\0" in key:
+        raise Invalid(f"The object key {key!r} is not a relative path without '..'.", key=key)
+    return key
+
+
+class ObjectStore:
+    """Files under one root URL (`file:///…` or `s3://bucket/prefix`)."""
+
+    def __init__(self, url: str, *, signing_key: bytes, options: Mapping[str, Any] | None = None) -> None:
+        """`signing_key` signs download addresses of the local store; `options` go to the fsspec file system."""
+        self.url = url.rstrip("/")
+        self._signing_key = signing_key
+        protocol, _, root = self.url.partition("://")
+        self._local = protocol == "file"
+        self._root = root
+        self._files = fsspec.filesystem(protocol, **dict(options or {}))
+
+    def path(self, key: str) -> str:
+        """Where `key` lies, in the words of the file system behind it."""
+        return f"{self._root}/{_check_key(key)}"
+
+    @property
+    def file_system(self) -> Any:
+        """The fsspec file system, for readers of many files (Parquet datasets)."""
+        return self._files
+
+    def put(self, key: str, content: bytes) -> Stored:
+        """Write `content` under `key`; writing the same key again replaces it whole."""
+        with self.create(key) as out:
+            out.write(content)
+        return Stored(key, len(content), hashlib.sha256(content).hexdigest())
+
+    def put_file(self, key: str, source: Path) -> Stored:
+        """Write the local file `source` under `key`, streamed; gives its size and SHA-256."""
+        digest, size = hashlib.sha256(), 0
+        with source.open("rb") as file, self.create(key) as out:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                out.write(chunk)
+                size += len(chunk)
+        return Stored(key, size, digest.hexdigest())
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[IO[bytes]]:
+        """A file to write; it appears under `key` whole when the block ends well, and not at all when it raises.
+
+        Raises:
+            Unavailable: the store cannot take it (a full disk, no permission, no connection).
+        """
+        try:
+            with self._create_local(key) if self._local else self._files.open(self.path(key), "wb") as out:
+                yield out
+        except OSError as error:
+            raise Unavailable(
+                f"The object store could not write {key!r}: {error}. Free space or check its settings, then try again.",
+                key=key,
+            ) from error
+
+    @contextmanager
+    def _create_local(self, key: str) -> Iterator[IO[bytes]]:
+        final = Path(self.path(key))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.rename(final)
+            _sync_folder(final.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def open(self, key: str) -> IO[bytes]:
+        """The file under `key`, seekable.
+
+        Raises:
+            NotFound: there is no such key.
+        """
+        try:
+            return self._files.open(self.path(key), "rb")  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise NotFound(f"The object store has no file {key!r}.", key=key) from None
+
+    def read(self, key: str) -> bytes:
+        """The whole content of a small file."""
+        with self.open(key) as file:
+            return file.read()
+
+    def fetch(self, key: str, target: Path) -> Path:
+        """Copy `key` to the local file `target`, streamed."""
+        with self.open(key) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, CHUNK_BYTES)
+        return target
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where the store is a local folder, else None: it must be fetched."""
+        path = Path(self.path(key))
+        return path if self._local and path.exists() else None
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file under `key`."""
+        return bool(self._files.exists(self.path(key)))
+
+    def size(self, key: str) -> int:
+        """Bytes of the file under `key`."""
+        try:
+            return int(self._files.size(self.path(key)))
+        except FileNotFoundError:
+            raise NotFound(f"The object store has no file {key!r}.", key=key) from None
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys below `prefix`, sorted; temporary files are not shown."""
+        root = f"{self._root}/"
+        found = self._files.find(self.path(prefix)) if self._files.exists(self.path(prefix)) else []
+        keys = [str(path).removeprefix(root.lstrip("/") if not self._local else root) for path in found]
+        return sorted(key for key in keys if not key.endswith(".tmp"))
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; a key that is not there is fine."""
+        if self.exists(key):
+            self._files.rm_file(self.path(key))
+
+    def publish(self, manifest_key: str, manifest: Mapping[str, Any]) -> Stored:
+        """Write the manifest of files that are already there: from now on readers see the whole set.
+
+        The text is canonical (sorted keys), so the same set has the same hash.
+        """
+        return self.put(manifest_key, json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False).encode())
+
+    def manifest(self, manifest_key: str) -> dict[str, Any]:
+        """A published manifest."""
+        found = json.loads(self.read(manifest_key))
+        assert isinstance(found, dict)
+        return found
+
+    def sign(self, key: str, *, expires_at: datetime) -> str:
+        """A signature that lets its bearer read `key` until `expires_at` (HMAC-SHA256, hexadecimal)."""
+        message = f"{_check_key(key)}\n{int(expires_at.timestamp())}".encode()
+        return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+
+    def is_signed(self, key: str, *, expires_at: datetime, signature: str) -> bool:
+        """Whether `signature` is ours for this key and time; the caller compares the time with its clock."""
+        return hmac.compare_digest(self.sign(key, expires_at=expires_at), signature)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

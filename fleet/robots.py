@@ -1,0 +1,74 @@
+"""Robots and the exclusive hold on them: a lease row and a fence that only rises."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Column, UniqueConstraint
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+from fleet.errors import NotFound
+
+
+class HolderKind(StrEnum):
+    """Who may hold a robot."""
+
+    attempt = "attempt"
+    operator = "operator"
+    charger = "charger"
+    maintenance = "maintenance"
+    rollout = "rollout"
+
+
+class Robot(SQLModel, table=True):
+    """A robot of an organisation; `fence` is the number of the newest hold on it, older ones are harmless."""
+
+    __tablename__ = "robots"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"), UniqueConstraint("account_id", "serial_number"))
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    site_id: UUID = Field(foreign_key="sites.id", index=True)
+    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
+    name: str
+    serial_number: str
+    model: str = ""
+    capabilities: list[str] = Field(default_factory=list, sa_column=Column(JSONColumn, nullable=False))
+    battery_minimum_fraction: float = 0.2
+    fence: int = 0
+    created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class RobotLease(SQLModel, table=True):
+    """The one hold on a robot; deleted when released. Safety rests on the fence, never on `expires_at`."""
+
+    __tablename__ = "robot_leases"
+
+    robot_id: UUID = Field(foreign_key="robots.id", primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    holder_kind: HolderKind = Field(sa_type=text_of(HolderKind))
+    holder_id: str
+    fence: int
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+
+
+def robot_named(session: Session, organisation_id: UUID, name: str) -> Robot:
+    """The robot called `name` within the organisation.
+
+    Raises:
+        NotFound: there is none; names the known ones.
+    """
+    row = session.exec(select(Robot).where(Robot.organisation_id == organisation_id, Robot.name == name)).first()
+    if row is None:
+        known = session.exec(
+            select(Robot.name).where(Robot.organisation_id == organisation_id).order_by(Robot.name)
+        ).all()
+        raise NotFound(f"There is no robot {name!r}; known robots: {', '.join(known) or 'none'}.", robot=name)
+    return row
+
+
+def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
+    """The robots of an account with these serial numbers, in one query."""
+    query = select(Robot).where(Robot.account_id == account_id, col(Robot.serial_number).in_(serial_numbers))
+    return {row.serial_number: row for row in session.exec(query).all()}

@@ -1,0 +1,123 @@
+"""The composition root: settings become the parts of a running process, and the edge opens its transactions here."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from fleet.clock import Clock, SystemClock
+from fleet.database import open_engine
+from fleet.doorbell import Doorbell, open_doorbell
+from fleet.errors import Invalid, Unavailable
+from fleet.logs import configure_logs
+from fleet.objectstore import ObjectStore
+from fleet.settings import Settings, read_settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts of one process. Rooms are handed the part they need, never the runtime."""
+
+    settings: Settings
+    engine: Engine
+    clock: Clock
+    doorbell: Doorbell
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """The object store (its libraries are imported when first needed)."""
+        settings = self.settings
+        url = settings.objects_url or f"file://{settings.var_dir.resolve()}/objects"
+        return ObjectStore(url, signing_key=_signing_key(settings), options=_objects_options(settings, url))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A write transaction: committed when the block ends well, rolled back when it raises; then the bell is rung.
+
+        The bell rings when the block set `session.info["ring"]` (`fleet.changes.record` does).
+        """
+        with _session(self.engine, self.clock) as session:
+            try:
+                yield session
+                session.commit()
+            except OperationalError as error:
+                raise Unavailable(f"The database did not take the change: {error.orig}. Try again.") from error
+            rung = session.info.get("ring", False)
+        if rung:
+            self.doorbell.ring()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that only reads; on SQLite it waits for no writer."""
+        engine = (
+            self.engine.execution_options(yardmaster_reading=True)
+            if self.engine.dialect.name == "sqlite"
+            else self.engine
+        )
+        with _session(engine, self.clock) as session:
+            yield session
+
+
+@contextmanager
+def _session(engine: Engine, clock: Clock) -> Iterator[Session]:
+    with Session(engine, expire_on_commit=False) as session:
+        session.info["clock"] = clock
+        yield session
+
+
+def open_runtime(settings: Settings | None = None, *, clock: Clock | None = None) -> Runtime:
+    """The parts for these settings (default: read from the environment); nothing is connected yet."""
+    settings = settings or read_settings()
+    configure_logs(level=settings.log_level, form=settings.log_format)
+    settings.var_dir.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(database_url(settings))
+    return Runtime(settings, engine, clock or SystemClock(), open_doorbell(engine))
+
+
+def database_url(settings: Settings) -> str:
+    """The address of our own database."""
+    return settings.database_url or f"sqlite:///{settings.var_dir.resolve()}/yardmaster.db"
+
+
+def _objects_options(settings: Settings, url: str) -> dict[str, object]:
+    if not url.startswith("s3://"):
+        return {}
+    options: dict[str, object] = {}
+    if settings.objects_access_key:
+        options |= {"key": settings.objects_access_key, "secret": settings.objects_secret_key.get_secret_value()}
+    if settings.objects_endpoint_url:
+        options["client_kwargs"] = {"endpoint_url": settings.objects_endpoint_url}
+    return options
+
+
+def _signing_key(settings: Settings) -> bytes:
+    given = settings.signing_key.get_secret_value()
+    if given:
+        return given.encode()
+    if settings.environment == "production":
+        raise Invalid("YARDMASTER_SIGNING_KEY is not set; set it to at least 32 random characters.")
+    return _development_key(settings.var_dir / "signing.key")
+
+
+def _development_key(path: Path) -> bytes:
+    if not path.exists():
+        mine = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        mine.touch(mode=0o600)
+        mine.write_text(secrets.token_hex(32))
+        try:
+            os.link(mine, path)  # the first of several processes wins, and nobody reads half a key
+        except FileExistsError:
+            log.debug("signing key made by another process", path=str(path))
+        finally:
+            mine.unlink()
+    return path.read_bytes()

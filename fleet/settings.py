@@ -1,0 +1,59 @@
+"""Every setting, read from the environment (prefix YARDMASTER_); nothing else reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an installation may choose; the defaults are the embedded platform on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="YARDMASTER_", extra="ignore", frozen=True)
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="In production every secret must be set; in development one is made under var/."
+    )
+    var_dir: Path = Field(Path("var"), description="Folder for everything this installation writes.")
+    database_url: str = Field("", description="SQLAlchemy URL of our own database; empty: SQLite in var_dir.")
+    objects_url: str = Field(
+        "", description="Root of the object store: file://… or s3://bucket/prefix; empty: var_dir."
+    )
+    objects_endpoint_url: str = Field("", description="Endpoint of an S3-compatible store; empty: the cloud's own.")
+    objects_access_key: str = Field("", description="Access key of the S3 store.")
+    objects_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 store.")
+    signing_key: SecretStr = Field(
+        SecretStr(""), description="Key that signs download addresses; required in production."
+    )
+    prefect_api_url: str = Field("http://127.0.0.1:4200/api", description="Where the Prefect server listens.")
+    api_url: str = Field("http://127.0.0.1:8000", description="Where our own API listens, as others reach it.")
+    mlflow_tracking_uri: str = Field("", description="MLflow's store; empty: SQLite in var_dir.")
+    dagster_home: str = Field("", description="Dagster's folder; empty: var_dir/dagster.")
+    worker_name: str = Field("yardmaster", description="Name under which the Prefect worker is shown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="How a log line is written.")
+    webhook_body_max_bytes: int = Field(1_000_000, gt=0, description="A larger webhook is refused with 413.")
+    upload_max_bytes: int = Field(8_000_000_000, gt=0, description="A larger recording is refused with 413.")
+    heavy_memory_max_bytes: int = Field(
+        4_000_000_000, gt=0, description="Address-space limit of one heavy child process."
+    )
+    shared_data: Path = Field(
+        Path("../shared/data"), description="Real recordings for tests and benchmarks, if present."
+    )
+
+
+def read_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+def child_environment(extra: dict[str, str]) -> dict[str, str]:
+    """This process's environment with `extra` on top, for a child process that we start."""
+    return {**os.environ, **extra}
+
+
+def set_environment(values: dict[str, str]) -> None:
+    """Hand settings to libraries in this process that read only the environment (Prefect, Dagster, MLflow)."""
+    os.environ.update(values)

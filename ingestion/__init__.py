@@ -1,0 +1,1 @@
+"""What robots and partners report: inbox, polling, uploads, bags, the lake."""

@@ -1,0 +1,1 @@
+"""ROS recordings: readers, columnar decode, layout."""

@@ -1,0 +1,108 @@
+"""The rows of what comes in: deliveries, uploads, bags."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+
+
+class DeliveryStatus(StrEnum):
+    """How far a delivery is understood."""
+
+    received = "received"
+    applied = "applied"
+    rejected = "rejected"
+
+
+class Delivery(SQLModel, table=True):
+    """One webhook message or poll page, stored raw before it is understood; (account, key) exists once."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (UniqueConstraint("account_id", "key"), Index("ix_deliveries_due", "status", "next_try_at"))
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
+    key: str
+    source: str = Field(description="webhook or poll")
+    headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    received_at: datetime = Field(sa_type=UTCDateTime)
+    status: DeliveryStatus = Field(default=DeliveryStatus.received, sa_type=text_of(DeliveryStatus))
+    tries: int = 0
+    next_try_at: datetime = Field(sa_type=UTCDateTime)
+    applied_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    error: str | None = None
+
+
+class UploadStatus(StrEnum):
+    """How far an upload is."""
+
+    open = "open"
+    complete = "complete"
+    failed = "failed"
+
+
+class Upload(SQLModel, table=True):
+    """A recording on its way in; its parts lie under `{organisation}/uploads/{id}/` until it is complete."""
+
+    __tablename__ = "uploads"
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    filename: str
+    robot_name: str | None = None
+    mission_id: UUID | None = None
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sha256: str = Field(max_length=64)
+    status: UploadStatus = Field(default=UploadStatus.open, sa_type=text_of(UploadStatus))
+    parts: dict[str, int] = Field(
+        default_factory=dict, sa_column=Column(JSONColumn, nullable=False), description="part number -> bytes"
+    )
+    bag_id: UUID | None = None
+    error: str | None = None
+    uploaded_by: str
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    completed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class BagStatus(StrEnum):
+    """How far a bag is on its way to Parquet."""
+
+    stored = "stored"
+    complete = "complete"
+    repaired = "repaired"
+    partial = "partial"
+    refused = "refused"
+
+
+class Bag(SQLModel, table=True):
+    """A recording, addressed by its content; the same content twice within an organisation is one bag."""
+
+    __tablename__ = "bags"
+    __table_args__ = (UniqueConstraint("organisation_id", "sha256"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    sha256: str = Field(max_length=64)
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    filename: str
+    object_key: str
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
+    robot_name: str = "unknown"
+    mission_id: UUID | None = Field(default=None, index=True)
+    status: BagStatus = Field(default=BagStatus.stored, sa_type=text_of(BagStatus))
+    converter: str = Field(default="", description="Version of the converter that made the present dataset.")
+    manifest_key: str | None = None
+    messages: int = 0
+    topics: int = 0
+    recorded_on: date | None = Field(default=None, description="UTC date of the first message: its lake partition.")
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    error: str | None = None
+    uploaded_at: datetime = Field(sa_type=UTCDateTime)
+    converted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

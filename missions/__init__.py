@@ -1,0 +1,1 @@
+"""What an operator asks for, from request to result: lifecycle, planning, dispatch, feedback, recovery."""

@@ -1,0 +1,285 @@
+"""The rows and values of missions. Only missions/lifecycle writes `status`, `desired` and `version`."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import Field as Value
+from sqlalchemy import BigInteger, Column, Index, Integer, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from fleet.adapter import TaskKind
+from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+
+
+class MissionStatus(StrEnum):
+    """Where a mission is (HOUSE: it follows from its attempts)."""
+
+    created = "CREATED"
+    awaiting_approval = "AWAITING_APPROVAL"
+    scheduled = "SCHEDULED"
+    assigned = "ASSIGNED"
+    running = "RUNNING"
+    paused = "PAUSED"
+    succeeded = "SUCCEEDED"
+    failed = "FAILED"
+    canceled = "CANCELED"
+    expired = "EXPIRED"
+    refused = "REFUSED"
+
+
+class AttemptStatus(StrEnum):
+    """Where one attempt is, as far as we know it."""
+
+    prepared = "PREPARED"
+    dispatched = "DISPATCHED"
+    accepted = "ACCEPTED"
+    running = "RUNNING"
+    paused = "PAUSED"
+    lost = "LOST"
+    succeeded = "SUCCEEDED"
+    failed = "FAILED"
+    rejected = "REJECTED"
+    canceled = "CANCELED"
+
+
+MISSION_TERMINAL = frozenset(
+    {
+        MissionStatus.succeeded,
+        MissionStatus.failed,
+        MissionStatus.canceled,
+        MissionStatus.expired,
+        MissionStatus.refused,
+    }
+)
+ATTEMPT_TERMINAL = frozenset(
+    {AttemptStatus.succeeded, AttemptStatus.failed, AttemptStatus.rejected, AttemptStatus.canceled}
+)
+
+
+class Desired(StrEnum):
+    """What we want of a live mission."""
+
+    run = "run"
+    pause = "pause"
+    cancel = "cancel"
+
+
+class Command(StrEnum):
+    """What an outbox row tells a robot."""
+
+    submit = "submit"
+    cancel = "cancel"
+    pause = "pause"
+    resume = "resume"
+
+
+class OutboxStatus(StrEnum):
+    """Whether the robot has been told."""
+
+    pending = "pending"
+    done = "done"
+    dropped = "dropped"
+
+
+class TaskCreate(BaseModel):
+    """One stop or one action that an operator asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: TaskKind = TaskKind.go_to
+    station: str | None = Value(None, description="Name of a station, dock or inspection point of the site.")
+    parameters: dict[str, str | float | int | bool] = Value(default_factory=dict)
+    timeout_s: float = Value(600.0, gt=0, le=86_400)
+
+
+class MissionCreate(BaseModel):
+    """What an operator asks for; `key` makes asking twice harmless."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Value(min_length=1, max_length=200)
+    tasks: list[TaskCreate] = Value(min_length=1, max_length=200)
+    key: str = Value(min_length=1, max_length=200)
+    robot: str | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
+    priority: int = Value(0, ge=-100, le=100, description="Higher goes first.")
+    required_capabilities: list[str] = Value(default_factory=list)
+    earliest_start_at: AwareDatetime | None = None
+    not_after_at: AwareDatetime | None = Value(None, description="Not started after this instant: then EXPIRED.")
+    attempts_max: int = Value(2, ge=1, le=10)
+    preemptible: bool = False
+    approval_needed: bool = False
+
+
+class Round(SQLModel, table=True):
+    """Many missions requested together."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (UniqueConstraint("organisation_id", "key"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    site_id: UUID = Field(foreign_key="sites.id", index=True)
+    name: str
+    key: str
+    requested_by: str
+    created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class Mission(SQLModel, table=True):
+    """What an operator asked for, carried out by one robot at a time."""
+
+    __tablename__ = "missions"
+    __table_args__ = (UniqueConstraint("organisation_id", "key"), Index("ix_missions_status", "status"))
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    site_id: UUID = Field(foreign_key="sites.id", index=True)
+    round_id: UUID | None = Field(default=None, foreign_key="rounds.id", index=True)
+    retry_of: UUID | None = Field(default=None, foreign_key="missions.id")
+    name: str
+    key: str
+    status: MissionStatus = Field(default=MissionStatus.created, sa_type=text_of(MissionStatus))
+    desired: Desired = Field(default=Desired.run, sa_type=text_of(Desired))
+    version: int = 0
+    reason: str = Field(default="", description="Why it is where it is, for a person.")
+    priority: int = 0
+    required_capabilities: list[str] = Field(default_factory=list, sa_column=Column(JSONColumn, nullable=False))
+    pinned_robot_id: UUID | None = Field(default=None, foreign_key="robots.id")
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", description="The robot of its newest attempt.")
+    earliest_start_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    not_after_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    attempts_max: int = 2
+    first_task: int = Field(default=0, description="Position of the first task still to do.")
+    preemptible: bool = False
+    approval_needed: bool = False
+    requested_by: str
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    updated_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class MissionTask(SQLModel, table=True):
+    """One task of a mission, in order of `position` from 0."""
+
+    __tablename__ = "mission_tasks"
+
+    mission_id: UUID = Field(foreign_key="missions.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    kind: TaskKind = Field(sa_type=text_of(TaskKind))
+    station_id: UUID | None = Field(default=None, foreign_key="stations.id")
+    parameters: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
+    timeout_s: float = 600.0
+
+
+class Attempt(SQLModel, table=True):
+    """One try of a mission on one robot under one fence; `key` is `<mission id>/<number>`."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("mission_id", "number"),
+        # The database itself refuses a second live attempt of one mission, and of one robot.
+        Index(
+            "uq_attempts_live_mission",
+            "mission_id",
+            unique=True,
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "uq_attempts_live_robot",
+            "robot_id",
+            unique=True,
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    mission_id: UUID = Field(foreign_key="missions.id", index=True)
+    robot_id: UUID = Field(foreign_key="robots.id", index=True)
+    number: int
+    key: str = Field(unique=True)
+    fence: int
+    status: AttemptStatus = Field(default=AttemptStatus.prepared, sa_type=text_of(AttemptStatus))
+    version: int = 0
+    first_task: int = 0
+    reason: str = ""
+    robot_reference: str = Field(default="", description="The robot's own id of the order, stored before sending.")
+    report_sequence: int = Field(
+        default=-1, description="The newest report that was applied; older ones change nothing."
+    )
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    heard_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    asked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class Transition(SQLModel, table=True):
+    """One change of status: who, when, why, and on what evidence."""
+
+    __tablename__ = "transitions"
+    __table_args__ = (UniqueConstraint("subject", "subject_id", "version"),)
+
+    id: int | None = Field(
+        default=None,
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    )
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    mission_id: UUID = Field(foreign_key="missions.id", index=True)
+    subject: str = Field(description="mission or attempt")
+    subject_id: UUID
+    from_status: str | None = None
+    to_status: str
+    version: int
+    who: str
+    why: str
+    evidence: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
+    at: datetime = Field(sa_type=UTCDateTime)
+
+
+class TaskResult(SQLModel, table=True):
+    """What became of one task in one attempt, with its typed reading."""
+
+    __tablename__ = "task_results"
+
+    attempt_id: UUID = Field(foreign_key="attempts.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    mission_id: UUID = Field(foreign_key="missions.id", index=True)
+    status: str
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    value: float | None = None
+    unit: str | None = None
+    message: str = ""
+    files: list[str] = Field(default_factory=list, sa_column=Column(JSONColumn, nullable=False))
+
+
+class OutboxMessage(SQLModel, table=True):
+    """A command that must still reach a robot; (attempt, command, number) exists once."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("attempt_id", "command", "number"),
+        Index("ix_outbox_due", "status", "next_try_at"),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    robot_id: UUID = Field(foreign_key="robots.id", index=True)
+    attempt_id: UUID = Field(foreign_key="attempts.id", index=True)
+    command: Command = Field(sa_type=text_of(Command))
+    number: int = Field(default=1, description="Counts the same command to one attempt: pause, resume, pause …")
+    fence: int
+    order: dict[str, object] | None = Field(default=None, sa_column=Column("order_json", JSONColumn, nullable=True))
+    status: OutboxStatus = Field(default=OutboxStatus.pending, sa_type=text_of(OutboxStatus))
+    tries: int = 0
+    next_try_at: datetime = Field(sa_type=UTCDateTime)
+    claimed_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    answer: str = ""
+    created_at: datetime = Field(sa_type=UTCDateTime)

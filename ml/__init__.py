@@ -1,0 +1,1 @@
+"""Features, training, registry and scoring of remaining useful life."""

@@ -1,0 +1,1 @@
+"""Who drives what: Prefect flows, worker and desk, Dagster assets, dispatcher, intake."""

@@ -1,0 +1,1 @@
+"""Dagster assets: lineage and catalogue over the lake."""

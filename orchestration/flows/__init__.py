@@ -1,0 +1,1 @@
+"""Prefect flows: short callers of plain functions, one file per purpose."""

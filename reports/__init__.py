@@ -1,0 +1,1 @@
+"""From queries to typed content to files a customer downloads."""
