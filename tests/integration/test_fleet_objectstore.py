@@ -1,0 +1,107 @@
+"""The object store on a local folder and on an S3 server at the socket."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import Invalid, NotFound, Unavailable
+from fleet.objectstore import ObjectStore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "file":
+        return ObjectStore(f"file://{tmp_path}/objects", signing_key=b"k" * 32)
+    options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": request.getfixturevalue("s3_url")}}
+    store = ObjectStore(f"s3://bucket-{abs(hash(tmp_path))}/root", signing_key=b"k" * 32, options=options)
+    store.file_system.mkdir(store.url.removeprefix("s3://").split("/")[0])
+    return store
+
+
+def test_what_is_put_is_read_back_with_its_size_and_hash(objects: ObjectStore):
+    stored = objects.put("org/a/b.bin", b"hello")
+    assert (stored.size, stored.sha256) == (5, sha256(b"hello").hexdigest())
+    assert (objects.read("org/a/b.bin"), objects.size("org/a/b.bin"), objects.exists("org/a/b.bin")) == (
+        b"hello",
+        5,
+        True,
+    )
+
+
+def test_a_file_is_put_and_fetched_streamed(objects: ObjectStore, tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 3_000_000)
+    assert objects.put_file("org/big", source).sha256 == sha256(b"x" * 3_000_000).hexdigest()
+    assert objects.fetch("org/big", tmp_path / "target").stat().st_size == 3_000_000
+
+
+def test_keys_below_a_prefix_are_listed_in_order(objects: ObjectStore):
+    for key in ("org/b", "org/a/2", "org/a/1", "other/a"):
+        objects.put(key, b"")
+    assert objects.list("org") == ["org/a/1", "org/a/2", "org/b"]
+    assert objects.list("nobody") == []
+
+
+def test_a_missing_key_is_not_found_by_name(objects: ObjectStore):
+    with pytest.raises(NotFound, match="org/none"):
+        objects.read("org/none")
+
+
+def test_deleting_twice_is_harmless(objects: ObjectStore):
+    objects.put("org/a", b"1")
+    objects.delete("org/a")
+    objects.delete("org/a")
+    assert not objects.exists("org/a")
+
+
+def test_a_manifest_has_the_same_bytes_for_the_same_set(objects: ObjectStore):
+    first = objects.publish("org/m.json", {"b": 1, "a": [1, 2]})
+    second = objects.publish("org/m.json", {"a": [1, 2], "b": 1})
+    assert first.sha256 == second.sha256
+    assert objects.manifest("org/m.json") == {"a": [1, 2], "b": 1}
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../../b", "a\\b", "a\0b"])
+def test_a_key_that_leaves_the_store_is_refused(tmp_path: Path, key: str):
+    with pytest.raises(Invalid):
+        ObjectStore(f"file://{tmp_path}", signing_key=b"k").put(key, b"")
+
+
+def test_a_writer_that_fails_leaves_no_file(tmp_path: Path):
+    objects = ObjectStore(f"file://{tmp_path}", signing_key=b"k")
+    with pytest.raises(LookupError), objects.create("org/a") as out:
+        out.write(b"half")
+        raise LookupError
+    assert list((tmp_path / "org").iterdir()) == []
+
+
+def test_a_store_that_cannot_write_says_so_and_what_to_do(tmp_path: Path):
+    (tmp_path / "org").write_text("a file where a folder is wanted")
+    with pytest.raises(Unavailable, match="Free space or check its settings"):
+        ObjectStore(f"file://{tmp_path}", signing_key=b"k").put("org/a", b"")
+
+
+def test_a_signature_holds_for_its_key_and_time_alone(tmp_path: Path):
+    objects = ObjectStore(f"file://{tmp_path}", signing_key=b"k" * 32)
+    signature = objects.sign("org/a", expires_at=NOW)
+    assert objects.is_signed("org/a", expires_at=NOW, signature=signature)
+    assert not objects.is_signed("org/b", expires_at=NOW, signature=signature)
+    assert not objects.is_signed("org/a", expires_at=NOW + timedelta(seconds=1), signature=signature)
+    other = ObjectStore(f"file://{tmp_path}", signing_key=b"z" * 32)
+    assert not other.is_signed("org/a", expires_at=NOW, signature=signature)
