@@ -19,9 +19,12 @@ from fleet.doorbell import Doorbell, open_doorbell
 from fleet.errors import Invalid, Unavailable
 from fleet.logs import configure_logs
 from fleet.objectstore import ObjectStore
-from fleet.settings import Settings, read_settings
+from fleet.settings import Settings, read_settings, set_environment
 
 log = structlog.get_logger(__name__)
+
+# MLflow reads these when it is imported, which is after the runtime was opened.
+NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def open_runtime(settings: Settings | None = None, *, clock: Clock | None = None
     """The parts for these settings (default: read from the environment); nothing is connected yet."""
     settings = settings or read_settings()
     configure_logs(level=settings.log_level, form=settings.log_format)
+    set_environment(NO_TELEMETRY)
     settings.var_dir.mkdir(parents=True, exist_ok=True)
     engine = open_engine(database_url(settings))
     return Runtime(settings, engine, clock or SystemClock(), open_doorbell(engine))
@@ -87,6 +91,16 @@ def open_runtime(settings: Settings | None = None, *, clock: Clock | None = None
 def database_url(settings: Settings) -> str:
     """The address of our own database."""
     return settings.database_url or f"sqlite:///{settings.var_dir.resolve()}/yardmaster.db"
+
+
+def tracking_uri(settings: Settings) -> str:
+    """MLflow's store of runs and models."""
+    return settings.mlflow_tracking_uri or f"sqlite:///{settings.var_dir.resolve()}/mlflow.db"
+
+
+def artifacts_dir(settings: Settings) -> Path:
+    """The folder where MLflow keeps the files of a newly made experiment."""
+    return settings.var_dir.resolve() / "mlflow"
 
 
 def _objects_options(settings: Settings, url: str) -> dict[str, object]:
