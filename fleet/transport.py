@@ -11,6 +11,7 @@ from fleet.errors import Rejected, Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
 BODY_MAX_BYTES = 16_000_000
+HTTP_ERRORS = (httpx.HTTPError,)  # what client libraries built on HTTPX raise (Prefect's); catch it to go on later
 
 
 @dataclass(frozen=True)
