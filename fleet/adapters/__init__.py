@@ -1,21 +1,29 @@
-"""The registry of adapters: one line each; packages outside join by the entry-point group `yardmaster.adapters`.
+"""The registry of adapters: one line each; packages outside join by the entry-point groups `yardmaster.adapters` (opens a
+link) and `yardmaster.translators` (reads raw bytes).
 
 The adapter is imported when an account of its manufacturer is opened, so that a process pays only for links it uses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
-from fleet.adapter import Adapter, AdapterAccount
+from fleet.adapter import Adapter, AdapterAccount, Reported
 from fleet.errors import NotFound
 
 ADAPTERS: dict[str, str] = {
     "simulated": "fleet.adapters.simulated.adapter:open_adapter",
 }
+# Reading a stored delivery needs no link, so it has its own line.
+TRANSLATORS: dict[str, str] = {
+    "simulated": "fleet.adapters.simulated.translate:events_from",
+}
 
 Opener = Callable[[AdapterAccount], AbstractAsyncContextManager[Adapter]]
+Translator = Callable[[bytes], Sequence[Reported]]
 
 
 def opener(manufacturer: str) -> Opener:
@@ -24,11 +32,26 @@ def opener(manufacturer: str) -> Opener:
     Raises:
         NotFound: no adapter of that name; names the known ones.
     """
-    outside = {point.name: point.value for point in entry_points(group="yardmaster.adapters")}
-    target = (outside | ADAPTERS).get(manufacturer)
+    found: Opener = _registered("yardmaster.adapters", ADAPTERS, manufacturer)
+    return found
+
+
+@cache
+def translator(manufacturer: str) -> Translator:
+    """The pure function that says what a raw delivery of this manufacturer means.
+
+    Raises:
+        NotFound: no adapter of that name; names the known ones.
+    """
+    found: Translator = _registered("yardmaster.translators", TRANSLATORS, manufacturer)
+    return found
+
+
+def _registered(group: str, ours: dict[str, str], manufacturer: str) -> Any:
+    outside = {point.name: point.value for point in entry_points(group=group)}
+    target = (outside | ours).get(manufacturer)
     if target is None:
-        known = ", ".join(sorted(outside | ADAPTERS))
+        known = ", ".join(sorted(outside | ours))
         raise NotFound(f"There is no adapter {manufacturer!r}; known: {known}.", manufacturer=manufacturer)
     module, _, name = target.partition(":")
-    found: Opener = getattr(import_module(module), name)
-    return found
+    return getattr(import_module(module), name)

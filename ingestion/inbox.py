@@ -1,0 +1,138 @@
+"""The inbox: deliveries stored raw under a unique key before they are understood, and what became of each."""
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import func, inspect, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import defer
+from sqlmodel import Session, col, select
+
+from fleet.accounts import ManufacturerAccount
+from fleet.clock import database_now
+from fleet.database import claim
+from ingestion.models import Delivery, DeliveryStatus
+
+log = structlog.get_logger(__name__)
+
+TRIES_MAX = 12
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 300.0
+# What one drain holds in memory: a poll page may have 16 MB, so the number of rows alone is no bound.
+BATCH_MAX_BYTES = 16_000_000
+ERROR_MAX_CHARACTERS = 2000
+
+
+def arriving(
+    account: ManufacturerAccount,
+    *,
+    key: str,
+    source: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    received_at: datetime,
+) -> Delivery:
+    """A delivery as it came, not yet stored; `source` is webhook or poll."""
+    return Delivery(
+        organisation_id=account.organisation_id,
+        account_id=account.id,
+        key=key,
+        source=source,
+        headers=dict(headers),
+        body=body,
+        received_at=received_at,
+        next_try_at=received_at,
+    )
+
+
+def receive(session: Session, delivery: Delivery) -> bool:
+    """Store it raw; True when it is new. Idempotent by (account, key): a second one changes nothing."""
+    return receive_all(session, [delivery]) == 1
+
+
+def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
+    """Store many raw in one statement; how many were new. Idempotent by (account, key), also within the batch."""
+    if not deliveries:
+        return 0
+    connection = session.connection()
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    table = inspect(Delivery).local_table
+    insert = dialect.insert(table).on_conflict_do_nothing(index_elements=["account_id", "key"])
+    before = {delivery.id for delivery in deliveries}
+    connection.execute(insert, [delivery.model_dump() for delivery in deliveries])
+    stored = session.exec(select(func.count()).select_from(Delivery).where(col(Delivery.id).in_(before))).one()
+    if stored:
+        session.info["ring"] = True
+    return stored
+
+
+def due(session: Session, *, limit: int) -> Sequence[Delivery]:
+    """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
+    waiting = session.exec(
+        select(Delivery.id, func.length(Delivery.body))
+        .where(Delivery.status == DeliveryStatus.received, Delivery.next_try_at <= database_now(session))
+        .order_by(col(Delivery.id))
+        .limit(limit)
+    ).all()
+    chosen: list[UUID] = []
+    total = 0
+    for delivery_id, size in waiting:
+        total += size
+        if chosen and total > BATCH_MAX_BYTES:
+            break
+        chosen.append(delivery_id)
+    return session.exec(select(Delivery).where(col(Delivery.id).in_(chosen)).order_by(col(Delivery.id))).all()
+
+
+def claim_due(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:
+    """Those of the deliveries that still wait and that nobody else holds, locked for this transaction, bodies apart."""
+    query = (
+        select(Delivery)
+        .where(col(Delivery.id).in_(delivery_ids), Delivery.status == DeliveryStatus.received)
+        .order_by(col(Delivery.id))
+        .options(defer(Delivery.body))  # type: ignore[arg-type]
+    )
+    return claim(session, query, limit=len(delivery_ids))
+
+
+def apply(session: Session, delivery: Delivery) -> None:
+    """It is understood and everything it says is recorded in this transaction."""
+    delivery.status, delivery.applied_at, delivery.error = DeliveryStatus.applied, database_now(session), None
+    delivery.tries += 1
+    session.add(delivery)
+
+
+def reject(session: Session, delivery: Delivery, error: str) -> None:
+    """It cannot be understood; it stays with its bytes and the reason until it is replayed."""
+    delivery.status, delivery.error = DeliveryStatus.rejected, error[:ERROR_MAX_CHARACTERS]
+    delivery.tries += 1
+    session.add(delivery)
+    log.warning("delivery rejected", delivery=str(delivery.id), key=delivery.key, error=error[:200])
+
+
+def postpone(session: Session, delivery: Delivery, error: str) -> bool:
+    """Try it again later, each time about twice as late; after 12 tries it is rejected, and that gives False."""
+    if delivery.tries + 1 >= TRIES_MAX:
+        reject(session, delivery, f"Given up after {TRIES_MAX} tries: {error}")
+        return False
+    wait_s = min(BACKOFF_FIRST_S * 2**delivery.tries, BACKOFF_MAX_S) * random.uniform(0.75, 1.25)
+    delivery.tries += 1
+    delivery.error = error[:ERROR_MAX_CHARACTERS]
+    delivery.next_try_at = database_now(session) + timedelta(seconds=wait_s)
+    session.add(delivery)
+    return True
+
+
+def put_back(session: Session, delivery_ids: Sequence[UUID]) -> int:
+    """Make settled deliveries wait again, from their stored bytes; how many. Harmless: every handler may run twice."""
+    settled = (DeliveryStatus.applied, DeliveryStatus.rejected)
+    result = session.execute(
+        update(Delivery)
+        .where(col(Delivery.id).in_(delivery_ids), col(Delivery.status).in_(settled))
+        .values(status=DeliveryStatus.received, tries=0, next_try_at=database_now(session), applied_at=None, error=None)
+    )
+    session.info["ring"] = True
+    return result.rowcount  # type: ignore[attr-defined, no-any-return]

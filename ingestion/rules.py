@@ -1,0 +1,135 @@
+"""Rules: which happenings somebody must look at, and which end that need. One open alert per robot and rule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from fleet import changes
+from fleet.adapter import Observation
+from fleet.database import new_id
+from fleet.events import Alert, Event, insert_new
+from fleet.robots import Robot
+
+# Far enough above every robot's minimum that the alert does not flicker.
+CHARGED_FRACTION = 0.5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One reason to look: opened by one kind of happening, ended by others; `part` names the field that tells which part."""
+
+    name: str
+    opened_by: str
+    closed_by: frozenset[str]
+    message: str
+    part: str | None = None
+
+
+RULES = (
+    Rule(
+        name="component_failed",
+        opened_by="component_failed",
+        closed_by=frozenset({"component_replaced", "component_repaired"}),
+        message="{robot}: {part} failed; keep the robot out of service until it is replaced.",
+        part="component",
+    ),
+    Rule(
+        name="battery_low",
+        opened_by="battery_low",
+        closed_by=frozenset({"battery_charged", "charging_started"}),
+        message="{robot}: its battery is low; send it to a dock.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a happening means for one alert; `rule` includes the part, such as component_failed/drive_motor."""
+
+    rule: str
+    is_opening: bool
+    message: str = ""
+
+
+def evaluate(kind: str, fields: Mapping[str, object], *, robot: str) -> list[Verdict]:
+    """Which alerts a happening of this kind opens or closes on `robot` (pure)."""
+    verdicts = []
+    for rule in RULES:
+        if kind == rule.opened_by or kind in rule.closed_by:
+            part = str(fields.get(rule.part) or "a part") if rule.part else ""
+            name = f"{rule.name}/{part}" if part else rule.name
+            verdicts.append(Verdict(name, kind == rule.opened_by, rule.message.format(robot=robot, part=part)))
+    return verdicts
+
+
+def follow(session: Session, robot: Robot, event: Event) -> None:
+    """Open and close the alerts that `event` asks for. Idempotent; an event that is told late never undoes a newer one."""
+    for verdict in evaluate(event.kind, event.fields, robot=robot.name):
+        if verdict.is_opening:
+            _open(session, robot, event, verdict)
+        else:
+            _close(session, robot, verdict.rule, event.occurred_at)
+
+
+def follow_state(session: Session, robot: Robot, seen: Observation) -> None:
+    """Close the battery alert of a robot that says it is charged again. Idempotent."""
+    if seen.battery_fraction is None or seen.battery_fraction < CHARGED_FRACTION:
+        return
+    _close(session, robot, "battery_low", seen.observed_at)
+
+
+def _open_key(robot: Robot, rule: str) -> str:
+    return f"{robot.organisation_id}/{robot.id}/{rule}"
+
+
+def _open(session: Session, robot: Robot, event: Event, verdict: Verdict) -> None:
+    if _is_over(session, robot, event, verdict):
+        return
+    alert = Alert(
+        id=new_id(),
+        organisation_id=robot.organisation_id,
+        robot_id=robot.id,
+        event_id=event.id,
+        rule=verdict.rule,
+        message=verdict.message,
+        open_key=_open_key(robot, verdict.rule),
+        opened_at=event.occurred_at,
+    )
+    if insert_new(session, Alert, alert.model_dump(), on=["open_key"]):
+        _tell(session, robot.organisation_id, alert.id, "opened", verdict.rule)
+
+
+def _is_over(session: Session, robot: Robot, event: Event, verdict: Verdict) -> bool:
+    """Whether something that happened later has ended this already."""
+    closing = {kind for rule in RULES if rule.opened_by == event.kind for kind in rule.closed_by}
+    later = session.exec(
+        select(Event).where(
+            Event.robot_id == robot.id, col(Event.kind).in_(closing), Event.occurred_at >= event.occurred_at
+        )
+    ).all()
+    rules = {found.rule for end in later for found in evaluate(end.kind, end.fields, robot=robot.name)}
+    return verdict.rule in rules
+
+
+def _close(session: Session, robot: Robot, rule: str, at: datetime) -> None:
+    open_key = _open_key(robot, rule)
+    alert = session.exec(select(Alert).where(Alert.open_key == open_key, Alert.opened_at <= at)).first()
+    if alert is None:
+        return
+    session.execute(update(Alert).where(col(Alert.id) == alert.id).values(open_key=None, closed_at=at))
+    _tell(session, robot.organisation_id, alert.id, "closed", rule)
+
+
+def _tell(session: Session, organisation_id: UUID, alert_id: UUID, kind: str, rule: str) -> None:
+    changes.record(
+        session,
+        organisation_id=organisation_id,
+        subject="alert",
+        subject_id=alert_id,
+        kind=kind,
+        fields={"rule": rule},
+    )

@@ -1,0 +1,184 @@
+"""Intake: what the inbox holds is understood and applied, in one place readable top to bottom.
+
+inbox.due -> adapter's events_from (pure, no lock held) -> inbox.claim_due -> events.record -> rules.follow ->
+states.observe -> missions.feedback. One delivery, one savepoint; a batch shares the commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlmodel import Session, col, select
+
+from fleet import events, states
+from fleet.accounts import ManufacturerAccount
+from fleet.adapter import Happening, Observation, OrderReport, Reported
+from fleet.adapters import translator
+from fleet.errors import Conflict, Unavailable, YardmasterError
+from fleet.robots import Robot, robots_by_serial
+from fleet.runtime import Runtime
+from ingestion import inbox, rules
+from ingestion.models import Delivery
+from missions import feedback
+
+log = structlog.get_logger(__name__)
+
+# What may be otherwise in a moment: another process wrote the same row, the database was busy.
+PASSING = (Unavailable, Conflict, OperationalError)
+# What a delivery that nobody foresaw can raise in translation or while it is applied; it is rejected, kept, and replayable.
+POISON = (
+    YardmasterError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    IntegrityError,
+    DataError,
+)
+Robots = Mapping[str, Robot]
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What one delivery says, or why it says nothing."""
+
+    delivery_id: UUID
+    account: ManufacturerAccount
+    said: Sequence[Reported] = field(default=())
+    error: Exception | None = None
+
+
+def drain(runtime: Runtime, *, limit: int = 200) -> int:
+    """Understand and apply up to `limit` waiting deliveries; how many were settled or put off.
+
+    Several may drain at once: a delivery is applied by one. Every delivery may be applied again, by replay.
+    """
+    with runtime.reading() as session:
+        waiting = inbox.due(session, limit=limit)
+        accounts = _accounts_of(session, waiting)
+    if not waiting:
+        return 0
+    understood = {delivery.id: _understand(accounts[delivery.account_id], delivery) for delivery in waiting}
+    with runtime.transaction() as session:
+        robots = {account_id: _robots_in(session, account_id, understood) for account_id in accounts}
+        held = inbox.claim_due(session, list(understood))
+        for delivery in held:
+            _settle(session, delivery, understood[delivery.id], robots[delivery.account_id])
+    return len(held)
+
+
+def replay(runtime: Runtime, delivery_ids: Sequence[UUID]) -> int:
+    """Make applied or rejected deliveries wait again; how many. The next drain reads their stored bytes anew."""
+    with runtime.transaction() as session:
+        return inbox.put_back(session, delivery_ids)
+
+
+def _accounts_of(session: Session, waiting: Sequence[Delivery]) -> dict[UUID, ManufacturerAccount]:
+    ids = {delivery.account_id for delivery in waiting}
+    rows = session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(ids))).all()
+    return {row.id: row for row in rows}
+
+
+def _understand(account: ManufacturerAccount, delivery: Delivery) -> Understood:
+    try:
+        return Understood(delivery.id, account, translator(account.manufacturer)(delivery.body))
+    except POISON as error:
+        return Understood(delivery.id, account, error=error)
+
+
+def _robots_in(session: Session, account_id: UUID, understood: Mapping[UUID, Understood]) -> Robots:
+    serials = {
+        said.serial_number
+        for one in understood.values()
+        if one.account.id == account_id
+        for said in one.said
+        if said.serial_number is not None
+    }
+    return robots_by_serial(session, account_id, serials)
+
+
+def _settle(session: Session, delivery: Delivery, understood: Understood, robots: Robots) -> None:
+    try:
+        if understood.error is not None:
+            raise understood.error
+        with session.begin_nested():
+            for said in understood.said:
+                _apply(session, delivery, understood.account, robots, said)
+    except PASSING as error:
+        if not inbox.postpone(session, delivery, _sentence(error)):
+            _tell_rejected(session, delivery)
+    except POISON as error:
+        inbox.reject(session, delivery, _sentence(error))
+        _tell_rejected(session, delivery)
+    else:
+        inbox.apply(session, delivery)
+
+
+def _apply(session: Session, delivery: Delivery, account: ManufacturerAccount, robots: Robots, said: Reported) -> None:
+    robot = robots.get(said.serial_number or "")
+    if robot is None and said.serial_number is not None:
+        _tell_unknown_robot(session, delivery, said.serial_number)
+    if isinstance(said, Happening):
+        _happened(session, delivery, account, robot, said)
+    elif robot is not None and isinstance(said, Observation):
+        if states.observe(session, robot, said, received_at=delivery.received_at):
+            rules.follow_state(session, robot, said)
+    elif robot is not None and isinstance(said, OrderReport):
+        feedback.apply(session, robot=robot, report=said, received_at=delivery.received_at, who=f"robot:{robot.name}")
+
+
+def _happened(
+    session: Session, delivery: Delivery, account: ManufacturerAccount, robot: Robot | None, seen: Happening
+) -> None:
+    event = events.record(
+        session,
+        organisation_id=delivery.organisation_id,
+        robot_id=None if robot is None else robot.id,
+        # A manufacturer's keys are unique in its own account only.
+        seen=seen.model_copy(update={"key": f"{account.id}:{seen.key}"}),
+        received_at=delivery.received_at,
+    )
+    if event is not None and robot is not None:
+        rules.follow(session, robot, event)
+
+
+def _tell_unknown_robot(session: Session, delivery: Delivery, serial_number: str) -> None:
+    seen = Happening(
+        key=f"{delivery.account_id}:unknown-robot:{serial_number}",
+        kind="unknown_robot",
+        occurred_at=delivery.received_at,
+        severity="warning",
+        fields={"serial_number": serial_number, "account": str(delivery.account_id)},
+    )
+    if _record_ours(session, delivery, seen):
+        log.warning("unknown robot", serial_number=serial_number, account=str(delivery.account_id))
+
+
+def _tell_rejected(session: Session, delivery: Delivery) -> None:
+    seen = Happening(
+        key=f"{delivery.account_id}:delivery-rejected:{delivery.id}",
+        kind="delivery_rejected",
+        occurred_at=delivery.received_at,
+        severity="error",
+        fields={"delivery": str(delivery.id), "key": delivery.key, "error": delivery.error},
+    )
+    _record_ours(session, delivery, seen)
+
+
+def _record_ours(session: Session, delivery: Delivery, seen: Happening) -> bool:
+    event = events.record(
+        session,
+        organisation_id=delivery.organisation_id,
+        robot_id=None,
+        seen=seen,
+        received_at=delivery.received_at,
+    )
+    return event is not None
+
+
+def _sentence(error: Exception) -> str:
+    return error.message if isinstance(error, YardmasterError) else f"{type(error).__name__}: {error}"
