@@ -34,6 +34,7 @@ def noise_of(text: str) -> np.random.Generator:
 
 @cache
 def typestore() -> Any:
+    """The message types of ROS 2 Jazzy, read once."""
     return get_typestore(Stores.ROS2_JAZZY)
 
 

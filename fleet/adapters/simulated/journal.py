@@ -1,0 +1,149 @@
+"""What the cloud must not forget when it is closed and opened again: orders, robots, its history, bags still to send.
+
+One SQLite file. Every write is one transaction, and is on disk before anyone is told of it.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from fleet.adapter import Order, OrderReport, Reported
+from fleet.adapters.simulated.translate import entry_from
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS robots (serial_number TEXT PRIMARY KEY, memory TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (key TEXT PRIMARY KEY, sent TEXT NOT NULL, report TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS feed (number INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, past INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS bags (name TEXT PRIMARY KEY, robot TEXT NOT NULL, mission_id TEXT, state TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What changed together: orders with their newest report, robots' memories, and what is told of it."""
+
+    orders: Sequence[tuple[Order, OrderReport]] = ()
+    memories: Sequence[tuple[str, str]] = ()
+    told: Sequence[Reported] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    is_past: bool = False
+
+
+@dataclass(frozen=True)
+class FeedEntry:
+    """One entry of the history, in the cloud's words; one of the `past` was told before anyone listened."""
+
+    number: int
+    entry: str
+    is_past: bool
+
+
+@dataclass(frozen=True)
+class OutgoingBag:
+    """A bag that still has to be uploaded."""
+
+    name: str
+    robot: str
+    mission_id: str | None
+
+
+class Journal:
+    """The file; may be used from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
+        with self._writing():
+            self._database.execute("INSERT OR IGNORE INTO facts VALUES ('identity', ?)", [secrets.token_hex(6)])
+        self.identity = self.fact("identity") or ""
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, self._database:
+            yield
+
+    def _rows(self, query: str, *values: object) -> list[tuple[str, ...]]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+    def fact(self, name: str) -> str | None:
+        """A single remembered value."""
+        rows = self._rows("SELECT value FROM facts WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def remember(self, name: str, value: str) -> None:
+        """Remember a single value."""
+        self.keep(Keep(facts=[(name, value)]))
+
+    def keep(self, news: Keep) -> None:
+        """Write what changed, all of it or nothing."""
+        orders = [(order.key, order.model_dump_json(), report.model_dump_json()) for order, report in news.orders]
+        told = [(entry_from(said).model_dump_json(by_alias=True), int(news.is_past)) for said in news.told]
+        with self._writing():
+            self._replace("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", orders)
+            self._replace("INSERT OR REPLACE INTO robots VALUES (?, ?)", news.memories)
+            self._replace("INSERT OR REPLACE INTO facts VALUES (?, ?)", news.facts)
+            self._replace("INSERT INTO feed (entry, past) VALUES (?, ?)", told)
+
+    def _replace(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        self._database.executemany(statement, rows)
+
+    def memories(self) -> dict[str, str]:
+        """The robots' memories by serial number."""
+        rows = self._rows("SELECT serial_number, memory FROM robots")
+        return {serial_number: memory for serial_number, memory in rows}  # noqa: C416  mypy sees no pairs in dict(rows)
+
+    def order(self, key: str) -> tuple[Order, OrderReport] | None:
+        """The order of this key and its newest report."""
+        rows = self._rows("SELECT sent, report FROM orders WHERE key = ?", key)
+        return _order(*rows[0]) if rows else None
+
+    def live_orders(self) -> list[tuple[Order, OrderReport]]:
+        """The orders that were not over when the site was closed."""
+        live = "json_extract(report, '$.status') IN ('accepted', 'running', 'paused')"
+        return [_order(*row) for row in self._rows(f"SELECT sent, report FROM orders WHERE {live}")]  # noqa: S608  no value from outside
+
+    def feed_after(self, number: int, *, limit: int) -> list[FeedEntry]:
+        """The history after `number`, oldest first."""
+        rows = self._rows(
+            "SELECT number, entry, past FROM feed WHERE number > ? ORDER BY number LIMIT ?", number, limit
+        )
+        return [FeedEntry(int(number), entry, bool(past)) for number, entry, past in rows]
+
+    def add_bag(self, bag: OutgoingBag) -> None:
+        """A written bag is to be uploaded; the same name again changes nothing."""
+        with self._writing():
+            self._database.execute(
+                "INSERT OR IGNORE INTO bags VALUES (?, ?, ?, 'waiting')", [bag.name, bag.robot, bag.mission_id]
+            )
+
+    def knows_bag(self, name: str) -> bool:
+        """Whether a bag of this name was written, also when it is already gone."""
+        return bool(self._rows("SELECT 1 FROM bags WHERE name = ?", name))
+
+    def waiting_bag(self) -> OutgoingBag | None:
+        """The bag that waits longest."""
+        rows = self._rows("SELECT name, robot, mission_id FROM bags WHERE state = 'waiting' ORDER BY rowid LIMIT 1")
+        return OutgoingBag(*rows[0]) if rows else None
+
+    def end_bag(self, name: str, state: str) -> None:
+        """The bag was `uploaded`, or `refused` for good."""
+        with self._writing():
+            self._database.execute("UPDATE bags SET state = ? WHERE name = ?", [state, name])
+
+
+def _order(sent: str, report: str) -> tuple[Order, OrderReport]:
+    return Order.model_validate_json(sent), OrderReport.model_validate_json(report)

@@ -1,0 +1,268 @@
+"""The site's robots together: what they are asked, what they say, in steps of a fixed simulated time.
+
+Instants are wall-clock ones handed in; the simulation runs `speed` times faster between them. The same orders in the
+same steps give the same world.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import RLock
+
+from fleet.adapter import (
+    Accepted,
+    Acknowledged,
+    DiscoveredRobot,
+    Order,
+    OrderReport,
+    OrderStatus,
+    OrderTask,
+    Refused,
+    Reported,
+    TaskKind,
+    Unsupported,
+)
+from fleet.adapters.simulated import battery, execution, history, site_map
+from fleet.adapters.simulated.body import Body
+from fleet.adapters.simulated.hazards import Hazards
+from fleet.adapters.simulated.journal import Journal, Keep
+from fleet.adapters.simulated.recorder import NIGHT_EVERY, Recording, thinned
+from fleet.adapters.simulated.robot import Memory, SimulatedRobot
+from fleet.adapters.simulated.samples import Sample
+
+TICK_S = 0.5
+BEHIND_AT_MOST = timedelta(seconds=5)
+SAVED_EVERY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the site is set up."""
+
+    seed: int = 7
+    robots: int = 4
+    speed: float = 20.0
+    failure_rate: float = 0.0
+    blocked_once: Sequence[str] = ()
+    history_lives: int = 2
+
+
+class World:
+    """All robots of the site; may be asked from several threads. Whatever it says is in the journal first."""
+
+    def __init__(self, plan: Plan, journal: Journal, opened_at: datetime) -> None:
+        """Take up what the journal remembers; a new journal begins with the robots' past."""
+        self.plan, self.journal, self.at = plan, journal, opened_at
+        self._lock = RLock()
+        self._tick_wall = timedelta(seconds=TICK_S / plan.speed)
+        self._saved_at = opened_at
+        self._samples: dict[str, list[Sample]] = {}
+        self._recordings: list[Recording] = []
+        self._blocked_spent = set(json.loads(journal.fact("blocked_spent") or "[]"))
+        self.hazards = Hazards(plan.seed, plan.failure_rate, set(plan.blocked_once) - self._blocked_spent)
+        self.opened_at = self._first_opened_at(opened_at)
+        self.robots = self._robots()
+        for order, report in journal.live_orders():
+            if order.serial_number in self.robots:
+                self.robots[order.serial_number].take_up(order, report)
+
+    def _first_opened_at(self, opened_at: datetime) -> datetime:
+        known = self.journal.fact("opened_at")
+        if known:
+            return datetime.fromisoformat(known)
+        told = history.happenings([life for robot in self._identities() for life in self._past(robot, opened_at)])
+        self.journal.keep(Keep(told=told, facts=[("opened_at", opened_at.isoformat())], is_past=True))
+        return opened_at
+
+    def _identities(self) -> list[DiscoveredRobot]:
+        return site_map.robots(self.plan.robots)
+
+    def _past(self, robot: DiscoveredRobot, opened_at: datetime) -> list[history.PastLife]:
+        return history.past_lives(self.plan.seed, robot, lives=self.plan.history_lives, opened_at=opened_at)
+
+    def past(self) -> list[history.PastLife]:
+        """The lives of all robots' drive motors up to the first opening of the site."""
+        return [life for robot in self._identities() for life in self._past(robot, self.opened_at)]
+
+    def _robots(self) -> dict[str, SimulatedRobot]:
+        remembered = self.journal.memories()
+        robots: dict[str, SimulatedRobot] = {}
+        for index, identity in enumerate(self._identities()):
+            kept = remembered.get(identity.serial_number)
+            memory = Memory.model_validate_json(kept) if kept else self._newborn(index, identity)
+            home = site_map.home_of(index)
+            robots[identity.serial_number] = SimulatedRobot(identity, home, memory, self.hazards)
+        return robots
+
+    def _newborn(self, index: int, identity: DiscoveredRobot) -> Memory:
+        home, present = site_map.home_of(index), self._past(identity, self.opened_at)[-1]
+        fraction = battery.fraction_at_start(self.plan.seed, identity.serial_number)
+        body = Body(home.x_m, home.y_m, yaw_rad=1.5, battery_fraction=fraction)
+        return Memory(body=body, life=present.life.number, operating_h=present.hours)
+
+    def advance(self, until: datetime) -> None:
+        """Live on until this instant. A machine that slept does not make up for it: at most five seconds."""
+        with self._lock:
+            self.at = max(self.at, until - BEHIND_AT_MOST)
+            while self.at + self._tick_wall <= until:
+                self.at += self._tick_wall
+                self._tick()
+            if self.at - self._saved_at >= SAVED_EVERY:
+                self.save()
+
+    def _tick(self) -> None:
+        told: list[tuple[SimulatedRobot, list[Reported]]] = []
+        for robot in self.robots.values():
+            said = robot.tick(TICK_S, self.at)
+            self._record(robot)
+            if said:
+                told.append((robot, said))
+        if told:
+            self._keep(told)
+
+    def _record(self, robot: SimulatedRobot) -> None:
+        work = robot.execution
+        if work is None or not work.is_recorded:
+            return
+        key = work.order.key
+        if work.report.status is OrderStatus.running:
+            samples = thinned(self._samples.get(key, []))
+            samples.append(robot.sample(self.at))
+            self._samples[key] = samples
+        elif not work.is_live and key in self._samples:
+            self._recordings.append(self._recording(robot, work, self._samples.pop(key)))
+
+    def _recording(self, robot: SimulatedRobot, work: execution.Execution, samples: list[Sample]) -> Recording:
+        name = f"{robot.identity.name}-night-{robot.memory.orders}"
+        return Recording(
+            name=name,
+            robot=robot.identity.name,
+            samples=samples,
+            every=NIGHT_EVERY,
+            noise=f"{self.plan.seed}/{name}",
+            mission_id=work.order.mission_id,
+        )
+
+    def recordings(self) -> list[Recording]:
+        """The finished recordings since this was last asked."""
+        with self._lock:
+            finished, self._recordings = self._recordings, []
+        return finished
+
+    def _keep(self, told: Sequence[tuple[SimulatedRobot, list[Reported]]]) -> None:
+        self._blocked_spent |= set(self.plan.blocked_once) - self.hazards.blocked
+        self.journal.keep(
+            Keep(
+                orders=[(work.order, work.report) for robot, _ in told if (work := robot.execution)],
+                memories=[_memory(robot) for robot, _ in told],
+                told=[said for _, news in told for said in news],
+                facts=[("blocked_spent", json.dumps(sorted(self._blocked_spent)))],
+            )
+        )
+
+    def save(self) -> None:
+        """Keep where every robot is, so that it goes on from there."""
+        with self._lock:
+            self._saved_at = self.at
+            self.journal.keep(Keep(memories=[_memory(robot) for robot in self.robots.values()]))
+
+    def submit(self, order: Order) -> Accepted | Refused:
+        """Take the order, once a key: asked again the answer is the same and nothing starts."""
+        with self._lock:
+            known = self.journal.order(order.key)
+            if known is None:
+                return self._take(order)
+            if known[1].status is OrderStatus.rejected or known[0].serial_number != order.serial_number:
+                return Refused(reason=known[1].reason or f"the key belongs to {known[0].serial_number}")
+            if known[1].status is OrderStatus.canceled and known[1].sequence == 1:
+                return Refused(reason=known[1].reason)
+            return Accepted(reference=_reference(order))
+
+    def _take(self, order: Order) -> Accepted | Refused:
+        robot = self.robots.get(order.serial_number)
+        if robot is None:
+            return Refused(reason=f"there is no unit {order.serial_number}")
+        reason = self._stale(robot, order.fence) or _busy(robot) or execution.unfit_reason(order)
+        if reason:
+            self._end_unbegun(robot, order, OrderStatus.rejected, reason)
+            return Refused(reason=reason)
+        robot.memory.fence = order.fence
+        self._keep([(robot, robot.begin(order, self.at))])
+        return Accepted(reference=_reference(order))
+
+    def _stale(self, robot: SimulatedRobot, fence: int) -> str | None:
+        highest = robot.memory.fence
+        return f"epoch {fence} is outdated, this unit has seen {highest}" if fence < highest else None
+
+    def _end_unbegun(self, robot: SimulatedRobot, order: Order, status: OrderStatus, reason: str) -> None:
+        report = execution.begun(order, self.at, status=status, reason=reason).report
+        self.journal.keep(Keep(orders=[(order, report)], memories=[_memory(robot)], told=[report]))
+
+    def query(self, serial_number: str, key: str) -> OrderReport | None:
+        """How the order stands, or None when this robot never had it."""
+        with self._lock:
+            known = self.journal.order(key)
+            return known[1] if known and known[0].serial_number == serial_number else None
+
+    def command(self, serial_number: str, key: str, wanted: OrderStatus, fence: int) -> Acknowledged | Unsupported:
+        """Bring the order to `wanted` (canceled, paused or running) if it is live; one that is over is left as it is.
+
+        A cancel of an order that never arrived is remembered: the order will not start when it arrives late.
+        """
+        with self._lock:
+            robot = self.robots.get(serial_number)
+            if robot is None:
+                return Unsupported(reason=f"there is no unit {serial_number}")
+            stale = self._stale(robot, fence)
+            if stale:
+                return Unsupported(reason=stale)
+            robot.memory.fence = fence
+            return self._command(robot, key, wanted)
+
+    def _command(self, robot: SimulatedRobot, key: str, wanted: OrderStatus) -> Acknowledged | Unsupported:
+        known = self.query(robot.identity.serial_number, key)
+        if known is None and wanted is OrderStatus.canceled:
+            self._end_unbegun(robot, _unseen(robot, key), wanted, "canceled before it arrived")
+        elif known is None:
+            return Unsupported(reason=f"unit {robot.identity.serial_number} has no job {key}")
+        elif robot.execution and robot.execution.order.key == key:
+            self._obey(robot, wanted)
+        return Acknowledged()
+
+    def _obey(self, robot: SimulatedRobot, wanted: OrderStatus) -> None:
+        news = robot.obey(wanted, self.at)
+        if news:
+            self._record(robot)
+            self._keep([(robot, news)])
+
+    def status(self) -> list[Reported]:
+        """What every robot says of itself now, and of the order it works on."""
+        with self._lock:
+            robots = list(self.robots.values())
+            said: list[Reported] = [robot.observation(self.at) for robot in robots]
+            said += [robot.execution.report for robot in robots if robot.execution and robot.execution.is_live]
+            return said
+
+
+def _memory(robot: SimulatedRobot) -> tuple[str, str]:
+    return robot.identity.serial_number, robot.memory.model_dump_json()
+
+
+def _busy(robot: SimulatedRobot) -> str | None:
+    if robot.memory.repair_s > 0:
+        return "this unit is out of service"
+    work = robot.execution
+    return f"this unit works on {work.order.key}" if work and work.is_live else None
+
+
+def _reference(order: Order) -> str:
+    return f"{order.serial_number}:{order.key}"
+
+
+def _unseen(robot: SimulatedRobot, key: str) -> Order:
+    """A stand-in for an order that was canceled before it arrived."""
+    nothing = OrderTask(position=0, kind=TaskKind.wait)
+    return Order(
+        key=key, fence=robot.memory.fence, serial_number=robot.identity.serial_number, mission_id="", tasks=(nothing,)
+    )
