@@ -4,7 +4,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, MetaData
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData, text
+from sqlalchemy.exc import OperationalError
 
 import ingestion.models
 import missions.models
@@ -12,6 +15,7 @@ import ml.models
 import reports.models
 from fleet import accounts, changes, events, organisations, requests, robots, states
 from fleet.database import metadata
+from fleet.errors import Unavailable
 
 # Importing a room's models registers its tables; named here so that the list is read, not guessed.
 ROOMS = (
@@ -56,3 +60,33 @@ def write_migration(engine: Engine, message: str) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.revision(config, message=message, autogenerate=True)
+
+
+def check(engine: Engine) -> None:
+    """See that the database is at the newest revision.
+
+    Raises:
+        Unavailable: it has none, or an older or unknown one; says what to do.
+    """
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    try:
+        with engine.connect() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+    except OperationalError as error:
+        raise Unavailable(f"The database {engine.url!r} does not answer: {error.orig}.") from error
+    if present != newest:
+        raise Unavailable(
+            f"The database {engine.url!r} is at revision {present or 'none'}, this program needs {newest}. "
+            "Run `yardmaster db migrate` (or `yardmaster up`, which does it).",
+            present=present,
+        )
+
+
+def damage(engine: Engine) -> list[str]:
+    """What SQLite's own check finds wrong with its file; PostgreSQL looks after itself."""
+    if engine.dialect.name != "sqlite":
+        return []
+    with engine.connect() as connection:
+        found = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
+        found += [f"dangling reference in {row[0]}" for row in connection.execute(text("PRAGMA foreign_key_check"))]
+    return [line for line in found if line != "ok"]

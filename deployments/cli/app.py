@@ -1,0 +1,53 @@
+"""The commands of `yardmaster`, group by group."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli import bags, database, learning, missions, platform, processes
+from fleet.errors import YardmasterError
+
+app = typer.Typer(
+    name="yardmaster",
+    help="Schedules and dispatches missions to robot fleets, keeps what they record, learns from it and reports.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes would double the time of --help
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(missions.app, name="missions", help="Ask for missions, look at them, command them.")
+app.add_typer(missions.robots, name="robots", help="The fleet.")
+app.add_typer(bags.app, name="bags", help="Recordings: convert, list, verify.")
+app.add_typer(database.app, name="db", help="Our own database: migrate, seed, check.")
+app.add_typer(learning.reports, name="report", help="Publish reports.")
+for part in (platform, learning, processes):
+    part.register(app)
+
+
+@app.callback()
+def choose_folder(
+    var: Annotated[
+        Path | None, typer.Option(help="Folder of the installation (default: YARDMASTER_VAR_DIR, or var).")
+    ] = None,
+) -> None:
+    """Every command works on the installation in one folder."""
+    if var is not None:
+        from fleet.settings import set_environment
+
+        set_environment({"YARDMASTER_VAR_DIR": str(var.resolve())})
+
+
+def run() -> None:
+    """Run one command; what we raise on purpose becomes one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except YardmasterError as error:
+        sys.stderr.write(f"yardmaster: {error.message}\n")
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"yardmaster: the package {error.name!r} is missing; `make environment` installs the locked ones.\n"
+        )
+        raise SystemExit(2) from None

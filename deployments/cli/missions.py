@@ -1,0 +1,150 @@
+"""`yardmaster missions …` and `yardmaster robots …`."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+from uuid import UUID
+
+import typer
+
+from deployments.cli.parts import AsJson, Organisation, Site, opened, show, show_json, who
+
+if TYPE_CHECKING:
+    from missions.models import MissionCreate
+
+app = typer.Typer(no_args_is_help=True)
+robots = typer.Typer(no_args_is_help=True)
+MissionId = Annotated[UUID, typer.Argument(help="Id of the mission, as `missions list` shows it.")]
+Why = Annotated[str, typer.Option(help="The reason, kept with the change.")]
+
+
+@app.command("list")
+def list_missions(
+    organisation: Organisation = "demo",
+    status: Annotated[str | None, typer.Option(help="Only this status, such as RUNNING.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest missions."""
+    from fleet.errors import Invalid
+    from fleet.organisations import organisation_named
+    from missions import board
+    from missions.models import MissionStatus
+
+    if status is not None and status.upper() not in {known.value for known in MissionStatus}:
+        known = ", ".join(member.value for member in MissionStatus)
+        raise Invalid(f"There is no status {status!r}; known: {known}.", status=status)
+    wanted = MissionStatus(status.upper()) if status else None
+    with opened().reading() as session:
+        owner = organisation_named(session, organisation)
+        found = board.missions_of(session, owner.id, status=wanted, limit=limit)
+    if as_json:
+        show_json([view.model_dump(mode="json") for view in found])
+        return
+    rows = [(view.id, view.name, view.status, view.robot, len(view.attempts), view.reason) for view in found]
+    show("Missions", ("id", "name", "status", "robot", "attempts", "reason"), rows)
+
+
+@app.command("show")
+def show_mission(mission: MissionId, organisation: Organisation = "demo") -> None:
+    """Everything about one mission, as JSON: tasks, attempts, results, and who changed what, when and why."""
+    from fleet.organisations import organisation_named
+    from missions import board
+
+    with opened().reading() as session:
+        owner = organisation_named(session, organisation)
+        show_json(board.mission_view(session, owner.id, mission).model_dump(mode="json"))
+
+
+@app.command("request")
+def request(  # noqa: PLR0913  each one is an option of the command line
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    visit: Annotated[list[str], typer.Option(help="A station to visit and read; repeat it for more.")],
+    organisation: Organisation = "demo",
+    site: Site = "north-plant",
+    robot: Annotated[str | None, typer.Option(help="Only this robot; default: whichever fits best.")] = None,
+    capability: Annotated[list[str] | None, typer.Option(help="What the robot must be able to do.")] = None,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")] = 0,
+    key: Annotated[str | None, typer.Option(help="Asking twice with one key makes one mission.")] = None,
+) -> None:
+    """Ask for a mission; the dispatcher gives it to a robot."""
+    from uuid import uuid4
+
+    from fleet.organisations import organisation_named, site_named
+    from missions.create import create
+
+    wanted = _wanted(name, visit, key or f"cli/{uuid4()}", robot, capability or [])
+    wanted = wanted.model_copy(update={"priority": priority})
+    with opened().transaction() as session:
+        place = site_named(session, organisation_named(session, organisation).id, site)
+        mission = create(session, site=place, wanted=wanted, who=who())
+        typer.echo(f"{mission.id} {mission.status.value} {mission.reason}".rstrip())
+
+
+def _wanted(name: str, visit: list[str], key: str, robot: str | None, capabilities: list[str]) -> "MissionCreate":
+    from fleet.adapter import TaskKind
+    from missions.models import MissionCreate, TaskCreate
+
+    stops = [TaskCreate(kind=kind, station=at) for at in visit for kind in (TaskKind.go_to, TaskKind.reading)]
+    return MissionCreate(name=name, tasks=stops, key=key, robot=robot, required_capabilities=capabilities)
+
+
+@app.command("cancel")
+def cancel(mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo") -> None:
+    """End a mission; its robot stops."""
+    _command(organisation, mission, "cancel", why)
+
+
+@app.command("pause")
+def pause(mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo") -> None:
+    """Hold a mission where it is."""
+    _command(organisation, mission, "pause", why)
+
+
+@app.command("resume")
+def resume(mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo") -> None:
+    """Let a paused mission go on."""
+    _command(organisation, mission, "resume", why)
+
+
+def _command(organisation: str, mission: UUID, wish: Literal["cancel", "pause", "resume"], why: str) -> None:
+    from fleet.organisations import organisation_named
+    from missions.commands import command
+
+    with opened().transaction() as session:
+        owner = organisation_named(session, organisation)
+        row = command(session, organisation_id=owner.id, mission_id=mission, command=wish, who=who(), why=why)
+        typer.echo(f"{row.id} is {row.status.value}, wanted: {row.desired.value}")
+
+
+@robots.command("list")
+def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) -> None:
+    """The robots of an organisation with the latest that each said of itself."""
+    from sqlmodel import col, select
+
+    from fleet.organisations import organisation_named
+    from fleet.robots import Robot
+    from fleet.states import RobotState
+
+    with opened().reading() as session:
+        owner = organisation_named(session, organisation)
+        query = (
+            select(Robot, RobotState)
+            .join(RobotState, col(RobotState.robot_id) == col(Robot.id), isouter=True)
+            .where(Robot.organisation_id == owner.id)
+            .order_by(Robot.name)
+        )
+        found = [(robot.model_dump(mode="json"), state) for robot, state in session.exec(query).all()]
+    if as_json:
+        show_json([robot | {"state": state.model_dump(mode="json") if state else None} for robot, state in found])
+        return
+    rows = [
+        (
+            robot["name"],
+            robot["serial_number"],
+            robot["model"],
+            state.activity.value if state else "never heard of",
+            f"{state.battery_fraction:.0%}" if state and state.battery_fraction is not None else "",
+            state.observed_at.isoformat(timespec="seconds") if state else "",
+        )
+        for robot, state in found
+    ]
+    show("Robots", ("name", "serial number", "model", "activity", "battery", "observed"), rows)

@@ -1,0 +1,57 @@
+"""What commands share: the runtime of the chosen folder, who acts, and how rows are shown."""
+
+import getpass
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fleet.runtime import Runtime
+
+Organisation = Annotated[str, typer.Option("--organisation", "-o", help="Name of the organisation.")]
+Site = Annotated[str, typer.Option("--site", "-s", help="Name of the site.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def opened() -> "Runtime":
+    """The parts of the installation in the chosen folder.
+
+    Raises:
+        Unavailable: its database is not there or not up to date.
+    """
+    from deployments.schema import check
+    from fleet.runtime import open_runtime
+
+    runtime = open_runtime()
+    check(runtime.engine)
+    return runtime
+
+
+def who() -> str:
+    """Who acts, for the row that every change leaves."""
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "user:unknown"  # a bare container has ids without names
+
+
+def show(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for a person; texts are shown as they are, never read as markup."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def show_json(content: object) -> None:
+    """One JSON document on standard output."""
+    import json
+
+    typer.echo(json.dumps(content, indent=1, default=str))

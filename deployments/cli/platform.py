@@ -1,0 +1,126 @@
+"""`yardmaster up`, `demo`, `simulate` and `doctor`."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deployments.local import Platform
+
+PortBase = Annotated[
+    int | None, typer.Option(help="Use this port and the two after it; default: the usual ones, or free ones.")
+]
+Robots = Annotated[int, typer.Option(min=1, max=200, help="How many robots the simulated site has.")]
+Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="Simulated seconds per second.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (up, demo, simulate, doctor):
+        app.command()(command)
+
+
+def up(
+    port_base: PortBase = None,
+    robots: Robots = 4,
+    speed: Speed = 20.0,
+    site: Annotated[bool, typer.Option(help="With the simulated site, or without.")] = True,
+) -> None:
+    """The whole platform on this machine, until Ctrl-C: Prefect, worker, dispatcher, API and a simulated site."""
+    from deployments.local import Wanted, launched
+    from fleet.settings import read_settings
+
+    var = read_settings().var_dir
+    wanted = Wanted(var, port_base, robots, {"speed": speed} if site else None)
+    try:
+        with launched(wanted, say=typer.echo) as platform:
+            typer.echo(_addresses(platform))
+            while True:
+                platform.supervisor.check()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        typer.echo("Stopped; nothing is left running.")
+
+
+def _addresses(platform: "Platform") -> str:
+    var = platform.var
+    return "\n".join(
+        (
+            "",
+            "Yardmaster is up. Ctrl-C stops it.",
+            f"  Prefect pages        {platform.prefect_url}",
+            f"  API documentation    {platform.api_url}/docs",
+            f"  Simulated site       {platform.site_url}",
+            f"  Tokens               {var / 'tokens.json'}",
+            f"  Logs                 {var / 'logs'}",
+            f"  Open MLflow          yardmaster --var {var} mlflow",
+            f"  Open Dagster         yardmaster --var {var} dagster",
+            f"  Missions             yardmaster --var {var} missions list",
+            "",
+        )
+    )
+
+
+def demo(
+    bags: Annotated[
+        Path | None, typer.Option(exists=True, help="Real recordings (a file or a folder) to take in too.")
+    ] = None,
+    port_base: PortBase = None,
+    speed: Speed = 20.0,
+) -> None:
+    """One night at a simulated site, end to end: every stage is checked; exit code 0 only if all held."""
+    from deployments.demo import run
+    from fleet.settings import read_settings
+
+    raise typer.Exit(run(read_settings().var_dir / "demo", bags=bags, port_base=port_base, speed=speed))
+
+
+def simulate(
+    options: Annotated[
+        Path | None, typer.Option(exists=True, help="JSON with every option, secrets too (mode 600).")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where the site's cloud listens on loopback.")] = 8100,
+    robots: Robots = 4,
+    speed: Speed = 20.0,
+    seed: Annotated[int, typer.Option(help="The same seed and orders give the same night.")] = 7,
+    failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of tasks that fail.")] = 0.0,
+) -> None:
+    """Only the simulated site: its cloud and its robots. Secrets come from --options, or from tokens.json."""
+    from fleet.adapters.simulated.site import SiteOptions, serve
+
+    if options is not None:
+        serve(SiteOptions.model_validate_json(options.read_bytes()))
+        return
+    from deployments.access import access_of
+    from fleet.settings import read_settings
+
+    settings = read_settings()
+    access = access_of(settings.var_dir)
+    serve(
+        SiteOptions(
+            port=port,
+            robots=robots,
+            speed=speed,
+            seed=seed,
+            failure_rate=failure_rate,
+            api_url=settings.api_url,
+            device_token=access.device_token,
+            webhook_url=f"{settings.api_url}/v1/webhooks/{access.account_id}",
+            webhook_secret=access.webhook_secret,
+            credential=access.credential,
+            bags_dir=settings.var_dir / "site",
+        )
+    )
+
+
+def doctor() -> None:
+    """Looks at Python, the disk, the ports, the database and the servers; exit code 1 when something needs care."""
+    from deployments.cli.parts import show
+    from deployments.doctor import examine
+    from fleet.settings import read_settings
+
+    findings = examine(read_settings())
+    show("Doctor", ("what", "found", "advice"), [(row.what, row.found, row.advice or "fine") for row in findings])
+    raise typer.Exit(1 if any(row.advice for row in findings) else 0)
