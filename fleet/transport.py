@@ -1,5 +1,6 @@
 """HTTP to others: every call with limits and a deadline, answers sorted into our errors."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from typing import Any
 
 import httpx
 
-from fleet.errors import Rejected, Unavailable
+from fleet.errors import Invalid, Rejected, Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
 BODY_MAX_BYTES = 16_000_000
+DEADLINE_TIMEOUTS = 3
 HTTP_ERRORS = (httpx.HTTPError,)  # what client libraries built on HTTPX raise (Prefect's); catch it to go on later
 
 
@@ -26,9 +28,10 @@ class Answer:
 class Transport:
     """One pool of connections to one base address."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        """`client` carries base address, timeouts and limits; see `open_transport`."""
+    def __init__(self, client: httpx.AsyncClient, *, deadline_s: float) -> None:
+        """`client` carries base address, timeouts and limits; a call is over after `deadline_s`; see `open_transport`."""
         self._client = client
+        self._deadline_s = deadline_s
 
     async def call(
         self,
@@ -46,11 +49,15 @@ class Transport:
             Rejected: the answer is larger than 16 MB.
         """
         try:
-            async with self._client.stream(method, path, json=content, content=body, headers=headers) as response:
+            # The client's own timeouts are for each wait; one who sends a byte a second would hold the call for ever.
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream(method, path, json=content, content=body, headers=headers) as response,
+            ):
                 received = await _bounded(response)
-        except httpx.TransportError as error:
+        except (httpx.RequestError, TimeoutError) as error:
             raise Unavailable(
-                f"{method} {self._client.base_url}{path.lstrip('/')} got no answer ({type(error).__name__}: {error}).",
+                f"{method} {path} at {self._client.base_url} got no answer ({type(error).__name__}: {error}).",
                 path=path,
             ) from error
         if response.status_code >= 500 or response.status_code == 429:
@@ -73,16 +80,32 @@ async def _bounded(response: httpx.Response) -> bytes:
 async def open_transport(
     base_url: str, *, timeout_s: float = 10.0, connections: int = 32, headers: dict[str, str] | None = None
 ) -> AsyncIterator[Transport]:
-    """A pool of at most `connections` to `base_url`; redirects are not followed, the proxy settings are not read."""
+    """A pool of at most `connections` to `base_url`; redirects are not followed, the proxy settings are not read.
+
+    Each wait lasts at most `timeout_s`, a whole call three times that.
+
+    Raises:
+        Invalid: `base_url` is no address of http or https.
+    """
     async with httpx.AsyncClient(
-        base_url=base_url,
+        base_url=_address(base_url),
         headers=headers,
         timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=False,
         trust_env=False,
     ) as client:
-        yield Transport(client)
+        yield Transport(client, deadline_s=DEADLINE_TIMEOUTS * timeout_s)
+
+
+def _address(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise Invalid(f"{base_url!r} is no address: {error}.", url=base_url) from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise Invalid(f"{base_url!r} is no address; it must begin with http:// or https:// and a host.", url=base_url)
+    return url
 
 
 def probe(url: str, *, timeout_s: float = 2.0) -> int | None:
