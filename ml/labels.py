@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ml.features import WINDOW_HOURS, Window
 
-RUL_CAP_HOURS = 100.0
+RUL_CAP_HOURS = 48.0
 GRACE_S = 60.0  # what is recorded while the robot stops still belongs to the life that ended
 
 

@@ -1,0 +1,1 @@
+"""From typed content to the files a customer downloads."""

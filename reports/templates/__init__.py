@@ -1,0 +1,1 @@
+"""The pages that reports are laid out in."""
