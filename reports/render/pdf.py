@@ -141,12 +141,12 @@ def _note(text: str) -> Paragraph:
 
 
 def _figures(drawn: dict[str, Chart], *names: str) -> list[Flowable]:
-    return [_figure(drawn[name]) for name in names if name in drawn]
+    return [KeepTogether(_figure(drawn[name])) for name in names if name in drawn]
 
 
-def _figure(chart: Chart, width: float = WIDTH) -> Flowable:
+def _figure(chart: Chart, width: float = WIDTH) -> list[Flowable]:
     image = Image(io.BytesIO(chart.image), width=width, height=width * chart.height_in / chart.width_in)
-    return KeepTogether([Paragraph(escape(chart.title), CAPTION), image])
+    return [Paragraph(escape(chart.title), CAPTION), image]
 
 
 def _pair(drawn: dict[str, Chart], left: str, right: str) -> list[Flowable]:
@@ -196,7 +196,7 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[
             ("LINEBELOW", (0, 0), (-1, 0), 1.2, RULE),
             ("LINEBELOW", (0, 1), (-1, -1), 0.4, RULE),
             ("LEFTPADDING", (0, 0), (-1, -1), 2),
-            ("RIGHTPADDING", (0, 0), (-1, -1), 4),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 7),
             ("TOPPADDING", (0, 0), (-1, -1), 2.5),
             ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
         ]
@@ -275,7 +275,7 @@ def _missions(report: FleetReport) -> list[Flowable]:
         for line in report.missions[:MISSIONS_SHOWN]
     ]
     heads = ["Mission", "Status", "Robot", "Started", "Took", "Attempts", "Why"]
-    table = _grid(heads, rows, [3, 1.5, 1.2, 1.6, 1.4, 1.2, 3.6], {4, 5})
+    table = _grid(heads, rows, [3, 1.5, 1.2, 1.7, 1.5, 1.4, 3.4], {4, 5})
     if len(report.missions) <= MISSIONS_SHOWN:
         return [table]
     return [
