@@ -1,0 +1,238 @@
+"""A recording becomes a dataset of the lake: one Parquet file per topic and definition, then the manifest.
+
+The same recording, robot and converter version give the same files, so a second run changes nothing and a killed one is
+simply run again.
+"""
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from sqlmodel import Session
+
+from fleet import changes
+from fleet.clock import database_now
+from fleet.errors import Invalid, NotFound, Unavailable
+from fleet.objectstore import CHUNK_BYTES, ObjectStore, Stored
+from ingestion.bags.definitions import definition_sha256
+from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, read
+from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, lake_of
+from ingestion.models import Bag, BagStatus
+
+UNKNOWN_ROBOT = "unknown"
+LOCAL = "local"
+Transaction = Callable[[], AbstractContextManager[Session]]
+
+log = structlog.get_logger(__name__)
+
+
+def convert(source: Path, out: Path, *, robot: str | None = None) -> Manifest:
+    """Convert the recording `source` into the local folder `out`, laid out as the lake is; gives its manifest.
+
+    A file that is no recording gives a manifest with status `refused`. The same recording again changes nothing.
+
+    Raises:
+        Invalid: `source` is not a file.
+        Unavailable: the disk cannot take it.
+    """
+    if not source.is_file():
+        raise Invalid(f"There is no file {source}; name one recording (.bag, .db3 or .mcap).", source=str(source))
+    lake = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", LOCAL)
+    return convert_into(
+        lake, Source(source, source.name, file_sha256(source), source.stat().st_size, robot or UNKNOWN_ROBOT)
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a local file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def process(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> Manifest:
+    """Convert a stored bag into the lake of its organisation and write the outcome into its row.
+
+    Idempotent by bag content, robot and converter version: run again, it changes no file.
+
+    Raises:
+        NotFound: no such bag, or its content is gone from the store.
+        Unavailable: a disk or the object store cannot take it; nothing is published, try again.
+    """
+    with transaction() as session:
+        bag = _bag(session, bag_id)
+    lake = lake_of(objects, bag.organisation_id)
+    with _on_this_machine(objects, bag) as path:
+        manifest = convert_into(lake, Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name))
+    with transaction() as session:
+        _note(session, _bag(session, bag_id), manifest, lake)
+    return manifest
+
+
+def _bag(session: Session, bag_id: UUID) -> Bag:
+    bag = session.get(Bag, bag_id)
+    if bag is None:
+        raise NotFound(f"There is no bag {bag_id}.", bag=str(bag_id))
+    return bag
+
+
+@contextmanager
+def _on_this_machine(objects: ObjectStore, bag: Bag) -> Iterator[Path]:
+    path = objects.local_path(bag.object_key)
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
+        yield objects.fetch(bag.object_key, Path(folder) / "recording")
+
+
+def _note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:
+    bag.status, bag.error = manifest.status, explanation(manifest)
+    bag.converter, bag.manifest_key = manifest.converter, lake.key(lake.manifest_path(bag.sha256))
+    bag.messages, bag.topics, bag.recorded_on = manifest.messages, len(manifest.topics), manifest.recorded_on
+    bag.started_at, bag.finished_at = manifest.started_at, manifest.finished_at
+    bag.converted_at = database_now(session)
+    session.add(bag)
+    changes.record(
+        session,
+        organisation_id=bag.organisation_id,
+        subject="bag",
+        subject_id=bag.id,
+        kind="converted",
+        fields={"status": manifest.status.value, "messages": manifest.messages},
+    )
+
+
+def explanation(manifest: Manifest) -> str | None:
+    """One sentence for people on why a dataset is not complete; None when it is."""
+    told = [manifest.reason] if manifest.reason else []
+    told += [f"{topic.name}: {topic.reason}" for topic in manifest.topics if topic.reason]
+    told += [f"{manifest.rejected} messages could not be decoded"] if manifest.rejected else []
+    told += [lost.reason for lost in manifest.lost[:3]] + manifest.repairs
+    return "; ".join(told) or None
+
+
+def convert_into(lake: Lake, source: Source) -> Manifest:
+    """Convert into `lake`; a no-op when this converter has already published it for this robot.
+
+    Raises:
+        Unavailable: a disk or the object store cannot take it.
+    """
+    before = lake.manifest(source.sha256)
+    if before is not None and _is_current(lake, before, source):
+        return before
+    with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
+        manifest = _publish(lake, source, read(source, Path(folder)))
+    if before is not None:
+        _remove_superseded(lake, before, manifest)
+    log.info("bag converted", bag=source.sha256[:16], status=manifest.status.value, messages=manifest.messages)
+    return manifest
+
+
+def _is_current(lake: Lake, manifest: Manifest, source: Source) -> bool:
+    same = (manifest.converter, manifest.robot) == (CONVERTER, source.robot)
+    return same and all(lake.objects.exists(lake.key(file.path)) for file in manifest.files)
+
+
+@contextmanager
+def _disk_errors(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"{source.filename} could not be converted: {error}. Free space or check permissions, then try again.",
+            bag=source.sha256,
+        ) from error
+
+
+def _publish(lake: Lake, source: Source, reading: Reading) -> Manifest:
+    times = reading.times_ns
+    on = instant(min(times)).date() if times else None
+    topics = _store_topics(lake, source, reading, on)
+    rejects = reading.rejects
+    manifest = Manifest(
+        converter=CONVERTER,
+        sha256=source.sha256,
+        size=source.size,
+        filename=source.filename,
+        format=reading.format,
+        organisation=lake.organisation,
+        robot=source.robot,
+        status=_status(reading),
+        reason=_refusal(reading),
+        messages=reading.messages,
+        rejected=rejects.rows,
+        recorded_on=on,
+        first_ns=min(times, default=None),
+        last_ns=max(times, default=None),
+        topics=topics,
+        repairs=reading.found.repairs,
+        lost=reading.found.lost,
+        rejects=_store(lake, lake.rejects_path(source.sha256), rejects.path, rejects.rows) if rejects.rows else None,
+    )
+    lake.publish(manifest)
+    return manifest
+
+
+def _store_topics(lake: Lake, source: Source, reading: Reading, on: date | None) -> list[TopicTable]:
+    parts: Counter[str] = Counter()
+    tables = []
+    for topic in reading.topics.values():
+        files = []
+        if on is not None and topic.file.rows:
+            folder = lake.folder(robot=source.robot, on=on, topic=topic.channel.topic)
+            path = f"{folder}/part-{source.sha256[:16]}-{parts[folder]}.parquet"
+            parts[folder] += 1
+            files.append(_store(lake, path, topic.file.path, topic.file.rows))
+        tables.append(_table(topic, files))
+    return tables
+
+
+def _table(topic: ReadTopic, files: list[LakeFile]) -> TopicTable:
+    return TopicTable(
+        name=topic.channel.topic,
+        type=topic.channel.type,
+        definition_sha256=definition_sha256(topic.channel),
+        definition=topic.origin,
+        rows=topic.file.rows,
+        rejected=topic.file.rejected,
+        first_ns=topic.file.first_ns,
+        last_ns=topic.file.last_ns,
+        reason=topic.reason,
+        files=files,
+    )
+
+
+def _store(lake: Lake, path: str, local: Path, rows: int) -> LakeFile:
+    stored: Stored = lake.objects.put_file(lake.key(path), local)
+    return LakeFile(path=path, rows=rows, bytes=stored.size, sha256=stored.sha256)
+
+
+def _refusal(reading: Reading) -> str | None:
+    if reading.refusal is None and reading.found.lost and not reading.messages:
+        return f"Nothing in it can be read: {reading.found.lost[0].reason}."
+    return reading.refusal
+
+
+def _status(reading: Reading) -> BagStatus:
+    undecodable = any(topic.reason and topic.file.rows for topic in reading.topics.values())
+    if _refusal(reading):
+        return BagStatus.refused
+    if reading.found.lost or reading.rejects.rows or undecodable:
+        return BagStatus.partial
+    return BagStatus.repaired if reading.found.repairs else BagStatus.complete
+
+
+def _remove_superseded(lake: Lake, before: Manifest, now: Manifest) -> None:
+    kept = {file.path for file in now.files}
+    for file in before.files:
+        if file.path not in kept:
+            lake.objects.delete(lake.key(file.path))

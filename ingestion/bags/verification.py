@@ -1,0 +1,142 @@
+"""The proof: every field of every message in a dataset, compared with what rosbags' own reader and deserialiser give."""
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection, Nodetype
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.base import normalize_fieldname
+from rosbags.typesys.store import Typestore
+
+from fleet.errors import Invalid
+from fleet.objectstore import ObjectStore
+from ingestion.bags.columns import FILLER, RESERVED
+from ingestion.bags.conversion import LOCAL, file_sha256
+from ingestion.lake import Lake, Manifest
+
+MOST_TOLD = 20
+At = tuple[int, list[dict[str, Any]]]
+
+
+def verify(source: Path, folder: Path) -> list[str]:
+    """How the dataset of `source` in `folder` differs from the recording as rosbags reads it; empty when it does not.
+
+    At most MOST_TOLD differences per topic are told. Topics kept raw are compared byte by byte.
+
+    Raises:
+        Invalid: the folder holds no dataset of this recording.
+    """
+    manifest = _manifest(source, folder)
+    known = get_typestore(Stores.ROS2_HUMBLE)
+    try:
+        with AnyReader([source], default_typestore=known) as reader:
+            return list(_differences(reader, manifest, folder))
+    except (AnyReaderError, AssertionError) as error:
+        return [f"rosbags cannot read {source.name}: {error}"]
+
+
+def _manifest(source: Path, folder: Path) -> Manifest:
+    manifest = Lake(ObjectStore(f"file://{folder.resolve()}", signing_key=b""), "", LOCAL).manifest(file_sha256(source))
+    if manifest is None:
+        raise Invalid(f"{folder} holds no dataset of {source.name}; convert it first.", source=str(source))
+    return manifest
+
+
+def _differences(reader: AnyReader, manifest: Manifest, folder: Path) -> Iterator[str]:
+    names = sorted({table.name for table in manifest.topics} | {connection.topic for connection in reader.connections})
+    for name in names:
+        connections = [connection for connection in reader.connections if connection.topic == name]
+        recorded = _by_time(_recorded(reader, connections, _raw_types(manifest, name)))
+        stored = _by_time(_stored(manifest, name, folder))
+        told = (_difference(name, ours, theirs) for ours, theirs in zip_longest(stored, recorded))
+        yield from [difference for difference in told if difference][:MOST_TOLD]
+
+
+def _raw_types(manifest: Manifest, topic: str) -> set[str]:
+    return {table.type for table in manifest.topics if table.name == topic and table.reason is not None}
+
+
+def _difference(topic: str, ours: At | None, theirs: At | None) -> str | None:
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        return f"{topic}: at {ours and ours[0]} in the dataset, at {theirs and theirs[0]} in the recording"
+    # Messages of one instant have no order of their own between connections.
+    mine, yours = sorted(map(repr, ours[1])), sorted(map(repr, theirs[1]))
+    if mine == yours:
+        return None
+    return f"{topic}: at {ours[0]} the dataset has {mine[0][:300]} and the recording {yours[0][:300]}"
+
+
+def _by_time(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[At]:
+    for time, group in groupby(rows, key=lambda row: row[0]):
+        yield time, [dict(sorted(values.items())) for _, values in group]
+
+
+def _recorded(
+    reader: AnyReader, connections: list[Connection], raw_types: set[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not connections:
+        return
+    for connection, time, content in reader.messages(connections):
+        if connection.msgtype in raw_types:
+            yield time, {"raw": bytes(content)}
+        else:
+            message = reader.deserialize(content, connection.msgtype)
+            yield time, dict(_fields(reader.typestore, connection.msgtype, message, ""))
+
+
+def _fields(types: Typestore, type_name: str, message: object, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, description in types.fielddefs[type_name][1]:
+        if name != FILLER:
+            path = prefix + name if prefix or name not in RESERVED else f"{name}_"
+            yield from _values(types, description, getattr(message, normalize_fieldname(name)), path)
+
+
+def _values(types: Typestore, description: Any, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    kind, detail = description
+    if kind == Nodetype.BASE:
+        yield path, value
+    elif kind == Nodetype.NAME:
+        yield from _fields(types, detail, value, f"{path}.")
+    elif detail[0][0] == Nodetype.NAME:
+        yield from _lists(types, detail[0][1], value, path)
+    elif isinstance(value, np.ndarray):
+        yield path, value.tobytes() if detail[0][1][0] in {"uint8", "byte", "char"} else value.tolist()
+    else:
+        yield path, list(value)
+
+
+def _lists(types: Typestore, type_name: str, messages: list[Any], path: str) -> Iterator[tuple[str, Any]]:
+    each = [dict(_fields(types, type_name, message, f"{path}.")) for message in messages]
+    for name in _leaves(types, type_name, f"{path}."):
+        yield name, [values[name] for values in each]
+
+
+def _leaves(types: Typestore, type_name: str, prefix: str) -> Iterator[str]:
+    for name, (kind, detail) in types.fielddefs[type_name][1]:
+        if name == FILLER:
+            continue
+        nested = detail if kind == Nodetype.NAME else detail[0][1] if detail[0][0] == Nodetype.NAME else None
+        if nested is None:
+            yield prefix + name
+        else:
+            yield from _leaves(types, nested, f"{prefix}{name}.")
+
+
+def _stored(manifest: Manifest, topic: str, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    paths = [folder / file.path for table in manifest.topics if table.name == topic for file in table.files]
+    yield from merge(*map(_rows, paths), key=lambda row: row[0])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            times = batch["log_time"].cast(pa.int64()).to_pylist()
+            fields = batch.drop_columns([name for name in RESERVED if name in batch.schema.names])
+            yield from zip(times, fields.to_pylist(), strict=True)
