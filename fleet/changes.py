@@ -76,3 +76,8 @@ def after(session: Session, position: int, *, limit: int = 1000) -> Sequence[Cha
     """Published changes after `position`, in order."""
     query = select(Change).where(col(Change.position) > position).order_by(col(Change.position)).limit(limit)
     return session.exec(query).all()
+
+
+def newest(session: Session) -> int:
+    """The last position that is published; 0 when there is none."""
+    return session.exec(select(func.max(Change.position))).one() or 0

@@ -1,5 +1,6 @@
 """Requests: rows that ask for a flow run. Whoever may not call Prefect writes one; the desk carries it there."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -102,3 +103,17 @@ def settle(
         session, organisation_id=row.organisation_id, subject="request", subject_id=row.id, kind=status.value
     )
     return row
+
+
+def release(session: Session, request_ids: Sequence[UUID]) -> None:
+    """Give claimed requests back at once: whoever is to run them did not answer, so they stay pending."""
+    chosen = select(Request).where(col(Request.id).in_(request_ids), Request.status == RequestStatus.pending)
+    for row in session.exec(chosen).all():
+        row.claimed_until = None
+        session.add(row)
+
+
+def started(session: Session, *, limit: int = 200) -> Sequence[Request]:
+    """Requests whose run has begun and whose end is not yet known, oldest first."""
+    query = select(Request).where(Request.status == RequestStatus.started).order_by(col(Request.id)).limit(limit)
+    return session.exec(query).all()

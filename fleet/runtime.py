@@ -19,7 +19,8 @@ from fleet.doorbell import Doorbell, open_doorbell
 from fleet.errors import Invalid, Unavailable
 from fleet.logs import configure_logs
 from fleet.objectstore import ObjectStore
-from fleet.settings import Settings, read_settings, set_environment
+from fleet.settings import Settings, read_settings
+from fleet.settings import set_environment as set_environment  # given on: rooms above may not import fleet.settings
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +102,11 @@ def tracking_uri(settings: Settings) -> str:
 def artifacts_dir(settings: Settings) -> Path:
     """The folder where MLflow keeps the files of a newly made experiment."""
     return settings.var_dir.resolve() / "mlflow"
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Dagster's folder: its catalogue of what lies in the lake."""
+    return Path(settings.dagster_home or settings.var_dir / "dagster").resolve()
 
 
 def _objects_options(settings: Settings, url: str) -> dict[str, object]:

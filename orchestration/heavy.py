@@ -70,7 +70,8 @@ async def run(
         ) from None
     finally:
         await _end(child)
-    return _outcome(function.__name__, kind, value, child.returncode, memory_max_bytes)
+    result: R = _outcome(function.__name__, kind, value, child.returncode, memory_max_bytes)
+    return result
 
 
 def tell(news: object) -> None:

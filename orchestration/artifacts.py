@@ -1,0 +1,49 @@
+"""What a flow run shows while it works and when it is done: one progress bar, one table, links."""
+
+import time
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+Row = Mapping[str, object]
+EVERY_S = 3.0
+
+
+class Progress:
+    """A progress bar of one flow run; told often, it is written at most every EVERY_S seconds and at the end."""
+
+    def __init__(self, artifact_id: UUID) -> None:
+        """Use `open`."""
+        self._id = artifact_id
+        self._shown = 0.0
+        self._written_at = time.monotonic()
+
+    @classmethod
+    async def open(cls, key: str, description: str) -> "Progress":
+        """A bar at 0 %; `key` is of lower-case letters, digits and dashes."""
+        made = await acreate_progress_artifact(progress=0.0, key=key, description=description)
+        assert isinstance(made, UUID)
+        return cls(made)
+
+    async def show(self, done: int, of: int) -> None:
+        """Move the bar to `done` of `of`."""
+        percent = 100.0 * done / of if of else 100.0
+        is_due = time.monotonic() - self._written_at >= EVERY_S or percent >= 100.0
+        if percent != self._shown and is_due:
+            await aupdate_progress_artifact(self._id, progress=percent)
+            self._shown, self._written_at = percent, time.monotonic()
+
+
+def table_text(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table; text of others cannot break out of its cell."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([_cell(row[name]) for name in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = " ".join(str(value).split()).replace("\\", "\\\\")
+    for mark in "|<>[]`*_":
+        text = text.replace(mark, f"\\{mark}")
+    return text

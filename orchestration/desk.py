@@ -1,0 +1,69 @@
+"""The desk: it carries our rows to Prefect and Prefect's news back. Prefect away, everything waits in our database."""
+
+import asyncio
+
+import anyio
+import structlog
+from prefect.client.orchestration import PrefectClient
+
+from fleet import changes
+from fleet.doorbell import Doorbell
+from orchestration.desk_board import Reading, board, hang_up
+from orchestration.desk_requests import Errand, Transaction, carry_once, claim_errands, settle_ended
+
+log = structlog.get_logger(__name__)
+LISTEN_S = 2.0
+SETTLE_S = 2.0
+BOARD_S = 5.0
+SHOWN = {"mission", "attempt"}
+
+
+async def carry(client: PrefectClient, transaction: Transaction, doorbell: Doorbell) -> None:
+    """For ever: start the runs that requests ask for, and settle the requests whose runs have ended."""
+    settled_at = 0.0
+    with doorbell.listen() as listener:
+        while True:
+            for errand in await asyncio.to_thread(_claim, transaction):
+                await carry_once(client, errand, transaction)
+            if asyncio.get_running_loop().time() - settled_at >= SETTLE_S:
+                await settle_ended(client, transaction)
+                settled_at = asyncio.get_running_loop().time()
+            await asyncio.to_thread(listener.wait, LISTEN_S)
+            await anyio.sleep(0.2)  # rings come in bursts: one look for all of them
+
+
+def _claim(transaction: Transaction) -> list[Errand]:
+    with transaction() as session:
+        return claim_errands(session)
+
+
+async def show(client: PrefectClient, reading: Reading) -> None:
+    """For ever: keep the missions board; at most every BOARD_S seconds, and only when a mission changed.
+
+    The board is drawn from the tables, so it needs no memory: it is drawn once at the start, which also makes up for
+    whatever happened while nobody looked.
+    """
+    position, is_stale = await asyncio.to_thread(_newest, reading), True
+    while True:
+        if is_stale:
+            await hang_up(client, await asyncio.to_thread(_draw, reading))
+        await anyio.sleep(BOARD_S)
+        position, is_stale = await asyncio.to_thread(_changed_after, reading, position)
+
+
+def _draw(reading: Reading) -> str:
+    with reading() as session:
+        return board(session)
+
+
+def _newest(reading: Reading) -> int:
+    with reading() as session:
+        return changes.newest(session)
+
+
+def _changed_after(reading: Reading, position: int) -> tuple[int, bool]:
+    """The position read up to, and whether a mission changed since `position`."""
+    with reading() as session:
+        seen = changes.after(session, position)
+    last = seen[-1].position if seen else None
+    return last or position, any(change.subject in SHOWN for change in seen)

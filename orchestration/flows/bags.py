@@ -1,0 +1,50 @@
+"""Recordings become Parquet."""
+
+from typing import Annotated
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_table_artifact
+from pydantic import Field
+
+from fleet.errors import Rejected
+from orchestration.artifacts import Progress
+from orchestration.flows import edge
+from orchestration.flows.forms import Name
+from orchestration.work.bags import Converted, convert_bags
+
+BAG_TIMEOUT_S = 1800.0
+Row = dict[str, object]
+BagIds = Annotated[list[UUID], Field(min_length=1, max_length=500)]
+
+
+@flow(name="process-bag")
+async def process_bag(bag_ids: BagIds, organisation: Name = "demo") -> Row:
+    """Turn uploaded recordings into Parquet in the lake.
+
+    Args:
+        bag_ids: Ids of the recordings, as the upload answered them.
+        organisation: Whose recordings.
+    """
+    progress = await Progress.open("bags-progress", "Recordings converted")
+    outcomes = await edge.in_child(
+        convert_bags, organisation, bag_ids, timeout_s=BAG_TIMEOUT_S * len(bag_ids), progress=progress
+    )
+    await progress.show(1, 1)
+    await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
+    if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:
+        get_run_logger().warning("%s", "; ".join(problems))
+    if len(problems) == len(outcomes):
+        raise Rejected("; ".join(problems))
+    return {"bags": len(outcomes), "messages": sum(outcome.messages for outcome in outcomes), "problems": len(problems)}
+
+
+def _row(outcome: Converted) -> Row:
+    return {
+        "bag": outcome.filename,
+        "status": outcome.status,
+        "messages": outcome.messages,
+        "topics": outcome.topics,
+        "problem": outcome.problem,
+        "id": outcome.bag_id,
+    }

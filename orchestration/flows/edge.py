@@ -1,0 +1,83 @@
+"""Where a flow touches the ground: the runtime of its process, its own name, and the clock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import cache
+from typing import TypeVar
+
+import anyio
+from prefect.runtime import deployment, flow_run
+from sqlmodel import Session
+
+from fleet.runtime import Runtime, open_runtime
+from orchestration import heavy
+from orchestration.artifacts import Progress
+
+R = TypeVar("R")
+LOOK_S = 1.0
+
+
+@cache
+def runtime() -> Runtime:
+    """The parts of this process; opened when the first flow needs them."""
+    return open_runtime()
+
+
+def who(flow_name: str) -> str:
+    """The actor that is written beside everything this run changes."""
+    return f"prefect:{deployment.name or flow_name}"
+
+
+def run_id() -> str:
+    """The id of this flow run: the first part of every idempotency key it gives."""
+    return str(flow_run.id)
+
+
+async def written(change: Callable[[Session], R]) -> R:
+    """What `change` gives, done in a transaction of its own, off the event loop."""
+    return await asyncio.to_thread(_write, change)
+
+
+async def looked_up(question: Callable[[Session], R]) -> R:
+    """What `question` gives, read off the event loop."""
+    return await asyncio.to_thread(_read, question)
+
+
+def _write(change: Callable[[Session], R]) -> R:
+    with runtime().transaction() as session:
+        return change(session)
+
+
+def _read(question: Callable[[Session], R]) -> R:
+    with runtime().reading() as session:
+        return question(session)
+
+
+async def looks() -> AsyncIterator[None]:
+    """At once, and then every LOOK_S seconds: how a flow waits for what others write into the database."""
+    while True:
+        yield
+        await anyio.sleep(LOOK_S)
+
+
+async def in_child(
+    function: Callable[..., R], *arguments: object, timeout_s: float, progress: Progress | None = None
+) -> R:
+    """What `function(*arguments)` gives, from a heavy child; the child tells `progress` as pairs (done, of)."""
+    news: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+    teller = asyncio.create_task(_pass_on(news, progress))
+    try:
+        return await heavy.run(
+            function,
+            *arguments,
+            memory_max_bytes=runtime().settings.heavy_memory_max_bytes,
+            timeout_s=timeout_s,
+            on_news=news.put_nowait,
+        )
+    finally:
+        teller.cancel()
+
+
+async def _pass_on(news: asyncio.Queue[tuple[int, int]], progress: Progress | None) -> None:
+    while progress is not None:
+        await progress.show(*await news.get())

@@ -1,0 +1,88 @@
+"""What an operator fills in, and the keys that make a run harmless when it is carried out twice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from inspect import signature
+from typing import Annotated, Any, get_type_hints
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
+
+from fleet.adapter import TaskKind
+from fleet.organisations import Station, StationKind
+from missions.models import MissionCreate, TaskCreate
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Reason = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class MissionForm(MissionCreate):
+    """A mission as an operator asks for it."""
+
+    key: str = Field("", max_length=200, description="Leave empty. A key of your own makes asking twice harmless.")
+
+
+class RoundTemplate(StrEnum):
+    """Where the missions of a round come from."""
+
+    listed = "listed missions"
+    inspection = "one mission for every inspection point"
+
+
+class MissionCommand(StrEnum):
+    """What may be told to a mission."""
+
+    pause = "pause"
+    resume = "resume"
+    cancel = "cancel"
+    approve = "approve"
+    retry = "retry"
+
+
+def complaints(function: Callable[..., object], parameters: Mapping[str, object]) -> list[str]:
+    """What is wrong with the parameters of a run, one sentence for each field with its value; empty when all is well.
+
+    Prefect's server lets through what only our own rules refuse, so a run is checked again before its first line; this
+    says what Prefect's own words leave out: the value.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if given.default is given.empty else given.default)
+        for name, given in signature(function).parameters.items()
+    }
+    try:
+        create_model("Form", __config__=ConfigDict(extra="forbid"), **fields).model_validate(dict(parameters))
+    except ValidationError as error:
+        return [_sentence(problem) for problem in error.errors()]
+    return []
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']} (it is {problem['input']!r:.120})"
+
+
+def with_key(wanted: MissionForm, run_id: UUID | str, index: int) -> MissionCreate:
+    """`wanted` with its own key, or `<flow run>/<index>` when it has none."""
+    return MissionCreate.model_validate({**wanted.model_dump(), "key": key_of(wanted.key, run_id, index)})
+
+
+def key_of(given: str, run_id: UUID | str, index: int) -> str:
+    """The mission's key: as given, or from the flow run."""
+    return given or f"{run_id}/{index}"
+
+
+def inspection_missions(stations: Sequence[Station]) -> list[MissionForm]:
+    """One mission for every inspection point, by name: drive there and take the readings."""
+    points = sorted(station.name for station in stations if station.kind is StationKind.inspection_point)
+    return [
+        MissionForm(
+            name=f"Inspect {point}",
+            tasks=[
+                TaskCreate(kind=TaskKind.go_to, station=point),
+                TaskCreate(kind=TaskKind.reading, station=point),
+            ],
+        )
+        for point in points
+    ]

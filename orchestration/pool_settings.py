@@ -1,0 +1,21 @@
+"""What Prefect is told through the environment, which it reads once when it is imported (so this never imports it)."""
+
+from fleet.runtime import Runtime, set_environment
+
+
+def point_prefect_here(runtime: Runtime) -> None:
+    """Point Prefect in this process at our server, with its telemetry off; call it before Prefect is imported."""
+    set_environment(
+        {
+            "PREFECT_API_URL": runtime.settings.prefect_api_url,
+            "PREFECT_HOME": str(runtime.settings.var_dir.resolve() / "prefect"),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+            # A flow that cannot be told to the server goes on; its log lines are not worth a stalled run.
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        }
+    )

@@ -1,0 +1,62 @@
+"""Converting recordings in a heavy child: one child for a batch of bags, one bag after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from fleet.errors import NotFound, YardmasterError
+from fleet.organisations import organisation_named
+from fleet.runtime import Runtime, dagster_home, open_runtime
+from ingestion.models import Bag
+from orchestration import heavy
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one bag; `problem` is empty when it lies in the lake."""
+
+    bag_id: str
+    filename: str
+    status: str
+    messages: int = 0
+    topics: int = 0
+    problem: str = ""
+
+
+def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
+    """Convert each bag into the lake of `organisation` and tell Dagster; one that cannot be converted stops no other.
+
+    A bag that is already converted by this version of the converter is left as it is.
+    """
+    runtime = open_runtime()
+    with runtime.reading() as session:
+        mine = _of(session, organisation_named(session, organisation).id, bag_ids)
+    outcomes = []
+    for done, bag_id in enumerate(mine):
+        heavy.tell((done, len(bag_ids)))
+        outcomes.append(_convert(runtime, bag_id))
+    return outcomes
+
+
+def _of(session: Session, organisation_id: UUID, bag_ids: Sequence[UUID]) -> list[UUID]:
+    """The bags, each once, in the order given; another organisation's bag is not told apart from none."""
+    wanted = list(dict.fromkeys(bag_ids))
+    query = select(Bag.id).where(Bag.organisation_id == organisation_id, col(Bag.id).in_(wanted))
+    if missing := set(wanted) - set(session.exec(query).all()):
+        raise NotFound(f"bag_ids: there is no bag {', '.join(sorted(map(str, missing)))}.")
+    return wanted
+
+
+def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
+    # Imported by the child that needs them: Arrow, the bag readers and Dagster, which the worker must not pay for.
+    from ingestion.bags import process  # noqa: PLC0415  see above
+    from orchestration.assets.events import report_bag  # noqa: PLC0415  see above
+
+    try:
+        manifest = process(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag_id)
+    except YardmasterError as error:
+        return Converted(str(bag_id), str(bag_id), "not converted", problem=error.message)
+    report_bag(dagster_home(runtime.settings), manifest)
+    return Converted(str(bag_id), manifest.bag, manifest.status, manifest.messages, len(manifest.topics))

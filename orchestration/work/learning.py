@@ -1,0 +1,52 @@
+"""Learning in a heavy child: train, promote, score."""
+
+from dataclasses import asdict, dataclass
+
+from fleet.errors import NotFound
+from fleet.organisations import organisation_named
+from fleet.runtime import artifacts_dir, open_runtime, tracking_uri
+from orchestration import heavy
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The model that was trained (fields of `ml.train.TrainingResult`), and how many robots the champion has scored."""
+
+    training: dict[str, object]
+    robots: int
+    why_none: str = ""
+
+
+def learn(organisation: str, seed: int) -> Learned:
+    """Train the drive model of `organisation`, promote it if it is better, and score every robot with the champion.
+
+    Carried out twice it makes a second version of the same model, and the same scores.
+    """
+    # Imported by the child that needs them: seconds and hundreds of megabytes that the worker must not pay.
+    from ml.score import score  # noqa: PLC0415  see above
+    from ml.train import train  # noqa: PLC0415  see above
+
+    runtime = open_runtime()
+    uri = tracking_uri(runtime.settings)
+    with runtime.reading() as session:
+        organisation_id = organisation_named(session, organisation).id
+    heavy.tell((0, 2))
+    training = train(
+        transaction=runtime.transaction,
+        objects=runtime.objects,
+        organisation_id=organisation_id,
+        tracking_uri=uri,
+        artifacts_dir=artifacts_dir(runtime.settings),
+        seed=seed,
+    )
+    heavy.tell((1, 2))
+    try:
+        rows = score(
+            transaction=runtime.transaction,
+            objects=runtime.objects,
+            organisation_id=organisation_id,
+            tracking_uri=uri,
+        )
+    except NotFound as nobody:
+        return Learned(asdict(training), 0, nobody.message)
+    return Learned(asdict(training), len(rows))
