@@ -1,0 +1,92 @@
+"""What the robot says of an order is applied to the attempt, and the mission follows."""
+
+from datetime import datetime
+
+from sqlmodel import Session, select
+
+from fleet import events
+from fleet.adapter import Happening, OrderReport, OrderStatus, TaskReport
+from fleet.robots import Robot
+from missions import outbox
+from missions.lifecycle import Cause
+from missions.live import attempt_now, lock_mission
+from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Command, TaskResult
+from missions.outcome import advance
+
+SAYS = {
+    OrderStatus.accepted: AttemptStatus.accepted,
+    OrderStatus.running: AttemptStatus.running,
+    OrderStatus.paused: AttemptStatus.paused,
+    OrderStatus.succeeded: AttemptStatus.succeeded,
+    OrderStatus.failed: AttemptStatus.failed,
+    OrderStatus.canceled: AttemptStatus.canceled,
+    OrderStatus.rejected: AttemptStatus.rejected,
+}
+PRESENT = {  # words for a person, where the robot gave no reason
+    AttemptStatus.accepted: "the robot has the order",
+    AttemptStatus.running: "the robot has begun",
+    AttemptStatus.paused: "the robot holds",
+    AttemptStatus.succeeded: "all tasks done",
+    AttemptStatus.failed: "the robot says it failed, without a reason",
+    AttemptStatus.canceled: "the robot ended the order and stopped",
+    AttemptStatus.rejected: "the robot refused, without a reason",
+}
+
+
+def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: datetime, who: str) -> None:
+    """Apply one report; the same or an older one (`sequence`) again changes nothing.
+
+    A report of an order we never sent, or that another robot has, leaves an event and no error. `not_found` tells
+    nothing here: only missions/recovery, which asked, knows what it means.
+    """
+    if report.status is OrderStatus.not_found:
+        return
+    known = session.exec(select(Attempt).where(Attempt.key == report.key)).first()
+    if known is None or known.robot_id != robot.id:
+        _note_foreign(session, robot, report, received_at)
+        return
+    mission = lock_mission(session, known.mission_id)
+    attempt = attempt_now(session, known.id)
+    if report.sequence < attempt.report_sequence:
+        return
+    is_news = report.sequence > attempt.report_sequence
+    attempt.heard_at = max(received_at, attempt.heard_at or received_at)
+    attempt.report_sequence = report.sequence
+    session.add(attempt)
+    to = SAYS[report.status]
+    if attempt.status in ATTEMPT_TERMINAL:
+        if is_news and to not in ATTEMPT_TERMINAL:  # we had given it up and it runs: it must not
+            outbox.enqueue(session, attempt, Command.cancel)
+        return
+    outbox.arrived(session, attempt, f"the robot says {report.status}")
+    for task in report.tasks:
+        _keep_result(session, attempt, task)
+    evidence = {"sequence": report.sequence, "observed_at": report.observed_at.isoformat()}
+    advance(session, mission, attempt, to, Cause(who, report.reason or PRESENT[to], evidence))
+
+
+def _keep_result(session: Session, attempt: Attempt, task: TaskReport) -> None:
+    if task.status == "pending":
+        return
+    found = session.get(TaskResult, (attempt.id, task.position))
+    result = found or TaskResult(
+        attempt_id=attempt.id,
+        position=task.position,
+        organisation_id=attempt.organisation_id,
+        mission_id=attempt.mission_id,
+        status=task.status,
+    )
+    result.sqlmodel_update(task.model_dump(include={"status", "started_at", "finished_at", "value", "unit", "message"}))
+    session.add(result)
+
+
+def _note_foreign(session: Session, robot: Robot, report: OrderReport, received_at: datetime) -> None:
+    seen = Happening(
+        key=f"foreign_order/{robot.id}/{report.key}",
+        kind="foreign_order",
+        occurred_at=report.observed_at,
+        serial_number=robot.serial_number,
+        severity="warning",
+        fields={"order": report.key, "status": report.status.value},
+    )
+    events.record(session, organisation_id=robot.organisation_id, robot_id=robot.id, seen=seen, received_at=received_at)

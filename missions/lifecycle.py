@@ -1,0 +1,195 @@
+"""The two state machines. Nothing else writes `status`, `desired` or `version` of a mission or an attempt.
+
+Every change is a compare-and-set on (status, version), leaves a row with who, when, why and on what evidence, and tells
+the changes feed, all in the caller's transaction.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from fleet import changes
+from fleet.clock import database_now
+from fleet.errors import Conflict
+from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Desired, Mission, MissionStatus, Transition
+
+A = AttemptStatus
+M = MissionStatus
+
+ATTEMPT_MOVES: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {
+    A.prepared: frozenset({A.dispatched, A.canceled}),
+    A.dispatched: frozenset({A.accepted, A.running, A.paused, A.lost, *ATTEMPT_TERMINAL}),
+    A.accepted: frozenset({A.running, A.paused, A.lost, *ATTEMPT_TERMINAL}),
+    A.running: frozenset({A.paused, A.lost, A.succeeded, A.failed, A.canceled}),
+    A.paused: frozenset({A.running, A.lost, A.succeeded, A.failed, A.canceled}),
+    A.lost: frozenset({A.accepted, A.running, A.paused, *ATTEMPT_TERMINAL}),
+    A.succeeded: frozenset(),
+    A.failed: frozenset(),
+    A.rejected: frozenset(),
+    A.canceled: frozenset(),
+}
+MISSION_MOVES: Mapping[MissionStatus, frozenset[MissionStatus]] = {
+    M.created: frozenset({M.awaiting_approval, M.scheduled, M.refused, M.canceled, M.expired}),
+    M.awaiting_approval: frozenset({M.scheduled, M.refused, M.canceled, M.expired}),
+    M.scheduled: frozenset({M.assigned, M.refused, M.canceled, M.expired}),
+    M.assigned: frozenset({M.running, M.paused, M.scheduled, M.succeeded, M.failed, M.canceled}),
+    M.running: frozenset({M.paused, M.scheduled, M.succeeded, M.failed, M.canceled}),
+    M.paused: frozenset({M.running, M.scheduled, M.succeeded, M.failed, M.canceled}),
+    M.succeeded: frozenset(),
+    M.failed: frozenset(),
+    M.canceled: frozenset(),
+    M.expired: frozenset(),
+    M.refused: frozenset(),
+}
+Subject = TypeVar("Subject", Mission, Attempt)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who changes a status, why, and on what evidence."""
+
+    who: str
+    why: str
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+def begin_mission(session: Session, mission: Mission, cause: Cause) -> None:
+    """Write the first line of the history of a mission whose row was just inserted."""
+    _tell(session, mission, None, cause)
+
+
+def begin_attempt(session: Session, attempt: Attempt, cause: Cause) -> None:
+    """Insert the attempt and write the first line of its history."""
+    session.add(attempt)
+    session.flush()
+    _tell(session, attempt, None, cause)
+
+
+def move_mission(session: Session, mission: Mission, to: MissionStatus, cause: Cause) -> None:
+    """Move the mission to `to`; its `reason` becomes the cause's why.
+
+    Raises:
+        Conflict: the table does not allow it, or somebody else was faster.
+    """
+    was = mission.status
+    if to not in MISSION_MOVES[was]:
+        raise Conflict(f"A mission that is {was} cannot become {to}.", mission=str(mission.id), status=was.value)
+    _swap(session, mission, {"status": to, "reason": cause.why, "updated_at": database_now(session)})
+    _tell(session, mission, was, cause)
+
+
+def move_attempt(session: Session, attempt: Attempt, to: AttemptStatus, cause: Cause) -> None:
+    """Move the attempt to `to` and stamp the instant that belongs to it.
+
+    Raises:
+        Conflict: the table does not allow it, or somebody else was faster.
+    """
+    was = attempt.status
+    if to not in ATTEMPT_MOVES[was]:
+        raise Conflict(f"An attempt that is {was} cannot become {to}.", attempt=attempt.key, status=was.value)
+    _swap(session, attempt, {"status": to, "reason": cause.why, **_stamps(attempt, to, database_now(session))})
+    _tell(session, attempt, was, cause)
+
+
+def wish(session: Session, mission: Mission, desired: Desired, cause: Cause) -> None:
+    """Write what we want of a live mission; the same wish again changes nothing.
+
+    Raises:
+        Conflict: the mission has ended, or somebody else was faster.
+    """
+    if mission.desired == desired:
+        return
+    if not MISSION_MOVES[mission.status]:
+        raise Conflict(f"The mission has ended: it is {mission.status}.", mission=str(mission.id))
+    _swap(session, mission, {"desired": desired, "updated_at": database_now(session)})
+    wished = Cause(cause.who, cause.why, {**cause.evidence, "desired": desired.value})
+    _tell(session, mission, mission.status, wished, kind=f"desired_{desired.value}")
+
+
+def _stamps(attempt: Attempt, to: AttemptStatus, now: datetime) -> dict[str, object]:
+    stamps: dict[str, object] = {}
+    if to is A.dispatched:
+        stamps["sent_at"] = now
+    if to in {A.running, A.succeeded} and attempt.started_at is None:
+        stamps["started_at"] = now
+    if to in ATTEMPT_TERMINAL:
+        stamps["finished_at"] = now
+    return stamps
+
+
+def _swap(session: Session, row: Subject, values: Mapping[str, object]) -> None:
+    session.flush()
+    table = type(row)
+    same = (col(table.id) == row.id, col(table.status) == row.status, col(table.version) == row.version)
+    change = update(table).where(*same).values(**values, version=row.version + 1)
+    result = session.execute(change.execution_options(synchronize_session=False))
+    if result.rowcount != 1:  # type: ignore[attr-defined]
+        raise Conflict("Somebody else changed it first; read it again.", id=str(row.id), version=row.version)
+    session.refresh(row)
+
+
+def _tell(
+    session: Session, row: Mission | Attempt, was: MissionStatus | AttemptStatus | None, cause: Cause, kind: str = ""
+) -> None:
+    subject = "mission" if isinstance(row, Mission) else "attempt"
+    session.add(
+        Transition(
+            organisation_id=row.organisation_id,
+            mission_id=_mission_id(row),
+            subject=subject,
+            subject_id=row.id,
+            from_status=was.value if was else None,
+            to_status=row.status.value,
+            version=row.version,
+            who=cause.who,
+            why=cause.why,
+            evidence=dict(cause.evidence),
+            at=database_now(session),
+        )
+    )
+    changes.record(
+        session,
+        organisation_id=row.organisation_id,
+        subject=subject,
+        subject_id=row.id,
+        kind=kind or row.status.value.lower(),
+        fields=_fields(row, cause),
+    )
+
+
+def _mission_id(row: Mission | Attempt) -> UUID:
+    return row.id if isinstance(row, Mission) else row.mission_id
+
+
+def _fields(row: Mission | Attempt, cause: Cause) -> dict[str, object]:
+    fields: dict[str, object] = {"version": row.version, "who": cause.who, "why": cause.why}
+    if isinstance(row, Mission):
+        return fields | {"name": row.name, "round_id": str(row.round_id) if row.round_id else None}
+    return fields | {"mission_id": str(row.mission_id), "robot_id": str(row.robot_id), "number": row.number}
+
+
+def replay(history: Iterable[Transition]) -> str | None:
+    """The status that a subject's history, in order of version, leads to; None when there is none.
+
+    Raises:
+        Conflict: the history has a gap or a move that no table allows.
+    """
+    status: str | None = None
+    for version, line in enumerate(history):
+        if line.version != version or line.from_status != status or not _is_move(line):
+            raise Conflict(f"The history breaks at version {line.version}.", subject=str(line.subject_id))
+        status = line.to_status
+    return status
+
+
+def _is_move(line: Transition) -> bool:
+    if line.from_status is None or line.from_status == line.to_status:
+        return True  # the first line, or a wish
+    if line.subject == "mission":
+        return M(line.to_status) in MISSION_MOVES[M(line.from_status)]
+    return A(line.to_status) in ATTEMPT_MOVES[A(line.from_status)]

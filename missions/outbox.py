@@ -1,0 +1,101 @@
+"""What must still reach a robot: rows written in the transaction of the decision, before anything is sent."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import func, update
+from sqlmodel import Session, col, select
+
+from fleet.adapter import Order
+from fleet.clock import database_now
+from missions.models import Attempt, Command, OutboxMessage, OutboxStatus
+
+PURSUE_S = 10.0  # a command that the robot's reports do not agree with is sent again after this long
+OPPOSITE = {
+    Command.pause: {Command.resume},
+    Command.resume: {Command.pause},
+    Command.cancel: {Command.submit, Command.pause, Command.resume},
+}
+
+
+def enqueue(session: Session, attempt: Attempt, command: Command, order: Order | None = None) -> OutboxMessage:
+    """Another message of this command to the attempt's robot; pending ones that it contradicts are dropped."""
+    drop(session, attempt, OPPOSITE.get(command, set()))
+    now = database_now(session)
+    message = OutboxMessage(
+        organisation_id=attempt.organisation_id,
+        robot_id=attempt.robot_id,
+        attempt_id=attempt.id,
+        command=command,
+        number=_last_number(session, attempt, command) + 1,
+        fence=attempt.fence,
+        order=order.model_dump(mode="json") if order else None,
+        next_try_at=now,
+        created_at=now,
+    )
+    session.add(message)
+    session.flush()
+    session.info["ring"] = True
+    return message
+
+
+def _last_number(session: Session, attempt: Attempt, command: Command) -> int:
+    mine = (OutboxMessage.attempt_id == attempt.id, OutboxMessage.command == command)
+    return session.exec(select(func.max(OutboxMessage.number)).where(*mine)).one() or 0
+
+
+def newest(session: Session, attempt: Attempt, command: Command) -> OutboxMessage | None:
+    """The newest message of this command to the attempt."""
+    mine = (OutboxMessage.attempt_id == attempt.id, OutboxMessage.command == command)
+    return session.exec(select(OutboxMessage).where(*mine).order_by(col(OutboxMessage.number).desc())).first()
+
+
+def drop(session: Session, attempt: Attempt, commands: Collection[Command]) -> None:
+    """Pending messages of these commands are sent no more (one that is on its way may still arrive)."""
+    if not commands:
+        return
+    mine = (col(OutboxMessage.attempt_id) == attempt.id, col(OutboxMessage.command).in_(commands))
+    pending = col(OutboxMessage.status) == OutboxStatus.pending
+    session.execute(update(OutboxMessage).where(*mine, pending).values(status=OutboxStatus.dropped, claimed_until=None))
+
+
+def arrived(session: Session, attempt: Attempt, why: str) -> None:
+    """The robot has the order, so it is not sent again."""
+    message = newest(session, attempt, Command.submit)
+    if message is not None and message.status is OutboxStatus.pending:
+        settle(session, message, why)
+
+
+def settle(session: Session, message: OutboxMessage, answer: str) -> None:
+    """The robot has answered; the same command is not repeated for PURSUE_S seconds."""
+    message.status = OutboxStatus.done
+    message.answer = answer
+    message.claimed_until = None
+    message.next_try_at = database_now(session) + timedelta(seconds=PURSUE_S)
+    session.add(message)
+
+
+def postpone(session: Session, message: OutboxMessage, why: str) -> None:
+    """No answer: it is sent again later, each time after twice as long, at most half a minute."""
+    message.answer = why
+    message.claimed_until = None
+    message.next_try_at = database_now(session) + timedelta(seconds=min(2.0 ** (message.tries - 1), 30.0))
+    session.add(message)
+
+
+def hasten(session: Session, attempt: Attempt) -> None:
+    """The robot never had the order: send it now, unless it is on its way."""
+    message = newest(session, attempt, Command.submit)
+    if message is not None and message.status is OutboxStatus.pending:
+        message.next_try_at = database_now(session)
+        session.add(message)
+        session.info["ring"] = True
+
+
+def pursue(session: Session, attempt: Attempt, command: Command) -> bool:
+    """Send the command again if the last one was answered long enough ago; True when it is."""
+    last = newest(session, attempt, command)
+    if last is not None and (last.status is OutboxStatus.pending or last.next_try_at > database_now(session)):
+        return False
+    enqueue(session, attempt, command)
+    return True

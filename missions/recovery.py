@@ -1,0 +1,155 @@
+"""What goes on when nothing is heard: deadlines, asking the robots themselves, pursuing what we want of them.
+
+None of it rests on anyone else's being there: neither webhooks nor polling nor Prefect.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, or_
+from sqlmodel import Session, col, select
+
+from fleet.accounts import ManufacturerAccount
+from fleet.adapter import OrderReport, OrderStatus, Unknown
+from fleet.clock import database_now
+from fleet.database import claim
+from fleet.robots import Robot
+from missions import feedback, outbox
+from missions.lifecycle import Cause, move_mission
+from missions.live import attempt_now, lock_mission
+from missions.models import (
+    ATTEMPT_TERMINAL,
+    Attempt,
+    AttemptStatus,
+    Command,
+    Desired,
+    Mission,
+    MissionStatus,
+    OutboxStatus,
+)
+from missions.outcome import advance
+
+ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
+LOST_AFTER_S = 30.0
+LATE_S = 30.0  # how long after it was sent an order may still turn up at the robot
+NOT_STARTED = (MissionStatus.created, MissionStatus.awaiting_approval, MissionStatus.scheduled)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A live attempt to ask its robot about, with all that is needed to ask without the database."""
+
+    attempt_id: UUID
+    mission_id: UUID
+    robot_id: UUID
+    account: ManufacturerAccount
+    serial_number: str
+    key: str
+    version: int
+    asked_at: datetime
+
+
+def expire(session: Session, *, who: str, limit: int = 200) -> int:
+    """End the missions that were not started by their `not_after_at`; gives their number."""
+    now = database_now(session)
+    late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), col(Mission.not_after_at) < now)
+    missions = claim(session, late.order_by(col(Mission.id)).execution_options(populate_existing=True), limit=limit)
+    for mission in missions:
+        move_mission(session, mission, MissionStatus.expired, Cause(who, f"not started by {mission.not_after_at}"))
+    return len(missions)
+
+
+def questions(session: Session, *, limit: int = 64) -> list[Question]:
+    """Live attempts to ask about now, longest unheard first; the same is not given again for ASK_AFTER_S.
+
+    Those are the quiet ones, and those that do not yet do what we want of them, however much they talk.
+    """
+    now = database_now(session)
+    quiet_since = now - timedelta(seconds=ASK_AFTER_S)
+    is_quiet = func.coalesce(Attempt.heard_at, Attempt.sent_at) < quiet_since
+    unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
+    is_unwilling = or_(unwilling.correlate(Attempt).exists(), col(Attempt.status) == AttemptStatus.paused)
+    query = (
+        select(Attempt)
+        .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
+        .where(or_(is_quiet, is_unwilling))
+        .where(or_(col(Attempt.asked_at).is_(None), col(Attempt.asked_at) < quiet_since))
+        .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at))
+    )
+    attempts = claim(session, query, limit=limit)
+    for attempt in attempts:
+        attempt.asked_at = now
+        session.add(attempt)
+    return [_question(session, attempt, now) for attempt in attempts]
+
+
+def _question(session: Session, attempt: Attempt, now: datetime) -> Question:
+    robot = session.get_one(Robot, attempt.robot_id)
+    return Question(
+        attempt_id=attempt.id,
+        mission_id=attempt.mission_id,
+        robot_id=robot.id,
+        account=session.get_one(ManufacturerAccount, robot.account_id),
+        serial_number=robot.serial_number,
+        key=attempt.key,
+        version=attempt.version,
+        asked_at=now,
+    )
+
+
+def heard(
+    session: Session, question: Question, said: OrderReport | Unknown, *, received_at: datetime, who: str
+) -> None:
+    """Apply what the robot answered, then pursue what we want of it; applied twice, the second changes nothing."""
+    mission = lock_mission(session, question.mission_id)
+    attempt = attempt_now(session, question.attempt_id)
+    if attempt.status in ATTEMPT_TERMINAL:
+        return
+    if isinstance(said, Unknown):
+        _note_silence(session, mission, attempt, Cause(who, f"nothing heard: {said.why}"))
+    elif said.status is OrderStatus.not_found:
+        _note_missing(session, mission, attempt, question, who)
+    else:
+        robot = session.get_one(Robot, question.robot_id)
+        feedback.apply(session, robot=robot, report=said, received_at=received_at, who=who)
+    _pursue(session, mission, attempt)
+
+
+def _note_silence(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
+    last = attempt.heard_at or attempt.sent_at
+    if last is not None and (database_now(session) - last).total_seconds() > LOST_AFTER_S:
+        advance(session, mission, attempt, AttemptStatus.lost, cause)
+
+
+def _note_missing(session: Session, mission: Mission, attempt: Attempt, question: Question, who: str) -> None:
+    submit = outbox.newest(session, attempt, Command.submit)
+    if submit is None or attempt.version != question.version or submit.claimed_until is not None:
+        return  # the answer is older than what we know, or the order is on its way
+    if submit.status is OutboxStatus.pending:
+        outbox.hasten(session, attempt)
+    elif submit.status is OutboxStatus.done:
+        why = "the robot no longer knows the order it had"
+        advance(session, mission, attempt, AttemptStatus.failed, Cause(who, why, {"asked_at": str(question.asked_at)}))
+    elif _cannot_turn_up(session, attempt):
+        why = "the robot never had the order"
+        advance(session, mission, attempt, AttemptStatus.canceled, Cause(who, why))
+
+
+def _cannot_turn_up(session: Session, attempt: Attempt) -> bool:
+    cancel = outbox.newest(session, attempt, Command.cancel)
+    was_told = cancel is not None and cancel.status is OutboxStatus.done
+    sent_at = attempt.sent_at or attempt.created_at
+    return was_told and (database_now(session) - sent_at).total_seconds() > LATE_S
+
+
+def _pursue(session: Session, mission: Mission, attempt: Attempt) -> None:
+    if attempt.status in ATTEMPT_TERMINAL:
+        return
+    session.flush()
+    if mission.desired is Desired.cancel:
+        outbox.pursue(session, attempt, Command.cancel)
+    elif mission.desired is Desired.pause and attempt.status in {AttemptStatus.accepted, AttemptStatus.running}:
+        outbox.pursue(session, attempt, Command.pause)
+    elif attempt.status is AttemptStatus.paused and outbox.newest(session, attempt, Command.resume) is not None:
+        outbox.pursue(session, attempt, Command.resume)

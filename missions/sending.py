@@ -1,0 +1,193 @@
+"""A message of the outbox reaches its robot: begin (commit), deliver (no database), settle (commit).
+
+A crash between any two of these leaves a row that says what is not known: the message is sent again after CLAIM_S, and
+from the second try on the robot is asked first whether it has the order.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import and_, or_
+from sqlmodel import Session, col, select
+
+from fleet.accounts import ManufacturerAccount
+from fleet.adapter import (
+    Accepted,
+    Acknowledged,
+    Adapter,
+    CommandOutcome,
+    Order,
+    OrderReport,
+    OrderStatus,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+    Unsupported,
+)
+from fleet.clock import database_now
+from fleet.errors import YardmasterError
+from fleet.robots import Robot
+from missions import feedback, outbox
+from missions.lifecycle import Cause
+from missions.live import attempt_now, lock_mission
+from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Command, OutboxMessage, OutboxStatus
+from missions.outcome import advance
+
+CLAIM_S = 30.0
+ANSWER_S = 15.0  # below CLAIM_S, so that a message is never on its way twice from living dispatchers
+Answer = SubmitOutcome | CommandOutcome | OrderReport
+
+
+@dataclass(frozen=True)
+class Due:
+    """A message that may be sent now, and the robot whose lane it takes."""
+
+    message_id: UUID
+    mission_id: UUID
+    robot_id: UUID
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A claimed message with all that is needed to send it without the database."""
+
+    message_id: UUID
+    mission_id: UUID
+    robot_id: UUID
+    account: ManufacturerAccount
+    serial_number: str
+    key: str
+    fence: int
+    command: Command
+    order: Order | None
+    tries: int
+
+
+def due(session: Session, *, busy: Collection[UUID] = (), limit: int = 64) -> list[Due]:
+    """Messages to send now, oldest first, one a robot; robots in `busy` and those with a message on its way wait."""
+    now = database_now(session)
+    pending = OutboxMessage.status == OutboxStatus.pending
+    on_its_way = select(OutboxMessage.robot_id).where(pending, col(OutboxMessage.claimed_until) >= now)
+    query = (
+        select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id)
+        .join(Attempt, col(Attempt.id) == OutboxMessage.attempt_id)
+        .where(pending, col(OutboxMessage.next_try_at) <= now, col(OutboxMessage.robot_id).not_in(on_its_way))
+        .order_by(col(OutboxMessage.id))
+        .limit(limit * 4)
+    )
+    first: dict[UUID, Due] = {}
+    for message_id, mission_id, robot_id in session.exec(query).all():
+        if robot_id not in busy:
+            first.setdefault(robot_id, Due(message_id, mission_id, robot_id))
+    return list(first.values())[:limit]
+
+
+def begin(session: Session, due: Due, *, who: str) -> Parcel | None:
+    """Claim the message for CLAIM_S and write that it is being sent; None when there is nothing to send any more."""
+    mission = lock_mission(session, due.mission_id)
+    message = _claimable(session, due.message_id)
+    if message is None:
+        return None
+    attempt = attempt_now(session, message.attempt_id)
+    now = database_now(session)
+    message.claimed_until, message.tries = now + timedelta(seconds=CLAIM_S), message.tries + 1
+    session.add(message)
+    if message.command is Command.submit:
+        advance(session, mission, attempt, AttemptStatus.dispatched, Cause(who, "sent", {"tries": message.tries}))
+        attempt.sent_at = now
+        session.add(attempt)
+    return _parcel(session, message, attempt)
+
+
+def _claimable(session: Session, message_id: UUID) -> OutboxMessage | None:
+    now = database_now(session)
+    free = or_(col(OutboxMessage.claimed_until).is_(None), col(OutboxMessage.claimed_until) < now)
+    waits = and_(col(OutboxMessage.status) == OutboxStatus.pending, col(OutboxMessage.next_try_at) <= now, free)
+    return session.exec(
+        select(OutboxMessage)
+        .where(OutboxMessage.id == message_id, waits)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).first()
+
+
+def _parcel(session: Session, message: OutboxMessage, attempt: Attempt) -> Parcel:
+    robot = session.get_one(Robot, message.robot_id)
+    return Parcel(
+        message_id=message.id,
+        mission_id=attempt.mission_id,
+        robot_id=robot.id,
+        account=session.get_one(ManufacturerAccount, robot.account_id),
+        serial_number=robot.serial_number,
+        key=attempt.key,
+        fence=message.fence,
+        command=message.command,
+        order=Order.model_validate(message.order) if message.order else None,
+        tries=message.tries,
+    )
+
+
+async def deliver(adapter: Adapter, parcel: Parcel) -> Answer:
+    """What the robot's side answers within ANSWER_S; no answer, of whatever kind, is `Unknown`."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await _tell(adapter, parcel)
+    except TimeoutError:
+        return Unknown(why=f"no answer within {ANSWER_S:.0f} s")
+    except YardmasterError as error:
+        return Unknown(why=error.message)
+
+
+async def _tell(adapter: Adapter, parcel: Parcel) -> Answer:
+    if parcel.order is None:
+        tell = {Command.cancel: adapter.cancel, Command.pause: adapter.pause, Command.resume: adapter.resume}
+        return await tell[parcel.command](parcel.serial_number, parcel.key, parcel.fence)
+    if parcel.tries > 1:
+        said = await adapter.query(parcel.serial_number, parcel.key)
+        if isinstance(said, Unknown) or said.status is not OrderStatus.not_found:
+            return said
+    return await adapter.submit(parcel.order)
+
+
+def settle(session: Session, parcel: Parcel, answer: Answer, *, who: str, received_at: datetime) -> None:
+    """Write what came of the message; written twice, the second changes nothing."""
+    mission = lock_mission(session, parcel.mission_id)
+    message = session.get_one(OutboxMessage, parcel.message_id, populate_existing=True)
+    attempt = attempt_now(session, message.attempt_id)
+    if isinstance(answer, Unknown):
+        if message.status is OutboxStatus.pending:
+            outbox.postpone(session, message, answer.why)
+        return
+    if message.status is OutboxStatus.pending:
+        outbox.settle(session, message, _words(answer))
+    if isinstance(answer, OrderReport):
+        robot = session.get_one(Robot, parcel.robot_id)
+        feedback.apply(session, robot=robot, report=answer, received_at=received_at, who=who)
+        return
+    attempt.heard_at = received_at
+    session.add(attempt)
+    if isinstance(answer, Refused):
+        advance(session, mission, attempt, AttemptStatus.rejected, Cause(who, answer.reason))
+    elif isinstance(answer, Accepted):
+        _accept(session, attempt, answer)
+        advance(session, mission, attempt, AttemptStatus.accepted, Cause(who, "the robot has the order"))
+
+
+def _accept(session: Session, attempt: Attempt, answer: Accepted) -> None:
+    attempt.robot_reference = answer.reference or attempt.robot_reference
+    session.add(attempt)
+    if attempt.status in ATTEMPT_TERMINAL:  # it arrived after we had given it up: it must not run
+        outbox.enqueue(session, attempt, Command.cancel)
+
+
+def _words(answer: Answer) -> str:
+    match answer:
+        case Refused(reason=reason) | Unsupported(reason=reason):
+            return f"{answer.kind}: {reason}"
+        case Accepted() | Acknowledged():
+            return answer.kind
+        case _:
+            return f"the robot says {answer.status}" if isinstance(answer, OrderReport) else answer.kind

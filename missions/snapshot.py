@@ -1,0 +1,120 @@
+"""The snapshot that a plan rests on, read in a handful of queries however many missions wait."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from fleet.clock import database_now
+from fleet.organisations import Station
+from fleet.robots import HolderKind, Robot, RobotLease
+from fleet.states import RobotState
+from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask
+from missions.plan import Candidate, Snapshot, Wanted
+
+WAITING_MAX = 500  # the most urgent; the others come when these are served
+RETRY_BASE_S = 2.0
+RETRY_MAX_S = 300.0
+
+
+def take(session: Session) -> Snapshot:
+    """What waits and who could do it, as the database knows it now."""
+    now = database_now(session)
+    missions = _waiting(session)
+    organisations = {mission.organisation_id for mission in missions}
+    return Snapshot(
+        now=now, missions=tuple(_wanted(session, missions)), robots=tuple(_candidates(session, organisations, now))
+    )
+
+
+def _waiting(session: Session) -> Sequence[Mission]:
+    query = select(Mission).where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run)
+    return session.exec(query.order_by(col(Mission.priority).desc(), col(Mission.id)).limit(WAITING_MAX)).all()
+
+
+def _wanted(session: Session, missions: Sequence[Mission]) -> list[Wanted]:
+    keys = [mission.id for mission in missions]
+    places = _first_places(session, keys)
+    tries: dict[UUID, list[Attempt]] = {}
+    for attempt in session.exec(select(Attempt).where(col(Attempt.mission_id).in_(keys))).all():
+        tries.setdefault(attempt.mission_id, []).append(attempt)
+    return [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, [])) for mission in missions]
+
+
+def _as_wanted(mission: Mission, place: tuple[float, float] | None, tries: Sequence[Attempt]) -> Wanted:
+    x_m, y_m = place if place else (None, None)
+    return Wanted(
+        id=mission.id,
+        organisation_id=mission.organisation_id,
+        site_id=mission.site_id,
+        name=mission.name,
+        version=mission.version,
+        priority=mission.priority,
+        created_at=mission.created_at,
+        required_capabilities=frozenset(mission.required_capabilities),
+        pinned_robot_id=mission.pinned_robot_id,
+        ready_at=ready_at(mission.earliest_start_at, [attempt.finished_at for attempt in tries if attempt.finished_at]),
+        not_after_at=mission.not_after_at,
+        x_m=x_m,
+        y_m=y_m,
+        tried_robot_ids=frozenset(attempt.robot_id for attempt in tries),
+    )
+
+
+def ready_at(earliest: datetime | None, ended: Sequence[datetime]) -> datetime | None:
+    """When a mission may begin: its earliest start, or the pause after its last attempt (2 s, 8 s, 32 s … 5 min)."""
+    if not ended:
+        return earliest
+    pause_s = min(RETRY_BASE_S * 4.0 ** (len(ended) - 1), RETRY_MAX_S)
+    rested = max(ended) + timedelta(seconds=pause_s)
+    return rested if earliest is None else max(rested, earliest)
+
+
+def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, tuple[float, float]]:
+    first = (
+        select(MissionTask.mission_id, func.min(MissionTask.position).label("position"))
+        .join(Mission, col(Mission.id) == MissionTask.mission_id)
+        .where(col(MissionTask.mission_id).in_(mission_ids), col(MissionTask.station_id).is_not(None))
+        .where(col(MissionTask.position) >= Mission.first_task)
+        .group_by(col(MissionTask.mission_id))
+        .subquery()
+    )
+    query = (
+        select(MissionTask.mission_id, Station.x_m, Station.y_m)
+        .join(Station, col(Station.id) == MissionTask.station_id)
+        .join(first, (first.c.mission_id == MissionTask.mission_id) & (first.c.position == MissionTask.position))
+    )
+    return {mission_id: (x_m, y_m) for mission_id, x_m, y_m in session.exec(query).all()}
+
+
+def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
+    query = (
+        select(Robot, RobotState, RobotLease)
+        .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
+        .join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
+        .where(col(Robot.organisation_id).in_(organisation_ids))
+        .order_by(Robot.name)
+    )
+    return [_as_candidate(robot, state, _is_held(lease, now)) for robot, state, lease in session.exec(query).all()]
+
+
+def _is_held(lease: RobotLease | None, now: datetime) -> bool:
+    # The hold of an attempt ends with the attempt, never by the clock.
+    return lease is not None and (lease.holder_kind is HolderKind.attempt or lease.expires_at >= now)
+
+
+def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool) -> Candidate:
+    known = state.model_dump(include={"activity", "battery_fraction", "x_m", "y_m"}) if state else {}
+    return Candidate(
+        id=robot.id,
+        organisation_id=robot.organisation_id,
+        site_id=robot.site_id,
+        name=robot.name,
+        capabilities=frozenset(robot.capabilities),
+        is_held=is_held,
+        heard_at=state.received_at if state else None,
+        battery_minimum_fraction=robot.battery_minimum_fraction,
+        **known,
+    )

@@ -1,0 +1,93 @@
+"""Lanes and links of the dispatcher: one piece of work a robot at a time, one open link an account."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import structlog
+
+from fleet.accounts import ManufacturerAccount
+from fleet.adapter import Adapter, AdapterAccount
+from fleet.adapters import opener
+
+log = structlog.get_logger(__name__)
+
+LANES_MAX = 64
+
+
+class Lanes:
+    """Runs work beside each other, at most one at a time for each key: a slow robot delays nobody else."""
+
+    def __init__(self, ended: Callable[[], None], *, width: int = LANES_MAX) -> None:
+        """`ended` is called whenever a lane is free again; `width` is how many may be busy at once."""
+        self._ended = ended
+        self._width = width
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> frozenset[UUID]:
+        """The keys whose lanes are taken."""
+        return frozenset(self._tasks)
+
+    @property
+    def free(self) -> int:
+        """How many lanes more may be started now."""
+        return self._width - len(self._tasks)
+
+    def start(self, key: UUID, work: Callable[[], Coroutine[None, None, None]]) -> bool:
+        """Begin `work` in the lane of `key`; False, and nothing begun, when it is taken or all are."""
+        if key in self._tasks or not self.free:
+            return False
+        task = asyncio.create_task(work())
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._end(key, done))
+        return True
+
+    def _end(self, key: UUID, task: asyncio.Task[None]) -> None:
+        del self._tasks[key]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a lane ended with an error; its work is taken up again", lane=str(key), exc_info=error)
+        self._ended()
+
+    async def idle(self) -> None:
+        """Wait until every lane that is busy now is free."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
+    async def close(self) -> None:
+        """End what is under way; the database knows what was not settled, and it is taken up again by the next."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Links:
+    """The open links to accounts; one whose row has changed is opened anew, and the old one ends with the process."""
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self._stack = AsyncExitStack()
+        self._open: dict[UUID, tuple[AdapterAccount, Adapter]] = {}
+        self._lock = asyncio.Lock()
+
+    async def to(self, account: ManufacturerAccount) -> Adapter:
+        """The link to the account's robots.
+
+        Raises:
+            NotFound: there is no adapter for this manufacturer.
+            Invalid: the account's address is none.
+        """
+        wanted = AdapterAccount(name=account.name, base_url=account.base_url, credential=account.credential)
+        async with self._lock:
+            found = self._open.get(account.id)
+            if found is None or found[0] != wanted:
+                adapter = await self._stack.enter_async_context(opener(account.manufacturer)(wanted))
+                found = self._open[account.id] = (wanted, adapter)
+        return found[1]
+
+    async def close(self) -> None:
+        """Close every link."""
+        await self._stack.aclose()
