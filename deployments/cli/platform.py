@@ -71,7 +71,7 @@ def demo(
     speed: Speed = 20.0,
 ) -> None:
     """One night at a simulated site, end to end: every stage is checked; exit code 0 only if all held."""
-    from deployments.demo import run
+    from deployments.demo.run import run
     from fleet.settings import read_settings
 
     raise typer.Exit(run(read_settings().var_dir / "demo", bags=bags, port_base=port_base, speed=speed))
