@@ -1,0 +1,108 @@
+"""What operational runs tell Dagster, without a Dagster run: this bag was converted, this model and report were made."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    MetadataValue,
+)
+
+from fleet.objectstore import ObjectStore
+from ingestion.lake import Lake, Manifest
+from ingestion.quality import differences
+from orchestration.assets.lineage import BAGS, COUNTS, MODEL, REPORT, TOPIC_TABLES
+from orchestration.assets.tables import told
+
+# Nothing leaves this machine, and no run waits for a queue of ours: Dagster has no schedules here.
+INSTANCE = "telemetry:\n  enabled: false\n"
+MOST_CHECKS = 10_000
+DATA_VERSION = "dagster/data_version"
+
+
+@contextmanager
+def instance(dagster_home: Path) -> Iterator[DagsterInstance]:
+    """Dagster's catalogue in this folder; the folder and its settings (telemetry off) are made where missing."""
+    prepare(dagster_home)
+    with DagsterInstance.from_config(str(dagster_home)) as opened:
+        yield opened
+
+
+def prepare(dagster_home: Path) -> None:
+    """Make the folder with a dagster.yaml that turns telemetry off; one that is there is left as it is."""
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    settings = dagster_home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(INSTANCE)
+
+
+def report_bag(dagster_home: Path, manifest: Manifest, objects: ObjectStore) -> bool:
+    """Show a converted bag as materialised, and whether its files hold what the manifest says; gives that.
+
+    Told twice it is shown twice, with the same data version. A bag without messages has no date and so no partition.
+    """
+    root = f"{manifest.organisation}/lake/"
+    problems = differences(Lake(objects, root, manifest.organisation), manifest)
+    partition = manifest.recorded_on.isoformat() if manifest.recorded_on else None
+    named = {
+        "bag": MetadataValue.text(manifest.sha256),
+        "file": MetadataValue.text(manifest.filename),
+        "robot": MetadataValue.text(manifest.robot),
+        "organisation": MetadataValue.text(manifest.organisation),
+        "status": MetadataValue.text(manifest.status.value),
+    }
+    with instance(dagster_home) as catalogue:
+        _materialised(catalogue, BAGS, named, partition, manifest.sha256)
+        version = f"{manifest.sha256[:16]}-{manifest.converter}"
+        _materialised(catalogue, TOPIC_TABLES, {**named, **told([manifest])}, partition, version)
+        catalogue.report_runless_asset_event(
+            AssetCheckEvaluation(
+                asset_key=TOPIC_TABLES,
+                check_name=COUNTS.name,
+                passed=not problems,
+                metadata={**named, "differences": MetadataValue.json(problems[:20])},
+                partition=partition,
+            )
+        )
+    return not problems
+
+
+def report_model(dagster_home: Path, *, version: str, metrics: Mapping[str, float]) -> None:
+    """Show a trained model version with its metrics."""
+    shown = {name: MetadataValue.float(float(value)) for name, value in metrics.items()}
+    with instance(dagster_home) as catalogue:
+        _materialised(catalogue, MODEL, {"version": MetadataValue.text(version), **shown}, None, version)
+
+
+def report_publication(dagster_home: Path, *, report: str, url: str) -> None:
+    """Show a published report with the address of its download."""
+    with instance(dagster_home) as catalogue:
+        _materialised(catalogue, REPORT, {"download": MetadataValue.url(url)}, None, report)
+
+
+def _materialised(
+    catalogue: DagsterInstance,
+    key: AssetKey,
+    metadata: Mapping[str, MetadataValue],
+    partition: str | None,
+    version: str,
+) -> None:
+    event = AssetMaterialization(key, metadata=metadata, partition=partition, tags={DATA_VERSION: version})
+    catalogue.report_runless_asset_event(event)
+
+
+def reported_bags(dagster_home: Path) -> dict[str, bool]:
+    """The bags that Dagster knows, by content hash, and whether the newest check of each passed."""
+    with instance(dagster_home) as catalogue:
+        history = catalogue.event_log_storage.get_asset_check_execution_history(COUNTS, limit=MOST_CHECKS)
+    found: dict[str, bool] = {}
+    for record in history:  # newest first
+        event = record.event and record.event.dagster_event
+        evaluation = event and event.asset_check_evaluation_data
+        if evaluation and "bag" in evaluation.metadata:
+            found.setdefault(str(evaluation.metadata["bag"].value), evaluation.passed)
+    return found
