@@ -14,7 +14,7 @@ from ingestion.quality import differences
 from orchestration.assets.lineage import BAGS, CODE_VERSION, COUNTS, DATES, TOPIC_TABLES
 
 
-@asset(  # type: ignore[untyped-decorator]  dagster is not followed (pyproject: mypy)
+@asset(  # type: ignore[untyped-decorator]  # dagster is not followed (pyproject: mypy)
     key=TOPIC_TABLES,
     deps=[BAGS],
     partitions_def=DATES,

@@ -9,8 +9,10 @@ from sqlmodel import Session, col, select
 from fleet.errors import NotFound, YardmasterError
 from fleet.organisations import organisation_named
 from fleet.runtime import Runtime, dagster_home, open_runtime
-from ingestion.models import Bag
+from ingestion.models import Bag, BagStatus
 from orchestration import heavy
+
+NOT_WHOLE = {BagStatus.partial, BagStatus.refused}
 
 
 @dataclass(frozen=True)
@@ -58,5 +60,5 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
         manifest = process(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag_id)
     except YardmasterError as error:
         return Converted(str(bag_id), str(bag_id), "not converted", problem=error.message)
-    report_bag(dagster_home(runtime.settings), manifest)
-    return Converted(str(bag_id), manifest.bag, manifest.status, manifest.messages, len(manifest.topics))
+    report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
+    return Converted(str(bag_id), manifest.filename, manifest.status, manifest.messages, len(manifest.topics))
