@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -89,6 +88,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         super().__init__(*arguments, **options)
         self.live: dict[UUID, LiveRun] = {}
         self._ended = anyio.Event()
+        self._is_leaving = False
 
     @property
     def address(self) -> str:
@@ -142,8 +142,13 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         if found.state is not None and found.state.type != ending.type and not found.state.is_final():
             await self.client.set_flow_run_state(flow_run_id, ending, force=True)
 
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """As Prefect's, until the worker leaves: then what waits is left to the next one."""
+        return [] if self._is_leaving else await super().get_and_submit_flow_runs()
+
     def hand_back(self) -> None:
-        """End every live run and leave it waiting, so that the next worker takes it up."""
+        """Take no more runs; end every live one and leave it waiting, so that the next worker takes it up."""
+        self._is_leaving = True
         for live in list(self.live.values()):
             live.end(AwaitingRetry(message="The worker was stopped; the next one goes on."))
 
@@ -173,4 +178,4 @@ def _late_s(flow_run: FlowRun) -> float:
     expected = flow_run.expected_start_time
     if not flow_run.auto_scheduled or expected is None:
         return 0.0
-    return max((SystemClock().now() - expected) / timedelta(seconds=1), 0.0)
+    return (SystemClock().now() - expected).total_seconds()

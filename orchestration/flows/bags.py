@@ -14,6 +14,7 @@ from orchestration.flows.forms import Name
 from orchestration.work.bags import Converted, convert_bags
 
 BAG_TIMEOUT_S = 1800.0
+NOTHING = {"refused", "not converted"}
 Row = dict[str, object]
 BagIds = Annotated[list[UUID], Field(min_length=1, max_length=500)]
 
@@ -34,7 +35,7 @@ async def process_bag(bag_ids: BagIds, organisation: Name = "demo") -> Row:
     await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
     if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:
         get_run_logger().warning("%s", "; ".join(problems))
-    if len(problems) == len(outcomes):
+    if all(outcome.status in NOTHING for outcome in outcomes):
         raise Rejected("; ".join(problems))
     return {"bags": len(outcomes), "messages": sum(outcome.messages for outcome in outcomes), "problems": len(problems)}
 

@@ -12,7 +12,7 @@ from fleet.accounts import ManufacturerAccount
 from fleet.adapter import AdapterAccount
 from fleet.adapters import opener
 from fleet.errors import NotFound, Unavailable
-from fleet.organisations import Organisation, organisation_named
+from fleet.organisations import organisation_named
 from ingestion.models import Delivery, DeliveryStatus
 from ingestion.polling import PollResult, poll
 from orchestration import intake
@@ -101,7 +101,9 @@ async def receive_webhooks(
 
 
 def _to_replay(session: Session, organisation: str, replay: ReplayOf, ids: list[UUID]) -> list[UUID]:
-    owner: Organisation = organisation_named(session, organisation)
+    if not ids and replay is ReplayOf.none:
+        return []
+    owner = organisation_named(session, organisation)
     mine = select(Delivery.id).where(Delivery.organisation_id == owner.id)
     found = set(session.exec(mine.where(col(Delivery.id).in_(ids))).all()) if ids else set()
     if missing := sorted(set(ids) - found):

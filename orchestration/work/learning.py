@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass
 
 from fleet.errors import NotFound
 from fleet.organisations import organisation_named
-from fleet.runtime import artifacts_dir, open_runtime, tracking_uri
+from fleet.runtime import artifacts_dir, dagster_home, open_runtime, tracking_uri
 from orchestration import heavy
+
+METRICS = ("rmse_hours", "mae_hours", "baseline_rmse_hours", "interval_hours", "interval_coverage")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ def learn(organisation: str, seed: int) -> Learned:
     # Imported by the child that needs them: seconds and hundreds of megabytes that the worker must not pay.
     from ml.score import score  # noqa: PLC0415  see above
     from ml.train import train  # noqa: PLC0415  see above
+    from orchestration.assets.events import report_model  # noqa: PLC0415  see above
 
     runtime = open_runtime()
     uri = tracking_uri(runtime.settings)
@@ -39,6 +42,9 @@ def learn(organisation: str, seed: int) -> Learned:
         artifacts_dir=artifacts_dir(runtime.settings),
         seed=seed,
     )
+    version = f"{training.model_name}/{training.model_version}"
+    metrics = {name: getattr(training, name) for name in METRICS}
+    report_model(dagster_home(runtime.settings), version=version, metrics=metrics)
     heavy.tell((1, 2))
     try:
         rows = score(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleet.runtime import open_runtime
+from fleet.runtime import dagster_home, open_runtime
 from orchestration.work.places import place
 
 
@@ -30,7 +30,8 @@ class Wanted:
 
 def publish_fleet_report(wanted: Wanted) -> Published:
     """Build, render and publish the fleet report of the site."""
-    # Imported by the child that needs it: charts and PDF cost memory that the worker must not pay.
+    # Imported by the child that needs them: charts, PDF and Dagster cost memory that the worker must not pay.
+    from orchestration.assets.events import report_publication  # noqa: PLC0415  see above
     from reports.publish import publish  # noqa: PLC0415  see above
 
     runtime = open_runtime()
@@ -46,4 +47,6 @@ def publish_fleet_report(wanted: Wanted) -> Published:
         key=wanted.key,
         who=wanted.who,
     )
+    address = f"{runtime.settings.api_url}/v1/reports/{row.id}"
+    report_publication(dagster_home(runtime.settings), report=str(row.id), url=address)
     return Published(str(row.id), row.title, tuple(row.files))
