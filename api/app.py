@@ -1,0 +1,73 @@
+"""The HTTP application: routes, errors, limits and documentation put together around a runtime."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+from api import description, docs, problems
+from api.deps import Doorman
+from api.edge import BODY_SECONDS, BodyLimit, Edge
+from api.group_commit import GroupCommit
+from api.routes import bags, health, missions, reports, requests, robots, uploads, webhooks
+from fleet.runtime import Runtime
+
+JSON_MAX_BYTES = 1_000_000
+DESCRIPTION = """
+Yardmaster schedules missions to robots, takes in what they report, and publishes reports.
+
+Every request but webhooks and health carries the header "Authorization: Bearer <token>"; the token names your
+organisation, and you see what belongs to it. Whatever is not yours is answered like what does not exist: 404.
+
+Asking twice is harmless: missions and requests carry a key of yours, uploads their SHA-256, webhooks their id.
+
+Instants are UTC (RFC 3339), units are SI: metres, radians, seconds, fractions of 1. Errors are problems of RFC 9457
+(application/problem+json): decide by "code", show "detail" to people. 503 may succeed later; 4xx will not by itself.
+"""
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The application over the parts of `runtime`; its writer thread lives from its start-up to its shutdown."""
+    app = FastAPI(
+        title="Yardmaster", version="1", description=DESCRIPTION, lifespan=_lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.runtime = runtime
+    app.state.doorman = Doorman(runtime)
+    problems.install(app)
+    for room in (missions, robots, reports, bags, uploads, requests, webhooks, health):
+        app.include_router(room.router)
+    _add_docs(app)
+    description.install(app)
+    app.add_middleware(BodyLimit, limit_of=partial(_limit_of, runtime.settings.webhook_body_max_bytes))
+    app.add_middleware(Edge, clock=runtime.clock)  # the last one added is the first one passed
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    writer = GroupCommit(app.state.runtime.transaction)
+    app.state.group_commit = writer
+    app.state.letterbox = webhooks.Letterbox(app.state.runtime, writer)
+    app.state.parts_under_way = uploads.parts_under_way()
+    writer.start()
+    yield
+    await asyncio.to_thread(writer.stop)
+
+
+def _limit_of(webhook_max_bytes: int, path: str) -> tuple[int, float]:
+    """How many bytes a body may have there, and how many seconds it may take."""
+    if path.startswith("/v1/webhooks/"):
+        return webhook_max_bytes, BODY_SECONDS
+    if uploads.is_part(path):
+        return uploads.PART_MAX_BYTES, uploads.PART_SECONDS
+    return JSON_MAX_BYTES, BODY_SECONDS
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    def show_docs() -> HTMLResponse:
+        headers = {"Content-Security-Policy": docs.POLICY, "Cache-Control": "private, max-age=60"}
+        return HTMLResponse(docs.page(app.openapi()), headers=headers)

@@ -1,0 +1,1 @@
+"""One module per noun: what can be asked of it over HTTP."""

@@ -1,0 +1,129 @@
+"""Missions: ask for one, follow it, and say what is wanted of it now."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session, col, select
+
+from api.deps import Operator, Parts, Reader
+from api.pages import Listing, Wanted, page_of
+from api.problems import described
+from fleet.organisations import site_named
+from fleet.robots import Robot
+from missions.board import MissionView, mission_view
+from missions.commands import CommandName, command
+from missions.create import create
+from missions.models import Desired, Mission, MissionCreate, MissionStatus
+
+router = APIRouter(tags=["missions"])
+
+
+class MissionWanted(MissionCreate):
+    """A mission at one of your sites."""
+
+    site: str = Field(description="Name of the site.")
+
+
+class MissionListed(BaseModel):
+    """A mission in a list; its attempts, tasks and history are in the mission itself."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    key: str
+    status: MissionStatus
+    desired: Desired
+    reason: str
+    priority: int
+    robot: str | None = Field(None, description="Name of the robot of its newest attempt.")
+    round_id: UUID | None
+    requested_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class CommandWanted(BaseModel):
+    """What is wanted of a mission now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    command: CommandName
+    why: str = Field("", max_length=500, description="The reason, for those who read the mission's history.")
+
+
+@router.get("/v1/missions", responses=described(401, 403, 422))
+def list_missions(
+    runtime: Parts,
+    caller: Reader,
+    place: Wanted,
+    status: Annotated[MissionStatus | None, Query(description="Only missions that are there.")] = None,
+    round_id: Annotated[UUID | None, Query(description="Only missions of this round.")] = None,
+) -> Listing[MissionListed]:
+    """The missions of your organisation, newest first."""
+    conditions = []
+    if status is not None:
+        conditions.append(Mission.status == status)
+    if round_id is not None:
+        conditions.append(Mission.round_id == round_id)
+    with runtime.reading() as session:
+        missions, following = page_of(session, Mission, caller, place, *conditions)
+        return Listing(items=_listed(session, missions), next=following)
+
+
+def _listed(session: Session, missions: Sequence[Mission]) -> list[MissionListed]:
+    ids = {mission.robot_id for mission in missions if mission.robot_id is not None}
+    names = dict(session.exec(select(Robot.id, Robot.name).where(col(Robot.id).in_(ids))).all())
+    return [
+        MissionListed.model_validate(
+            {**mission.model_dump(), "robot": names.get(mission.robot_id) if mission.robot_id else None}
+        )
+        for mission in missions
+    ]
+
+
+@router.post("/v1/missions", status_code=201, responses=described(401, 403, 404, 422))
+def create_mission(wanted: MissionWanted, runtime: Parts, caller: Operator, response: Response) -> MissionView:
+    """Ask for a mission. Asking again with the same `key` gives the same mission (200 instead of 201)."""
+    same = (Mission.organisation_id == caller.organisation_id, Mission.key == wanted.key)
+    with runtime.transaction() as session:
+        site = site_named(session, caller.organisation_id, wanted.site)
+        known = session.exec(select(Mission.id).where(*same)).first()
+        asked = MissionCreate.model_validate(wanted.model_dump(exclude={"site"}))
+        mission = create(session, site=site, wanted=asked, who=str(caller))
+        session.flush()
+        view = mission_view(session, caller.organisation_id, mission.id)
+    response.status_code = 201 if known is None else 200
+    response.headers["Location"] = f"/v1/missions/{mission.id}"
+    return view
+
+
+@router.get("/v1/missions/{mission_id}", responses=described(401, 403, 404))
+def show_mission(mission_id: UUID, runtime: Parts, caller: Reader) -> MissionView:
+    """One mission with its attempts, tasks, results and history."""
+    with runtime.reading() as session:
+        return mission_view(session, caller.organisation_id, mission_id)
+
+
+@router.post("/v1/missions/{mission_id}/commands", status_code=202, responses=described(401, 403, 404, 409, 422))
+def command_mission(mission_id: UUID, wanted: CommandWanted, runtime: Parts, caller: Operator) -> MissionView:
+    """Pause, resume, cancel, approve or retry.
+
+    202: it is noted and pursued until the robot's own report agrees; the answer shows the mission as it is now.
+    Retrying a mission that has ended answers with the new mission.
+    """
+    with runtime.transaction() as session:
+        mission = command(
+            session,
+            organisation_id=caller.organisation_id,
+            mission_id=mission_id,
+            command=wanted.command,
+            who=str(caller),
+            why=wanted.why,
+        )
+        session.flush()
+        return mission_view(session, caller.organisation_id, mission.id)

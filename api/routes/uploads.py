@@ -1,0 +1,119 @@
+"""Uploads: a recording comes in in parts, which may be sent again, and becomes a bag."""
+
+import asyncio
+import re
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.deps import Parts, Uploader
+from api.problems import described
+from ingestion.models import Upload, UploadStatus
+from ingestion.uploads import complete, start, upload_of, write_part
+
+router = APIRouter(tags=["uploads"])
+
+PART_MAX_BYTES = 8 << 20
+PART_SECONDS = 300.0
+# Each part under way is held in memory, so this many times PART_MAX_BYTES is what uploads take of it.
+PARTS_AT_ONCE = 8
+_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+")
+
+
+class UploadCreate(BaseModel):
+    """The recording that is to come."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str = Field(description="Plain name of the file, ending in .mcap, .bag, .db3 or .zip.")
+    size: int = Field(ge=0, description="Bytes of the whole file.")
+    sha256: str = Field(description="SHA-256 of the whole file in hexadecimal.")
+    robot: str | None = Field(None, description="Name of the robot that recorded it.")
+    mission_id: UUID | None = Field(None, description="The mission during which it was recorded.")
+
+
+class UploadRead(BaseModel):
+    """An upload and what has come of it."""
+
+    id: UUID
+    status: UploadStatus
+    part_max_bytes: int = Field(description="No part may be larger.")
+    parts: dict[str, int] = Field(description="Part number -> bytes, of the parts that have arrived.")
+    bag_id: UUID | None
+    error: str | None
+
+
+class Completed(BaseModel):
+    """The bag that the upload became."""
+
+    bag_id: UUID
+
+
+def is_part(path: str) -> bool:
+    """Whether this is the path of a part, whose body may be large."""
+    return _PART_PATH.fullmatch(path) is not None
+
+
+def parts_under_way() -> asyncio.Semaphore:
+    """The bound on parts held in memory; one for each running app."""
+    return asyncio.Semaphore(PARTS_AT_ONCE)
+
+
+@router.post("/v1/uploads", status_code=201, responses=described(401, 403, 404, 413, 422))
+def start_upload(wanted: UploadCreate, runtime: Parts, caller: Uploader, response: Response) -> UploadRead:
+    """Announce a recording. Announced again while it is open, the same upload is given with the parts it has."""
+    with runtime.transaction() as session:
+        upload = start(session, principal=caller, limit_bytes=runtime.settings.upload_max_bytes, **wanted.model_dump())
+    response.headers["Location"] = f"/v1/uploads/{upload.id}"
+    return _read(upload)
+
+
+@router.get("/v1/uploads/{upload_id}", responses=described(401, 403, 404))
+def show_upload(upload_id: UUID, runtime: Parts, caller: Uploader) -> UploadRead:
+    """Which parts have arrived, to go on after an interruption."""
+    with runtime.reading() as session:
+        return _read(upload_of(session, caller, upload_id))
+
+
+@router.put(
+    "/v1/uploads/{upload_id}/parts/{number}",
+    status_code=204,
+    responses=described(401, 403, 404, 408, 409, 413, 422),
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}, "required": True}},
+)
+async def put_part(
+    upload_id: UUID,
+    number: Annotated[int, Path(ge=1, description="From 1, in the order of the file.")],
+    request: Request,
+    runtime: Parts,
+    caller: Uploader,
+) -> Response:
+    """Send one part as raw bytes; the same part again replaces it. Parts may come in any order."""
+    async with request.app.state.parts_under_way:
+        content = await request.body()
+        await asyncio.to_thread(
+            write_part,
+            transaction=runtime.transaction,
+            objects=runtime.objects,
+            principal=caller,
+            upload_id=upload_id,
+            number=number,
+            content=content,
+        )
+    return Response(status_code=204)
+
+
+@router.post("/v1/uploads/{upload_id}/complete", responses=described(401, 403, 404, 409, 422))
+def complete_upload(upload_id: UUID, runtime: Parts, caller: Uploader) -> Completed:
+    """All parts are sent: size and SHA-256 are verified, and the recording is queued for conversion.
+
+    Completing again gives the same bag; so does another upload of the same content.
+    """
+    bag = complete(transaction=runtime.transaction, objects=runtime.objects, principal=caller, upload_id=upload_id)
+    return Completed(bag_id=bag.id)
+
+
+def _read(upload: Upload) -> UploadRead:
+    return UploadRead(**upload.model_dump(), part_max_bytes=PART_MAX_BYTES)

@@ -1,0 +1,90 @@
+"""Webhooks of manufacturers: verified, stored raw, committed, and only then answered."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from api.deps import Parts
+from api.group_commit import GroupCommit
+from api.memory import Remembered
+from api.problems import described
+from fleet.accounts import ManufacturerAccount
+from fleet.errors import NotFound
+from fleet.runtime import Runtime
+from ingestion import signatures
+from ingestion.inbox import arriving
+
+router = APIRouter(tags=["webhooks"])
+
+ACCOUNT_SECONDS = 5.0
+KEPT_HEADERS = (
+    signatures.ID_HEADER,
+    signatures.TIMESTAMP_HEADER,
+    signatures.SIGNATURE_HEADER,
+    "content-type",
+    "user-agent",
+)
+HEADER_MAX_CHARACTERS = 1000
+
+
+class Letterbox:
+    """Finds the account that a webhook is for, and stores what is posted to it."""
+
+    def __init__(self, runtime: Runtime, writer: GroupCommit) -> None:
+        """`writer` commits what is stored."""
+        self._runtime = runtime
+        self._writer = writer
+        self._accounts: Remembered[UUID, ManufacturerAccount] = Remembered(runtime.clock, seconds=ACCOUNT_SECONDS)
+
+    async def account(self, account_id: UUID) -> ManufacturerAccount:
+        """The account of this id, at most ACCOUNT_SECONDS old.
+
+        Raises:
+            NotFound: there is none.
+        """
+        known = self._accounts.get(account_id)  # the usual case costs no thread
+        found = known or await asyncio.to_thread(self._accounts.recall, account_id, lambda: self._look_up(account_id))
+        if found is None:
+            raise NotFound(f"There is no account {account_id}; check the address of the webhook.")
+        return found
+
+    def _look_up(self, account_id: UUID) -> ManufacturerAccount | None:
+        with self._runtime.reading() as session:
+            return session.get(ManufacturerAccount, account_id)
+
+    async def store(self, account: ManufacturerAccount, key: str, request: Request, body: bytes) -> None:
+        """Returns once the delivery is committed; idempotent by (account, key)."""
+        headers = {name: value[:HEADER_MAX_CHARACTERS] for name in KEPT_HEADERS if (value := request.headers.get(name))}
+        delivery = arriving(
+            account,
+            key=key,
+            source="webhook",
+            headers=headers,
+            body=body,
+            received_at=self._runtime.clock.now(),
+        )
+        await self._writer.store(delivery)
+
+
+def _letterbox(request: Request) -> Letterbox:
+    letterbox = request.app.state.letterbox
+    assert isinstance(letterbox, Letterbox)
+    return letterbox
+
+
+@router.post("/v1/webhooks/{account_id}", status_code=202, responses=described(401, 404, 413, 503))
+async def receive(
+    account_id: UUID, request: Request, runtime: Parts, letterbox: Annotated[Letterbox, Depends(_letterbox)]
+) -> Response:
+    """Post one delivery, signed as Standard Webhooks with the secret of the account.
+
+    202 means that it is stored and will not be lost. Anything else means that it is not: send it again with the same
+    `webhook-id`. A delivery that came before is answered with 202 and changes nothing.
+    """
+    account = await letterbox.account(account_id)
+    body = await request.body()
+    key = signatures.verify(account.webhook_secret, request.headers, body, now=runtime.clock.now())
+    await letterbox.store(account, key, request, body)
+    return Response(status_code=202)
