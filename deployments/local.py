@@ -79,7 +79,7 @@ def launched(wanted: Wanted, *, say: Say) -> Iterator[Platform]:
         for name in end_leftovers(var):
             say(f"Ended {name}, which an earlier start had left running.")
         ports = choose_ports(wanted.port_base)
-        supervisor = Supervisor(var, say=say, restarts=wanted.restarts)
+        supervisor = Supervisor(var, say=say)
         with _signals(supervisor):
             try:
                 yield _start(wanted, var, ports, supervisor, say)
@@ -120,6 +120,7 @@ def _start(wanted: Wanted, var: Path, ports: Ports, supervisor: Supervisor, say:
     supervisor.run(Child("deploy", _python("orchestration.deploy"), environment))
     supervisor.start(_worker(platform))
     supervisor.wait_ready(*supervisor.process_ids)
+    supervisor.restarts = wanted.restarts  # not before: what cannot even start is told at once
     return platform
 
 

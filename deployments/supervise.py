@@ -68,16 +68,16 @@ class Running:
 
 
 class Supervisor:
-    """The children of one launch; `restarts` brings a dead one back until it dies too often."""
+    """The children of one launch; while `restarts` is true a dead one is brought back until it dies too often."""
 
-    def __init__(self, folder: Path, *, say: Callable[[str], None], restarts: bool = False) -> None:
+    def __init__(self, folder: Path, *, say: Callable[[str], None]) -> None:
         """Logs go to `folder`/logs, the list of what runs to `folder`/run; `say` tells a person."""
         self._logs = folder / "logs"
         self._ledger = folder / "run" / "children.json"
         self._say = say
-        self._restarts = restarts
         self._running: dict[str, Running] = {}
         self._launch = secrets.token_hex(8)
+        self.restarts = False
         self.is_hurried = False
         for made in (self._logs, self._ledger.parent):
             made.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class Supervisor:
             if code is None or name == but:
                 continue
             deaths = recent([*running.deaths, time.monotonic()])
-            if not self._restarts:
+            if not self.restarts:
                 raise self._failure(name, f"ended ({_ending(code)})")
             if len(deaths) >= DEATHS_MAX:
                 raise self._failure(name, f"died {len(deaths)} times within {DEATHS_WINDOW_S:.0f} s ({_ending(code)})")

@@ -52,7 +52,7 @@ def _health(session: Session, night: Night) -> list[RobotHealth]:
 
 async def publish(night: Night) -> Outcome:
     """Press publish-report, and download it as the customer; to another organisation's customer it is not there."""
-    run = await night.run("publish-report", {"organisation": "demo", "site": "north-plant"}, within_s=120)
+    await night.run("publish-report", {"organisation": "demo", "site": "north-plant"}, within_s=120)
     access = night.platform.access
     listing = json.loads((await night.ask("GET", "/v1/reports", token=access.customer_token)).body)
     report = listing["items"][0]

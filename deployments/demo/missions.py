@@ -118,7 +118,7 @@ async def _cancel_patrol(night: Night, round_id: UUID) -> tuple[str, ...]:
         "command": "cancel",
         "reason": "the demo wants the robot back",
     }
-    run = await night.run("control-mission", form, within_s=90)
+    await night.run("control-mission", form, within_s=90)
     key = f"{patrol.id}/{attempt.number}"
     report, before, after = await _standing(night, serial, key)
     return problems_of(

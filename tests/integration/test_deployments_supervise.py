@@ -39,7 +39,8 @@ def supervisor(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
 
 @pytest.fixture
 def restarting(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
-    made = Supervisor(tmp_path, say=said.append, restarts=True)
+    made = Supervisor(tmp_path, say=said.append)
+    made.restarts = True
     yield made
     made.is_hurried = True
     made.stop()
