@@ -13,6 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+# Every table of the ground is known in every process, so that the foreign keys of any room find theirs.
+from fleet import accounts, events, organisations, requests, robots, states  # noqa: F401  see above
 from fleet.clock import Clock, SystemClock
 from fleet.database import open_engine
 from fleet.doorbell import Doorbell, open_doorbell
