@@ -11,17 +11,18 @@ READABLE = ["/v1/missions", "/v1/robots", "/v1/bags", "/v1/reports"]
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
-@pytest.mark.parametrize("path", [*READABLE, f"/v1/requests/{NOBODY}", f"/v1/uploads/{NOBODY}"])
-def test_without_a_token_nothing_is_shown(anonymous, path: str):
-    response = anonymous.get(path)
-    assert response.status_code == 401
-    assert response.headers["www-authenticate"].startswith("Bearer")
-    assert response.json()["code"] == "unauthorized"
+def test_without_a_token_nothing_is_shown(anonymous):
+    for path in [*READABLE, f"/v1/requests/{NOBODY}", f"/v1/uploads/{NOBODY}"]:
+        response = anonymous.get(path)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"].startswith("Bearer")
+        assert response.json()["code"] == "unauthorized"
 
 
-@pytest.mark.parametrize("value", ["Bearer wrong", "Bearer", "Basic dXNlcjpwYXNz", "nonsense"])
-def test_a_token_that_is_nobodys_is_refused(anonymous, value: str):
-    assert anonymous.get("/v1/robots", headers={"Authorization": value.encode()}).status_code == 401
+def test_a_token_that_is_nobodys_is_refused(anonymous):
+    for value in ["Bearer wrong", "Bearer", "Basic dXNlcjpwYXNz", "nonsense", "Bearer \u00fc"]:
+        response = anonymous.get("/v1/robots", headers={"Authorization": value.encode()})
+        assert response.status_code == 401, value
 
 
 def test_health_needs_no_token(anonymous):
@@ -29,27 +30,24 @@ def test_health_needs_no_token(anonymous):
     assert anonymous.get("/readyz").json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", READABLE)
 @pytest.mark.parametrize("kind", ["user", "key", "system", "customer", "partner"])
-def test_readers_may_read(client_of, kind: str, path: str):
-    assert client_of(kind).get(path).status_code == 200
+def test_readers_may_read(client_of, kind: str):
+    reader = client_of(kind)
+    assert [reader.get(path).status_code for path in READABLE] == [200] * 4
 
 
-@pytest.mark.parametrize("path", READABLE)
-def test_a_device_may_not_read_what_it_does_not_need(device, path: str):
-    response = device.get(path)
-    assert response.status_code == 403
-    assert "device" in response.json()["detail"]
-
-
-@pytest.mark.parametrize("kind", ["customer", "partner", "device"])
-def test_only_operators_ask_for_missions(client_of, kind: str):
-    assert client_of(kind).post("/v1/missions", json=MISSION).status_code == 403
+def test_a_device_may_not_read_what_it_does_not_need(device):
+    for path in READABLE:
+        response = device.get(path)
+        assert response.status_code == 403, path
+        assert "device" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["customer", "partner", "device"])
-def test_only_operators_ask_for_flows(client_of, kind: str):
-    assert client_of(kind).post("/v1/requests", json={"kind": "train-rul", "key": "a"}).status_code == 403
+def test_only_operators_ask_for_missions_and_flows(client_of, kind: str):
+    client = client_of(kind)
+    assert client.post("/v1/missions", json=MISSION).status_code == 403
+    assert client.post("/v1/requests", json={"kind": "train-rul", "key": "a"}).status_code == 403
 
 
 @pytest.mark.parametrize("kind", ["customer", "partner"])
@@ -68,10 +66,10 @@ def test_a_revoked_token_is_refused_within_seconds(runtime: Runtime, operator, c
     assert operator.get("/v1/robots").status_code == 401
 
 
-@pytest.mark.parametrize("path", READABLE)
-def test_another_organisation_sees_an_empty_list(operator, stranger, path: str):
+def test_another_organisation_sees_empty_lists(operator, stranger):
     operator.post("/v1/missions", json=MISSION)
-    assert stranger.get(path).json() == {"items": [], "next": None}
+    for path in READABLE:
+        assert stranger.get(path).json() == {"items": [], "next": None}, path
 
 
 def test_another_organisations_mission_is_answered_like_one_that_does_not_exist(operator, stranger):
