@@ -3,12 +3,15 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from fleet.errors import NotFound, Rejected, Unavailable
-from fleet.transport import Transport, open_transport
+from fleet.transport import Answer, Transport, open_transport
 
 WORK_POOL = "yardmaster"
+TRIES = 4
+PAUSE_S = 1.0
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 
@@ -65,13 +68,21 @@ class PrefectServer:
         return list(await self._call("POST", f"/api/work_pools/{WORK_POOL}/workers/filter", {}))
 
     async def _call(self, method: str, path: str, content: object = None) -> Any:
-        answer = await self._transport.call(method, path, content=content)
+        answer = await self._answer(method, path, content)
         if answer.status == 404:
             raise NotFound(f"The Prefect server knows nothing at {path}.", path=path)
         if answer.status >= 400:
             words = answer.body.decode(errors="replace")[:500]
             raise Rejected(f"The Prefect server refused {method} {path} ({answer.status}): {words}", path=path)
         return json.loads(answer.body)
+
+    async def _answer(self, method: str, path: str, content: object) -> Answer:
+        # Each of our calls may be made twice (a run is asked for under a key), and on SQLite the server pauses now and then.
+        for _ in range(TRIES - 1):
+            with suppress(Unavailable):
+                return await self._transport.call(method, path, content=content)
+            await asyncio.sleep(PAUSE_S)
+        return await self._transport.call(method, path, content=content)
 
 
 def is_worker_online(url: str) -> bool:

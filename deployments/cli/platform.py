@@ -89,14 +89,16 @@ def simulate(
 ) -> None:
     """Only the simulated site: its cloud and its robots. Secrets come from --options, or from tokens.json."""
     from fleet.adapters.simulated.site import SiteOptions, serve
+    from fleet.logs import configure_logs
+    from fleet.settings import read_settings
 
+    settings = read_settings()
+    configure_logs(level=settings.log_level, form=settings.log_format)
     if options is not None:
         serve(SiteOptions.model_validate_json(options.read_bytes()))
         return
     from deployments.access import access_of
-    from fleet.settings import read_settings
 
-    settings = read_settings()
     access = access_of(settings.var_dir)
     serve(
         SiteOptions(

@@ -76,7 +76,10 @@ def _empty(var: Path) -> None:
 
 
 async def _night(platform: Platform, recordings: list[Path], done: list[Done], console: Console) -> None:
-    async with open_transport(platform.prefect_url) as prefect, open_transport(platform.api_url, timeout_s=60) as api:
+    async with (
+        open_transport(platform.prefect_url, timeout_s=20) as prefect,
+        open_transport(platform.api_url, timeout_s=60) as api,
+    ):
         runtime = open_runtime(Settings(var_dir=platform.var, log_level="warning"))
         for stage in stages_of(recordings):
             with _progress(console, stage[0]) as tell:
