@@ -73,5 +73,7 @@ def record(
 def insert_new(session: Session, table: type[SQLModel], values: dict[str, object], *, on: list[str]) -> bool:
     """Insert unless a row with the same `on` columns is there; True when inserted."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    result = session.execute(dialect.insert(table).values(values).on_conflict_do_nothing(index_elements=on))
+    insert = dialect.insert(table).values(values).on_conflict_do_nothing(index_elements=on)
+    # psycopg tells how many rows an INSERT wrote only when it is asked to.
+    result = session.execute(insert.execution_options(preserve_rowcount=True))
     return result.rowcount == 1  # type: ignore[attr-defined, no-any-return]

