@@ -44,10 +44,10 @@ def read_measurements(
 def measurements_from(table: pa.Table) -> dict[str, Measurements]:
     """The drive measurements in a flattened table of DiagnosticArray messages (pure).
 
-    A message without the drive, or with a value that is not a number, gives no measurement.
+    Other types recorded under the topic's name, a message without the drive, or with a value that is not a number, gives no measurement.
     """
-    if not table.num_rows:
-        return {}
+    if not table.num_rows or not pa.types.is_list(table.schema.field("status.name").type):
+        return {}  # nothing recorded, or something else under this name
     values = _drive_values(table)
     at_s = table["log_time"].cast(pa.int64()).to_numpy() / 1e9
     names = np.asarray(table["robot"].cast(pa.string()).to_pylist())

@@ -54,14 +54,22 @@ def lives(measured: Measurements, failures: Sequence[Failure]) -> list[Life]:
     `failures` are those of this robot, in any order; a measurement up to `GRACE_S` after a failure belongs before it.
     """
     ends = sorted(failures, key=lambda failure: failure.occurred_at)
-    edges = np.searchsorted(measured.at_s, [end.occurred_at.timestamp() + GRACE_S for end in ends], side="right")
-    bounds = [0, *(int(edge) for edge in edges), len(measured.at_s)]
+    bounds = [0, *(_end_of_life(measured, end) for end in ends), len(measured.at_s)]
     found = []
     for number, (first, last) in enumerate(pairwise(bounds)):
         if first < last:
             end = ends[number] if number < len(ends) else None
             found.append(_life(measured, slice(first, last), number, end))
     return found
+
+
+def _end_of_life(measured: Measurements, end: Failure) -> int:
+    """The first sample of the next drive: after the grace, or where the operating hours begin anew within it."""
+    failed_s = end.occurred_at.timestamp()
+    first, last = (int(place) for place in np.searchsorted(measured.at_s, [failed_s, failed_s + GRACE_S], side="right"))
+    before = max(first - 1, 0)
+    anew = np.flatnonzero(np.diff(measured.values[before:last, 0]) < 0)
+    return before + int(anew[0]) + 1 if len(anew) else last
 
 
 def _life(measured: Measurements, part: slice, number: int, end: Failure | None) -> Life:

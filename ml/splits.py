@@ -1,6 +1,7 @@
 """Which lives a model learns from and which it is judged by: whole lives, never rows of one life on both sides."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Split:
 
 
 def split(ended: Sequence[Life]) -> Split:
-    """A life is held out by the hash of its name, so it stays on its side when more lives come.
+    """At least a quarter of the lives is held out, by the hash of their names, so they tend to stay when more come.
 
     Raises:
         Invalid: fewer than `LIVES_MIN` ended lives; says what to do.
@@ -32,7 +33,9 @@ def split(ended: Sequence[Life]) -> Split:
             lives=len(ended),
         )
     ordered = sorted(ended, key=_draw)
-    count = min(max(sum(_draw(life) < HELD_OUT_SHARE for life in ordered), 1), len(ordered) // 2)
+    drawn = sum(_draw(life) < HELD_OUT_SHARE for life in ordered)
+    # One life alone judges badly: it may be the odd one.
+    count = min(max(drawn, math.ceil(len(ordered) * HELD_OUT_SHARE)), len(ordered) // 2)
     return Split(train=tuple(ordered[count:]), held_out=tuple(ordered[:count]))
 
 

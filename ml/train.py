@@ -148,9 +148,10 @@ def _interval(train: Sequence[Life], *, seed: int) -> float:
     residuals = []
     for learn, unseen in folds(train):
         booster = fit(examples(learn, cap_hours=RUL_CAP_HOURS, seed=seed), seed=seed)
-        rows: Examples = examples(unseen, cap_hours=RUL_CAP_HOURS)
-        residuals.append(predict(booster, rows.features) - rows.rul_hours)
-    return conformal_width(np.concatenate(residuals))
+        for life in unseen:
+            rows: Examples = examples([life], cap_hours=RUL_CAP_HOURS)
+            residuals.append(predict(booster, rows.features) - rows.rul_hours)
+    return conformal_width(residuals)
 
 
 def _champion_evaluation(tracking_uri: str, name: str, parts: Split) -> Evaluation | None:

@@ -236,8 +236,9 @@ def _care(report: FleetReport, drawn: dict[str, Chart]) -> list[Flowable]:
         for line in report.care
     ]
     about = (
-        "Operating hours that each drive is expected to go on, learned from drives that failed before. In nine of ten "
-        f"cases the true value lies in the interval. The estimate ends at {RUL_CAP_HOURS:.0f} h: a drive shown there has "
+        "Operating hours that each drive is expected to go on, learned from drives that failed before. The "
+        "interval is as wide as it took to be right nine times in ten on drives that the model had not seen. "
+        f"The estimate ends at {RUL_CAP_HOURS:.0f} h: a drive shown there has "
         f"at least that long. Model: {report.care[0].model}."
     )
     heads = ["Robot", "Advice", "Expected", "90 % interval", "Measured until"]

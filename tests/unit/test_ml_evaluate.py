@@ -21,13 +21,18 @@ def test_errors_are_in_hours():
     assert found.windows == 2
 
 
-def test_the_interval_takes_the_rank_that_the_finite_sample_asks_for():
-    assert conformal_width(np.arange(1.0, 20.0)) == 18.0  # ceil(20 * 0.9) = 18th of 19
-    assert conformal_width(-np.arange(1.0, 20.0)) == 18.0
+def test_a_life_counts_once_however_many_windows_it_has():
+    long_and_exact, short_and_wrong = np.zeros(1000), np.full(3, -7.0)
+    assert conformal_width([long_and_exact, short_and_wrong]) == 7.0
 
 
-def test_too_few_residuals_promise_nothing():
-    assert conformal_width(np.arange(8.0)) == math.inf
+def test_within_a_life_nine_of_ten_windows_are_covered():
+    assert conformal_width([np.arange(1.0, 12.0)]) == 10.0  # of 1 … 11 the error that covers 90 %
+
+
+def test_with_many_lives_the_worst_ones_are_left_out_by_rank():
+    lives = [np.full(5, float(size)) for size in range(1, 20)]
+    assert conformal_width(lives) == 18.0  # ceil(20 * 0.9) = 18th of 19
 
 
 def test_coverage_counts_what_lies_within():

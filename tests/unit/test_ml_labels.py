@@ -35,6 +35,15 @@ def test_a_sample_written_while_the_robot_stops_belongs_to_the_life_that_ended(t
     assert len(first.windows) == 6
 
 
+def test_a_new_drive_that_starts_at_once_does_not_join_the_old_life():
+    at_s = BEGIN.timestamp() + np.array([0.0, 10.0, 20.0, 30.0])
+    hours = np.array([60.0, 60.1, 0.1, 0.2])
+    measured = Measurements("amr-01", at_s, np.column_stack([hours] * 4))
+    first, second = lives(measured, [Failure("amr-01", BEGIN + timedelta(seconds=11), 60.1)])
+    assert [window.operating_hours for window in first.windows] == pytest.approx([60.0, 60.1])
+    assert second.windows[0].operating_hours == pytest.approx(0.1)
+
+
 def test_a_failure_without_a_recording_gives_no_life_but_keeps_the_numbers(two_lives):
     early = Failure("amr-01", BEGIN - timedelta(days=1), 70.0)
     known = lives(two_lives, [early, Failure("amr-01", BEGIN + timedelta(hours=5), 5.0)])
