@@ -7,10 +7,14 @@ from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
 
+import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
+from fleet.errors import NotFound
 from fleet.objectstore import CHUNK_BYTES, ObjectStore
+
+log = structlog.get_logger(__name__)
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 # A report's HTML carries its styles and charts in itself; nothing is fetched and nothing runs.
@@ -47,7 +51,7 @@ def download(objects: ObjectStore, file: Stored, asked: Headers, *, with_body: b
     headers = _headers(file)
     if _matches(asked.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)
-    size = objects.size(file.key)
+    size = _size(objects, file)
     span = _span(asked, file, size) if with_body else None
     if span is not None and span.first >= span.end:
         return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
@@ -61,6 +65,14 @@ def download(objects: ObjectStore, file: Stored, asked: Headers, *, with_body: b
     return StreamingResponse(
         _pieces(objects, file.key, sent), status_code=200 if span is None else 206, headers=headers
     )
+
+
+def _size(objects: ObjectStore, file: Stored) -> int:
+    try:
+        return objects.size(file.key)
+    except NotFound:
+        log.error("a published file is gone from the store", key=file.key)
+        raise NotFound(f"{file.filename} is no longer stored; ask for the report to be published anew.") from None
 
 
 def _headers(file: Stored) -> dict[str, str]:

@@ -83,7 +83,7 @@ def test_a_body_of_just_the_limit_is_read(anonymous, path):
 @pytest.mark.parametrize("length", ["-1", "1e9", "nonsense", "9" * 30])
 def test_a_length_that_is_none_is_refused(talk, path, length: str):
     answer = _answer(talk(f"POST {path} HTTP/1.1", f"Content-Length: {length}"))
-    assert answer.split(b" ")[1] in (b"400", b"413") if answer else True
+    assert not answer or answer.split(b" ")[1] in (b"400", b"413")
 
 
 def test_after_a_refusal_on_sight_the_rest_of_the_body_is_never_read(talk):
