@@ -166,6 +166,14 @@ async def test_two_robots_work_without_touching_each_others_orders(stand):
     assert crossed.status is OrderStatus.not_found
 
 
+async def test_a_cancel_that_is_sent_to_the_wrong_robot_ends_nothing(stand):
+    order = stand.order(long=True)
+    await stand.adapter.submit(order)
+    running = await stand.until(order, OrderStatus.running)
+    await stand.adapter.cancel(stand.serial_numbers[1], order.key, order.fence)
+    assert await stand.adapter.query(order.serial_number, order.key) == running
+
+
 async def test_a_lost_answer_is_unknown_and_the_order_is_found_by_asking(stand):
     order = stand.order()
     stand.wire.is_cut = True

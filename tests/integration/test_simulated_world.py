@@ -122,6 +122,15 @@ def test_a_command_for_one_robot_does_not_touch_the_order_of_another(opened):
     assert world.query("SIM-0001", "m/1").status is OrderStatus.accepted
 
 
+def test_a_cancel_sent_to_the_wrong_robot_leaves_the_order_of_the_right_one(opened):
+    world = opened()
+    world.submit(order(tasks=(LONG_WAIT,)))
+    outcome = world.command("SIM-0002", "m/1", OrderStatus.canceled, 1)
+    assert isinstance(outcome, Unsupported)
+    assert world.query("SIM-0001", "m/1").status is OrderStatus.accepted
+    assert world.query("SIM-0002", "m/1") is None
+
+
 def test_whatever_a_robot_says_is_in_the_history_in_order(opened):
     world = opened(speed=20)
     world.submit(order())

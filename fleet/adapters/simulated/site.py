@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -150,22 +151,35 @@ async def _live(options: SiteOptions, world: World, clock: Clock) -> None:
     """Step the world with the clock; the wall clock is read once, so that a step back of it is not seen."""
     begun_at, begun = world.at, clock.monotonic()
     while True:
-        await asyncio.to_thread(world.advance, begun_at + timedelta(seconds=clock.monotonic() - begun))
+        await _to_its_end(partial(world.advance, begun_at + timedelta(seconds=clock.monotonic() - begun)))
         for recording in world.recordings():
-            await asyncio.to_thread(_write, options.bags_dir, world.journal, recording)
+            await _to_its_end(partial(_write, options.bags_dir, world.journal, recording))
         await asyncio.sleep(STEPS_EVERY_S)
 
 
 async def _record_history(options: SiteOptions, world: World) -> None:
     for past in world.past():
         if not world.journal.knows_bag(history.name_of(past)):
-            recording = await asyncio.to_thread(history.recording, options.seed, past)
-            await asyncio.to_thread(_write, options.bags_dir, world.journal, recording)
+            await _to_its_end(partial(_write_past, options, world.journal, past))
+
+
+def _write_past(options: SiteOptions, journal: Journal, past: history.PastLife) -> None:
+    _write(options.bags_dir, journal, history.recording(options.seed, past))
 
 
 def _write(folder: Path, journal: Journal, recording: Recording) -> None:
     write_bag(folder, recording)
     journal.add_bag(OutgoingBag(recording.name, recording.robot, recording.mission_id))
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """Work in a thread. A cancel waits for its end: a thread cannot be stopped, and the next owner of its files may come."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 async def _tell(options: SiteOptions, world: World, clock: Clock) -> None:

@@ -221,11 +221,11 @@ class World:
             return self._command(robot, key, wanted)
 
     def _command(self, robot: SimulatedRobot, key: str, wanted: OrderStatus) -> Acknowledged | Unsupported:
-        known = self.query(robot.identity.serial_number, key)
+        serial_number, known = robot.identity.serial_number, self.journal.order(key)
         if known is None and wanted is OrderStatus.canceled:
             self._end_unbegun(robot, _unseen(robot, key), wanted, "canceled before it arrived")
-        elif known is None:
-            return Unsupported(reason=f"unit {robot.identity.serial_number} has no job {key}")
+        elif known is None or known[0].serial_number != serial_number:
+            return Unsupported(reason=f"unit {serial_number} has no job {key}")
         elif robot.execution and robot.execution.order.key == key:
             self._obey(robot, wanted)
         return Acknowledged()
