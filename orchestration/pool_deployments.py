@@ -96,7 +96,7 @@ async def _ensure_pool(client: PrefectClient) -> None:
 async def _ensure(client: PrefectClient, entry: Deployment) -> bool:
     flow: Flow[Any, Any] = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
     schema = parameter_schema(flow)
-    version = _version(entry, schema.model_dump_for_openapi())
+    version = version_of(entry, schema.model_dump_for_openapi())
     try:
         if (await client.read_deployment_by_name(f"{flow.name}/{entry.name}")).version == version:
             return False
@@ -125,6 +125,7 @@ def _scheduled(schedule: Schedule) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(schedule=cron, active=schedule.active, slug=schedule.slug)
 
 
-def _version(entry: Deployment, schema: dict[str, Any]) -> str:
+def version_of(entry: Deployment, schema: dict[str, Any]) -> str:
+    """The hash of what makes a deployment: its entry in the file, and the form of its flow."""
     text = json.dumps([entry.model_dump(mode="json"), schema], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

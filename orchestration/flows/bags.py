@@ -11,26 +11,29 @@ from fleet.errors import Rejected
 from orchestration.artifacts import Progress
 from orchestration.flows import edge
 from orchestration.flows.forms import Name
-from orchestration.work.bags import Converted, convert_bags
+from orchestration.work.bags import Converted, convert_bags, stored_bags
 
 BAG_TIMEOUT_S = 1800.0
+BAGS_MAX = 500
 NOTHING = {"refused", "not converted"}
 Row = dict[str, object]
-BagIds = Annotated[list[UUID], Field(min_length=1, max_length=500)]
+BagIds = Annotated[list[UUID], Field(max_length=BAGS_MAX)]
 
 
 @flow(name="process-bag")
-async def process_bag(bag_ids: BagIds, organisation: Name = "demo") -> Row:
+async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo") -> Row:
     """Turn uploaded recordings into Parquet in the lake.
 
     Args:
-        bag_ids: Ids of the recordings, as the upload answered them.
+        bag_ids: Ids of the recordings, as the upload answered them; empty: all that are not converted yet.
         organisation: Whose recordings.
     """
     progress = await Progress.open("bags-progress", "Recordings converted")
-    outcomes = await edge.in_child(
-        convert_bags, organisation, bag_ids, timeout_s=BAG_TIMEOUT_S * len(bag_ids), progress=progress
-    )
+    wanted = bag_ids or await edge.looked_up(lambda session: stored_bags(session, organisation, limit=BAGS_MAX))
+    if not wanted:
+        return {"bags": 0, "messages": 0, "problems": 0}
+    time_s = BAG_TIMEOUT_S * len(wanted)
+    outcomes = await edge.in_child(convert_bags, organisation, wanted, timeout_s=time_s, progress=progress)
     await progress.show(1, 1)
     await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
     if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:

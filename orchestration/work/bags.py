@@ -42,6 +42,13 @@ def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
     return outcomes
 
 
+def stored_bags(session: Session, organisation: str, *, limit: int) -> list[UUID]:
+    """Bags that were uploaded and are not converted yet, oldest first."""
+    mine = organisation_named(session, organisation).id
+    query = select(Bag.id).where(Bag.organisation_id == mine, Bag.status == BagStatus.stored)
+    return list(session.exec(query.order_by(col(Bag.id)).limit(limit)).all())
+
+
 def _of(session: Session, organisation_id: UUID, bag_ids: Sequence[UUID]) -> list[UUID]:
     """The bags, each once, in the order given; another organisation's bag is not told apart from none."""
     wanted = list(dict.fromkeys(bag_ids))

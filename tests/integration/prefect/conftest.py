@@ -1,0 +1,254 @@
+"""A real Prefect server, a migrated database and the real worker process, for the tests of this folder."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import yaml
+
+from deployments.schema import migrate
+from fleet.organisations import Organisation, Site, Station, StationKind
+from fleet.runtime import Runtime, open_runtime
+from fleet.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+T = TypeVar("T")
+TRIAL = '''
+"""Flows that only try out the worker."""
+
+import asyncio
+import os
+import time
+
+from prefect import flow
+
+from fleet.errors import Invalid
+from orchestration import heavy
+
+
+@flow(name="trial-wait")
+async def wait(seconds: float = 0.1) -> None:
+    await asyncio.sleep(seconds)
+
+
+@flow(name="trial-fail")
+async def fail(how: str = "invalid") -> None:
+    if how == "exit":
+        raise SystemExit(3)
+    raise Invalid("how: it is wrong.")
+
+
+@flow(name="trial-heavy")
+async def work() -> None:
+    await heavy.run(time.sleep, 300, memory_max_bytes=10**9, timeout_s=300)
+'''
+
+
+def until(question: Callable[[], T], is_enough: Callable[[T], bool], *, within_s: float = 60) -> T:
+    end = time.monotonic() + within_s
+    while not is_enough(answer := question()):
+        assert time.monotonic() < end, f"waited {within_s} s; the last answer was {answer!r}"
+        time.sleep(0.1)
+    return answer
+
+
+@dataclass
+class Prefect:
+    """What an operator can do in Prefect's pages, and the worker process that serves them."""
+
+    api: httpx.Client
+    runtime: Runtime
+    environment: dict[str, str]
+    log: Path
+    worker: "subprocess.Popen[bytes] | None" = None
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def post(self, path: str, content: Any) -> Any:
+        # SQLite under several runs at once answers 503 (locked) now and then; Prefect's own clients try again too.
+        answer = until(lambda: self.api.post(path, json=content), lambda answer: answer.status_code != 503)
+        return answer.raise_for_status().json()
+
+    def press(self, deployment: str, **parameters: object) -> str:
+        form = {"parameters": parameters, "idempotency_key": str(uuid4())}
+        return str(self.post(f"/deployments/{self.ids[deployment]}/create_flow_run", form)["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        answer = until(lambda: self.api.get(f"/flow_runs/{run_id}"), lambda answer: answer.status_code != 503)
+        return dict(answer.raise_for_status().json())
+
+    def state(self, run_id: str, *wanted: str, within_s: float = 60) -> dict[str, Any]:
+        """The state of the run as soon as it is one of `wanted` (default: any final one)."""
+        names = set(wanted) or FINAL
+        return until(lambda: self.run(run_id), lambda run: run["state_type"] in names, within_s=within_s)["state"]
+
+    def cancel(self, run_id: str) -> None:
+        self.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+
+    def artifacts(self, run_id: str) -> dict[str, Any]:
+        found = self.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+        return {artifact["key"]: artifact["data"] for artifact in found}
+
+    def start_worker(self) -> None:
+        with self.log.open("ab") as log:
+            self.worker = subprocess.Popen(
+                [sys.executable, "-m", "orchestration.worker"], cwd=ROOT, env=self.environment, stderr=log, stdout=log
+            )
+
+    def end_worker(self, number: signal.Signals) -> int:
+        assert self.worker is not None
+        self.worker.send_signal(number)
+        return self.worker.wait(timeout=15)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _deployments(folder: Path) -> Path:
+    """prefect.yaml without its schedules, and the flows that only try out the worker."""
+    (folder / "trial_flows.py").write_text(TRIAL)
+    file = folder / "prefect.yaml"
+    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    for entry in entries:
+        entry.pop("schedules", None)
+    trial = {"wait": "trial-wait", "fail": "trial-fail", "work": "trial-heavy"}
+    entries += [
+        {"name": name, "entrypoint": f"trial_flows.{function}", "description": "Tries out the worker."}
+        for function, name in trial.items()
+    ]
+    file.write_text(yaml.safe_dump({"deployments": entries}))
+    return file
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    folder = tmp_path_factory.mktemp("prefect")
+    url = f"http://127.0.0.1:{_free_port()}"
+    environment = {
+        **os.environ,
+        "YARDMASTER_VAR_DIR": str(folder / "var"),
+        "YARDMASTER_PREFECT_API_URL": f"{url}/api",
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_HOME": str(folder / "var/prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PYTHONPATH": f"{folder}:{ROOT}",
+    }
+    runtime = open_runtime(Settings(var_dir=folder / "var"))
+    migrate(runtime.engine)
+    with (folder / "server.log").open("wb") as log:
+        port = url.rpartition(":")[2]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    api = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False)
+    try:
+        until(lambda: _is_healthy(api) or server.poll() is not None, bool, within_s=120)
+        assert server.poll() is None, (folder / "server.log").read_text()
+        yield Prefect(api, runtime, environment, folder / "worker.log")
+    finally:
+        api.close()
+        runtime.engine.dispose()
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _is_healthy(api: httpx.Client) -> bool:
+    try:
+        return api.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def deployed(installation: Prefect) -> Prefect:
+    """The server knows our deployments; nobody serves them yet."""
+    file = _deployments(Path(installation.environment["PYTHONPATH"].partition(":")[0]))
+    apply = f"""
+import asyncio, pathlib
+from fleet.runtime import open_runtime
+from orchestration.pool_settings import point_prefect_here
+point_prefect_here(open_runtime())
+from orchestration.pool_deployments import apply
+print(len(asyncio.run(apply(pathlib.Path({str(file)!r})))), end=" ")
+print(len(asyncio.run(apply(pathlib.Path({str(file)!r})))))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", apply],
+        env=installation.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split() == ["11", "0"], ran.stdout + ran.stderr  # the second time there is nothing to do
+    found = installation.post("/deployments/filter", {})
+    installation.ids = {row["name"]: row["id"] for row in found}
+    return installation
+
+
+@pytest.fixture(scope="session")
+def demo_site(installation: Prefect) -> UUID:
+    """Organisation `demo` with site `north-plant` of two inspection points; gives the organisation's id."""
+    with installation.runtime.transaction() as session:
+        organisation = Organisation(name="demo", created_at=datetime(2026, 3, 1, tzinfo=UTC))
+        session.add(organisation)
+        session.flush()
+        site = Site(organisation_id=organisation.id, name="north-plant", timezone="Europe/Berlin")
+        session.add(site)
+        session.flush()
+        session.add_all(
+            Station(
+                organisation_id=organisation.id,
+                site_id=site.id,
+                name=name,
+                kind=StationKind.inspection_point,
+                x_m=1.0,
+                y_m=2.0,
+            )
+            for name in ("press-1", "press-2")
+        )
+        return organisation.id
+
+
+@pytest.fixture
+def prefect(deployed: Prefect, demo_site: UUID) -> Iterator[Prefect]:
+    """The installation with a worker that runs."""
+    if deployed.worker is None or deployed.worker.poll() is not None:
+        deployed.start_worker()
+    yield deployed
+    if deployed.worker is not None and deployed.worker.poll() is not None:
+        deployed.start_worker()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _worker_ends(installation: Prefect) -> Iterator[None]:
+    yield
+    if installation.worker is not None and installation.worker.poll() is None:
+        installation.worker.kill()
+        installation.worker.wait()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    return until
