@@ -115,7 +115,11 @@ async def catalogue(night: Night) -> Outcome:
     passed = {sha256 for sha256, is_passed in reported.items() if is_passed}
     missing = [bag.filename for bag in bags if bag.sha256 not in passed]
     problems = tuple(f"Dagster has no passed check of {name}" for name in missing[:5])
-    return Outcome(f"{len(passed)} bags materialised and checked", f"yardmaster --var {night.var} dagster", problems)
+    return Outcome(
+        f"{len(passed)} bags materialised and checked",
+        f"yardmaster --var {night.place_of(night.var)} dagster",
+        problems,
+    )
 
 
 async def _converted(night: Night, hashes: set[str]) -> list[Bag]:
@@ -159,7 +163,7 @@ def lake_root(night: Night) -> str:
 
 
 def _lake_path(night: Night) -> str:
-    return str(night.var / "objects" / lake_root(night))
+    return night.place_of(night.var / "objects" / lake_root(night))
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -56,7 +56,7 @@ async def receive(night: Night) -> Outcome:
         "the site's cloud posted webhooks": received > 1,
         f"every delivery was understood ({rejected} were rejected)": rejected == 0,
     }
-    where = f"{night.platform.api_url}/docs#/webhooks"
+    where = night.place_of(night.platform.supervisor.log_of("api"))
     return Outcome(f"{received} webhooks stored, 1 duplicate collapsed, 1 forgery refused", where, problems_of(checks))
 
 

@@ -7,7 +7,6 @@ from sqlmodel import Session, select
 from deployments.demo.night import Night, Outcome, problems_of
 from fleet.errors import Rejected
 from fleet.robots import Robot
-from fleet.runtime import tracking_uri
 from ml.models import RobotHealth
 
 STARTS = {"html": b"<!doctype html", "pdf": b"%PDF-", "csv": b"", "parquet": b"PAR1"}
@@ -35,9 +34,7 @@ async def train(night: Night) -> Outcome:
         f"RMSE {float(told.get('rmse hours', 'nan')):.1f} h (mean guess {float(told.get('baseline rmse hours', 'nan')):.1f} h), "
         f"{len(rows)} robots scored"
     )
-    return Outcome(
-        how_many, f"yardmaster --var {night.var} mlflow ({tracking_uri(night.runtime.settings)})", problems_of(checks)
-    )
+    return Outcome(how_many, f"yardmaster --var {night.place_of(night.var)} mlflow", problems_of(checks))
 
 
 def _table(data: object) -> list[dict[str, str]]:
@@ -76,5 +73,7 @@ async def publish(night: Night) -> Outcome:
         )
     checks["all four formats are there"] = set(report["files"]) == set(STARTS)
     return Outcome(
-        f"{len(report['files'])} files, {size / 1000:.0f} kB, for the customer alone", str(folder), problems_of(checks)
+        f"{len(report['files'])} files, {size / 1000:.0f} kB, for the customer alone",
+        night.place_of(folder),
+        problems_of(checks),
     )

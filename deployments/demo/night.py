@@ -97,8 +97,12 @@ class Night:
         return found
 
     def page_of(self, run_id: str) -> str:
-        """Where the operator sees a run."""
-        return f"{self.platform.prefect_url}/runs/flow-run/{run_id}"
+        """Where the operator sees a run, in the Prefect pages."""
+        return f"Prefect: /runs/flow-run/{run_id}"
+
+    def place_of(self, path: Path) -> str:
+        """A folder or file as a person would type it from where the demo was started."""
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
     async def ask(
         self, method: str, path: str, *, token: str, content: object = None, body: bytes | None = None

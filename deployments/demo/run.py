@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from fleet.transport import open_transport
 
 KEPT = ("launcher.lock", "run")
 TOLD_EVERY_S = 10.0
+WIDTH = 150  # of the table where no terminal says its own
 # The demo is the same everywhere: what an installation has set for itself does not reach it.
 EMBEDDED = {
     "YARDMASTER_ENVIRONMENT": "development",
@@ -38,7 +40,7 @@ EMBEDDED = {
 
 def run(var: Path, *, bags: Path | None, port_base: int | None, speed: float) -> int:
     """One whole night in the folder `var`, which is emptied first; 0 when every stage's check held, else 1."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     recordings = recordings_in(bags) if bags else []
     var = var.resolve()
     _empty(var)
@@ -59,6 +61,9 @@ def run(var: Path, *, bags: Path | None, port_base: int | None, speed: float) ->
     done.append(_ended(pids, var))
     seconds = time.monotonic() - began
     show(console, done, seconds=seconds)
+    console.print(
+        f"Everything is stopped. To walk through what is there now: yardmaster --var {var} up", soft_wrap=True
+    )
     console.print(f"The same for machines: {keep(var, done, seconds=seconds, at=SystemClock().now())}", soft_wrap=True)
     return 1 if any(stage.problems for stage in done) else 0
 
