@@ -1,6 +1,7 @@
 """What the worker process does side by side: serve the pool, watch for cancelling, carry requests, show the board."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
@@ -24,6 +25,8 @@ class Crew:
     def __init__(self, runtime: Runtime) -> None:
         """Nothing is connected yet."""
         self._runtime = runtime
+        # What the worker says of each run is on the server's record of states already.
+        logging.getLogger("prefect.flow_runs.worker").setLevel(logging.WARNING)
         self._worker = YardmasterWorker(POOL, name=runtime.settings.worker_name)
 
     def serve(self, stopping: threading.Event) -> None:

@@ -100,6 +100,7 @@ async def request_round(
         return owner.id, create.create_round(session, site=found, name=name, key=run_id, missions=wanted, who=who).id
 
     organisation_id, round_id = await edge.written(ask)
+    get_run_logger().info("Round %s is asked for (id %s)", name, round_id)
     view = await _until_round_done(organisation_id, round_id, wait_until_done)
     counts = {str(status): count for status, count in view.counts.items() if count}
     await acreate_table_artifact(
@@ -120,10 +121,14 @@ def _forms(
 
 async def _until_round_done(organisation_id: UUID, round_id: UUID, wait: bool) -> board.RoundView:
     progress = await Progress.open("round-progress", "Missions of the round that have ended")
+    told: set[UUID] = set()
     async for _ in edge.looks():
         view = await edge.looked_up(lambda session: board.round_view(session, organisation_id, round_id))
-        ended = sum(mission.status in MISSION_TERMINAL for mission in view.missions)
-        await progress.show(ended, len(view.missions))
+        for mission in view.missions:
+            if mission.is_finished and mission.id not in told:
+                told.add(mission.id)
+                get_run_logger().info("%s: %s (%s)", mission.name, mission.status, mission.reason)
+        await progress.show(len(told), len(view.missions))
         if not wait or view.is_finished:
             return view
     raise AssertionError
