@@ -40,15 +40,17 @@ async def bring(night: Night, sources: Sequence[Path]) -> Outcome:
         await upload(night, source)
     wanted = {_measured(source)[1]: source for source in sources}
     bags = await _converted(night, set(wanted))
-    problems, messages = [], 0
+    problems: list[str] = []
     for bag in bags:
         night.tell(f"comparing {bag.filename} with what rosbags reads")
         differences = await asyncio.to_thread(verify, wanted[bag.sha256], night.var / "objects" / lake_root(night))
-        messages += bag.messages
         problems += [f"{bag.filename}: {line}" for line in differences[:3]]
-        problems += [] if bag.status is BagStatus.complete else [f"{bag.filename} is {bag.status.value}: {bag.error}"]
+        problems += [f"{bag.filename} was refused: {bag.error}"] if bag.status is BagStatus.refused else []
     problems += [] if len(bags) == len(wanted) else [f"{len(bags)} of {len(wanted)} recordings were converted"]
-    return Outcome(f"{len(bags)} recordings, {messages} messages equal to rosbags'", _lake_path(night), tuple(problems))
+    # A topic whose recording carries no definition of its type is kept raw, byte for byte, and its bag is called partial.
+    raw = sum(bag.status is BagStatus.partial for bag in bags)
+    counted = f"{len(bags)} recordings, {sum(bag.messages for bag in bags)} messages equal to rosbags'"
+    return Outcome(f"{counted} ({raw} with topics kept raw)" if raw else counted, _lake_path(night), tuple(problems))
 
 
 async def upload(night: Night, source: Path) -> None:
