@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from fleet.errors import Invalid
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Channel, Findings, Message
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -37,9 +38,15 @@ class _Known:
 
 
 def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """Every message that a sequential scan can reach, in file order."""
+    """Every message that a sequential scan can reach, in file order.
+
+    Raises:
+        Invalid: there is nothing behind the magic.
+    """
     known = _Known()
     size = path.stat().st_size
+    if size == len(MAGIC):
+        raise Invalid("The file ends after its first eight bytes; nothing was recorded in it.")
     with path.open("rb") as file:
         file.seek(len(MAGIC))
         for record in _top_records(file, size, found):

@@ -39,6 +39,7 @@ class _Known:
     channels: dict[int, Channel] = field(default_factory=dict)
     messages: int = 0
     announced: int = 0
+    index_at: int = 0
 
 
 def messages(path: Path, found: Findings) -> Iterator[Message]:
@@ -56,6 +57,8 @@ def messages(path: Path, found: Findings) -> Iterator[Message]:
                 yield from _chunk(record, known, found)
             else:
                 yield from _record(record, known, found)
+    if known.index_at > size:
+        found.lose(size, known.index_at - size, "the bag was cut before its index")
     found.expect(known.announced, known.messages, size)
 
 
@@ -131,7 +134,7 @@ def _record(record: _Record, known: _Known, found: Findings) -> Iterator[Message
         elif record.op == CONNECTION:
             known.channels.setdefault(record.number("conn"), _channel(record, found))
         elif record.op == BAG_HEADER:
-            _check_header(record, found)
+            known.index_at = _index_at(record, found)
         elif record.op == CHUNK_INFO:
             known.announced += sum(count for _, count in struct.iter_unpack("<II", record.content))
     except (KeyError, struct.error, UnicodeDecodeError) as error:
@@ -157,8 +160,10 @@ def _channel(record: _Record, found: Findings) -> Channel:
     return found.meet(Channel(topic, name, "ros1", "ros1msg", text))
 
 
-def _check_header(record: _Record, found: Findings) -> None:
+def _index_at(record: _Record, found: Findings) -> int:
     if record.fields.get("encryptor"):
         raise Invalid(f"The bag is encrypted by {record.fields['encryptor'].decode(errors='replace')!r}; decrypt it.")
-    if record.number("index_pos") == 0:
+    index_at = record.number("index_pos")
+    if index_at == 0:
         found.repairs.append("the bag was not closed and has no index")
+    return index_at

@@ -10,6 +10,7 @@ from ingestion.bags.recording import Channel, Findings, Message
 
 MAGIC = b"SQLite format 3\0"
 LARGEST_GAP = 1 << 20
+ROWS = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
 
 
 def messages(path: Path, found: Findings) -> Iterator[Message]:
@@ -57,15 +58,18 @@ def _channels(database: sqlite3.Connection, found: Findings) -> dict[int, Channe
 def _rows(database: sqlite3.Connection, channels: dict[int, Channel], found: Findings) -> Iterator[Message]:
     after, gap = 0, 1
     while gap <= LARGEST_GAP:
-        rows = database.execute("SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id", (after,))
+        start = after
         try:
-            for number, topic_id, log_time, content in rows:
-                after, gap = number, 1
+            for number, topic_id, log_time, content in database.execute(ROWS, (after,)):
+                if not isinstance(number, int) or number <= after:
+                    raise sqlite3.DatabaseError("rows are out of order")
+                after = number
                 yield from _message(channels.get(topic_id), number, log_time, content, found)
         except sqlite3.DatabaseError as error:
-            # The next readable page may lie a few or many rows further on: step further each time.
+            # The next readable page may lie a few or many rows further on: step further each time nothing was found.
             found.lose(after, 0, f"rows after {after} cannot be read: {error}")
-            after, gap = after + gap, gap * 2
+            gap = 1 if after > start else gap * 2
+            after += gap
         else:
             return
 

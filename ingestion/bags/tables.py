@@ -19,7 +19,7 @@ MESSAGE_COST_BYTES = 200  # what Python adds to a message that waits
 LAST_TIME_NS = 2**63 - 1
 REJECTS = pa.schema(
     {
-        "log_time": pa.uint64(),
+        "log_time": TIME,
         "topic": pa.string(),
         "type": pa.string(),
         "definition_sha256": pa.string(),
@@ -171,7 +171,7 @@ class RejectsFile:
         """Take one message; a full batch is written at once."""
         self._waiting.append(
             {
-                "log_time": message.log_time,
+                "log_time": message.log_time if 0 <= message.log_time <= LAST_TIME_NS else None,
                 "topic": message.channel.topic,
                 "type": message.channel.type,
                 "definition_sha256": definition_sha256(message.channel),

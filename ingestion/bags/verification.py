@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection, Nodetype
+from rosbags.rosbag1 import ReaderError as ReaderError1
+from rosbags.rosbag2 import ReaderError as ReaderError2
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
@@ -38,7 +40,7 @@ def verify(source: Path, folder: Path) -> list[str]:
     try:
         with AnyReader([source], default_typestore=known) as reader:
             return list(_differences(reader, manifest, folder))
-    except (AnyReaderError, AssertionError) as error:
+    except (AnyReaderError, ReaderError1, ReaderError2, AssertionError) as error:
         return [f"rosbags cannot read {source.name}: {error}"]
 
 
