@@ -111,7 +111,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         if task_status is not None:
             task_status.started(self.identity)
         try:
-            if (late_s := _late_s(flow_run)) > LATE_S and LATEST_ONLY in flow_run.tags:
+            if (late_s := lateness_s(flow_run)) > LATE_S and LATEST_ONLY in flow_run.tags:
                 await self._skip(flow_run, late_s)
             else:
                 await self._carry_out(flow_run, live)
@@ -174,7 +174,8 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, live: LiveRun) ->
                 await engine.call_flow_fn()  # type: ignore[unused-coroutine]  # Prefect annotates it twice over
 
 
-def _late_s(flow_run: FlowRun) -> float:
+def lateness_s(flow_run: FlowRun) -> float:
+    """Seconds since a schedule wanted this run; 0 for a run that somebody asked for."""
     expected = flow_run.expected_start_time
     if not flow_run.auto_scheduled or expected is None:
         return 0.0

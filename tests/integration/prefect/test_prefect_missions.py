@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from sqlmodel import col, select
 
-from fleet import requests
+from fleet import changes, requests
 from fleet.requests import Request, RequestStatus
 from missions.models import Mission, MissionStatus, Round
 
@@ -138,6 +138,8 @@ def test_the_board_shows_what_was_asked_for(prefect, eventually):
     prefect.state(prefect.press("request-mission", mission={**MISSION, "name": "Seen"}, wait_until_done=False))
 
     def board() -> str:
+        with prefect.runtime.transaction() as session:
+            changes.publish(session)  # the dispatcher's work, which does not run here
         found = prefect.post("/artifacts/latest/filter", {"artifacts": {"key": {"any_": ["missions-board"]}}})
         return found[0]["data"] if found else ""
 

@@ -23,6 +23,7 @@ def test_a_run_is_carried_out_to_its_end(prefect):
     assert prefect.state(prefect.press("trial-wait"))["type"] == "COMPLETED"
 
 
+@pytest.mark.proof
 def test_runs_that_wait_share_the_worker_and_do_not_wait_for_each_other(prefect):
     runs = [prefect.press("trial-wait", seconds=300) for _ in range(4)]
     for run_id in runs:
@@ -76,6 +77,7 @@ def test_a_worker_that_is_stopped_hands_its_runs_to_the_next(prefect):
     assert prefect.state(run_id)["type"] == "COMPLETED"
 
 
+@pytest.mark.proof
 def test_what_a_killed_worker_had_in_hand_is_carried_out_again(prefect):
     run_id = prefect.press("trial-wait", seconds=5)
     prefect.state(run_id, "RUNNING")

@@ -1,0 +1,159 @@
+"""An operator's evening in a real browser on the real pages: request a round, watch it, cancel it, see the schedules.
+
+`YARDMASTER_DOCS_IMAGES=docs/images make proof` (or pytest on this file) also writes the pictures of docs/operators.md.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.local import Platform, Wanted, launched
+
+pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(600)]
+WITHIN_MS = 60_000
+LONG = [{"kind": "wait", "parameters": {"duration_s": 2400}}]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with launched(Wanted(tmp_path_factory.mktemp("operator") / "var"), say=lambda _text: None) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def prefect(platform: Platform) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{platform.prefect_url}/api", timeout=30, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ids(prefect: httpx.Client) -> dict[str, str]:
+    return {row["name"]: row["id"] for row in prefect.post("/deployments/filter", json={}).json()}
+
+
+@pytest.fixture(scope="module")
+def page(platform: Platform):
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=platform.prefect_url)
+        opened.set_default_timeout(WITHIN_MS)
+        yield opened
+        browser.close()
+
+
+@pytest.fixture
+def picture(page, tmp_path: Path) -> Callable[[str], Path]:
+    def take(name: str) -> Path:
+        folder = Path(os.environ.get("YARDMASTER_DOCS_IMAGES", tmp_path))
+        folder.mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(1500)  # the pages move their parts into place
+        page.screenshot(path=folder / f"{name}.png")
+        return folder / f"{name}.png"
+
+    return take
+
+
+@pytest.fixture
+def press(prefect: httpx.Client, ids: dict[str, str]) -> Callable[..., str]:
+    def start(deployment: str, **parameters: object) -> str:
+        path = f"/deployments/{ids[deployment]}/create_flow_run"
+        return str(prefect.post(path, json={"parameters": parameters}).raise_for_status().json()["id"])
+
+    return start
+
+
+@pytest.fixture
+def ended(prefect: httpx.Client) -> Callable[[str], str]:
+    def wait(run_id: str) -> str:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            state = prefect.get(f"/flow_runs/{run_id}").json()["state_type"]
+            if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return str(state)
+            time.sleep(0.3)
+        raise AssertionError(run_id)
+
+    return wait
+
+
+def test_the_deployments_page_lists_what_an_operator_may_want(page, picture):
+    page.goto("/deployments")
+    for name in ("request-mission", "request-round", "control-mission", "publish-report"):
+        page.get_by_role("link", name=name).first.wait_for()
+    assert picture("deployments").stat().st_size > 10_000
+
+
+def test_a_mission_is_cancelled_through_the_form(page, picture, ids, press):
+    press("request-mission", mission={"name": "Guard the gate", "tasks": LONG})
+    page.goto(f"/deployments/deployment/{ids['control-mission']}/run")
+    page.get_by_text("The mission's id, or its name").wait_for()
+    boxes = page.locator("textarea")
+    boxes.nth(0).fill("Guard the gate")
+    picture("control-mission")
+
+
+def test_the_round_form_explains_every_field(page, picture, ids):
+    page.goto(f"/deployments/deployment/{ids['request-round']}/run")
+    for words in ("The missions of the round", "What the round is called", "Where."):
+        page.get_by_text(words).first.wait_for()
+    picture("request-round")
+
+
+def test_a_round_shows_its_missions_when_it_is_done(page, picture, press, ended):
+    run_id = press("request-round", template="one mission for every inspection point", name="Evening inspection")
+    assert ended(run_id) == "COMPLETED"
+    page.goto(f"/runs/flow-run/{run_id}")
+    page.get_by_text("Inspect press-1: SUCCEEDED").first.wait_for()
+    picture("round-log")
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("round-progress").first.wait_for()
+    picture("round-artifacts")
+
+
+def test_the_missions_board_shows_what_is_going_on(page, picture, prefect, press, ended):
+    ended(press("request-round", template="one mission for every inspection point", name="Morning inspection"))
+    press("request-mission", mission={"name": "Guard the dock", "tasks": LONG})
+    found = prefect.post("/artifacts/latest/filter", json={"artifacts": {"key": {"any_": ["missions-board"]}}}).json()
+    page.goto(f"/artifacts/artifact/{found[0]['latest_id']}")
+    page.get_by_text("Live missions").first.wait_for()
+    page.get_by_text("Inspect press-1").first.wait_for()
+    picture("missions-board")
+
+
+def test_a_run_is_cancelled_on_its_page_and_its_mission_with_it(page, picture, prefect, press, ended):
+    run_id = press("request-round", missions=[{"name": "Patrol", "tasks": LONG}], name="Night patrol")
+    page.goto(f"/runs/flow-run/{run_id}")
+    page.get_by_text("Running").first.wait_for()
+    page.get_by_text("Round Night patrol is asked for").first.wait_for()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("Are you sure you want to cancel").wait_for()
+    picture("cancel")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+    assert ended(run_id) == "CANCELLED"
+    page.get_by_text("Cancelled").first.wait_for()
+    picture("cancelled")
+
+
+def test_the_schedule_of_the_polls_is_shown_and_can_be_paused(page, picture, ids):
+    page.goto(f"/deployments/deployment/{ids['poll-manufacturer']}")
+    page.get_by_text("each-minute").wait_for()
+    picture("schedule")
+
+
+def test_nothing_the_pages_load_comes_from_elsewhere(page, platform):
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    page.goto("/runs")
+    page.get_by_text("Runs").first.wait_for()
+    page.wait_for_timeout(2000)
+    away = [url for url in seen if not url.startswith((platform.prefect_url, "data:", "blob:", "ws://127.0.0.1"))]
+    assert away == []
