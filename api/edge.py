@@ -93,7 +93,10 @@ class _Body:
 
 
 class Edge:
-    """Adds the security headers that a response does not set itself, and logs each request once it is answered."""
+    """Adds the security headers that a response does not set itself, and logs each request once it is answered.
+
+    Health checks and taken webhooks, of which there are thousands, are logged for debugging only.
+    """
 
     def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
         """`clock` measures how long an answer took."""
@@ -122,5 +125,6 @@ class Edge:
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         path = scope["path"][:PATH_MAX_CHARACTERS]
-        write = log.debug if path in QUIET_PATHS else log.info
+        is_routine = path in QUIET_PATHS or (path.startswith("/v1/webhooks/") and status < 300)
+        write = log.debug if is_routine else log.info
         write("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))
