@@ -1,0 +1,71 @@
+"""The snapshot says what the database knows: what waits, where it begins, who could do it."""
+
+import pytest
+
+from fleet.adapter import Activity, OrderStatus
+from missions import snapshot
+from missions.plan import Snapshot
+
+
+@pytest.fixture
+def take(runtime):
+    def run() -> Snapshot:
+        with runtime.reading() as session:
+            return snapshot.take(session)
+
+    return run
+
+
+def test_only_missions_that_wait_and_are_wanted_are_in_it(yard, take):
+    yard.running("runs")
+    yard.command(yard.request("paused"), "pause")
+    yard.command(yard.request("canceled"), "cancel")
+    yard.request("careful", approval_needed=True)
+    waits = yard.request("waits")
+    assert [(mission.name, mission.version) for mission in take().missions] == [("waits", waits.version)]
+
+
+def test_the_most_urgent_come_first_when_not_all_fit(yard, take, monkeypatch):
+    monkeypatch.setattr(snapshot, "WAITING_MAX", 2)
+    for name, priority in (("low", 0), ("high", 9), ("middle", 5)):
+        yard.request(name, priority=priority)
+    assert [mission.name for mission in take().missions] == ["high", "middle"]
+
+
+def test_a_mission_begins_at_the_first_station_that_is_left(yard, take, clock):
+    yard.request("m", "gate", "press-2")
+    (mission,) = take().missions
+    assert (mission.x_m, mission.y_m) == (10.0, 0.0)
+    (attempt,) = yard.assign("amr-01")
+    yard.send()
+    yard.say(attempt, OrderStatus.failed, 2, tasks=yard.done(0))
+    (mission,) = take().missions
+    assert (mission.x_m, mission.y_m) == (0.0, 10.0)
+    assert mission.tried_robot_ids == {attempt.robot_id}
+    assert (mission.ready_at - clock.now()).total_seconds() == 2
+
+
+def test_a_robot_is_shown_as_it_last_said(yard, take, clock):
+    yard.request()
+    yard.observe("amr-01", Activity.charging, battery_fraction=0.4, x_m=3.0)
+    shown = {robot.name: robot for robot in take().robots}
+    seen, silent = shown["amr-01"], shown["amr-02"]
+    assert (seen.activity, seen.battery_fraction, seen.x_m, seen.heard_at) == ("charging", 0.4, 3.0, clock.now())
+    assert (silent.activity, silent.heard_at, silent.is_held) == ("offline", None, False)
+
+
+def test_a_robot_is_heard_when_its_word_arrives_whatever_its_own_clock_says(yard, take, clock):
+    yard.request()
+    received_at = clock.now()
+    yard.observe("amr-01", observed_at=received_at.replace(year=2020))
+    assert take().robots[0].heard_at == received_at
+
+
+def test_a_held_robot_is_shown_as_held(yard, take):
+    yard.running("first")
+    yard.request("second")
+    assert {robot.name: robot.is_held for robot in take().robots} == {"amr-01": True, "amr-02": False}
+
+
+def test_without_waiting_missions_nothing_is_read_of_robots(yard, take):
+    assert (take().missions, take().robots) == ((), ())
