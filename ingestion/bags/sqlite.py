@@ -20,6 +20,7 @@ def messages(path: Path, found: Findings) -> Iterator[Message]:
         Invalid: it is a database, but not a recording, or its list of topics cannot be read.
     """
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        database.text_factory = lambda text: text.decode(errors="replace")
         # Without this SQLite reads nothing at all from a file that was cut.
         database.execute("PRAGMA writable_schema = ON")
         _note_cut(path, found)
@@ -48,11 +49,14 @@ def _channels(database: sqlite3.Connection, found: Findings) -> dict[int, Channe
     if "message_definitions" in tables:
         query = "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
         texts = {name: (encoding, text) for name, encoding, text in database.execute(query)}
-    query = "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
-    return {
-        number: found.meet(Channel(topic, name, encoding, *texts.get(name, ("", ""))))
-        for number, topic, name, encoding in database.execute(query)
-    }
+    channels = {}
+    for number, *words in database.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id"):
+        described = (*words, *texts.get(words[1], ("", "")))
+        if all(isinstance(word, str) for word in described):
+            channels[number] = found.meet(Channel(*described))
+        else:
+            found.lose(0, 0, f"the description of topic {number} is damaged")
+    return channels
 
 
 def _rows(database: sqlite3.Connection, channels: dict[int, Channel], found: Findings) -> Iterator[Message]:

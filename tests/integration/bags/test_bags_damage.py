@@ -262,3 +262,22 @@ def test_the_temporary_files_of_a_conversion_are_gone_afterwards(points, taken, 
     taken(points(range(5)).content())
     assert os.listdir(tmp_path / "tmp") == []
     assert Path(tmp_path / "out/manifests").exists()
+
+
+def test_a_damaged_description_of_one_topic_costs_only_that_topic(db3_bag, taken):
+    with sqlite3.connect(db3_bag) as database:
+        columns = "name, type, serialization_format, offered_qos_profiles, type_description_hash"
+        database.execute(f"INSERT INTO topics (id, {columns}) VALUES (2, x'ff', 'a/msg/B', 'cdr', '', '')")
+        database.execute("INSERT INTO messages (topic_id, timestamp, data) VALUES (2, 5, x'00')")
+    database.close()
+    manifest = taken(db3_bag.read_bytes())
+    assert (manifest.status, manifest.messages) == (BagStatus.partial, 200)
+    assert manifest.lost[0].reason == "the description of topic 2 is damaged"
+
+
+def test_a_time_before_1970_costs_one_row(db3_bag, taken):
+    with sqlite3.connect(db3_bag) as database:
+        database.execute("UPDATE messages SET timestamp = -1 WHERE id = 7")
+    database.close()
+    manifest = taken(db3_bag.read_bytes())
+    assert (manifest.messages, manifest.rejected) == (200, 1)
