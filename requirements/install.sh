@@ -33,7 +33,7 @@ find_python() {
             return 0
         fi
         version=$("$candidate" --version 2>&1 | head -n 1) || version="it does not start"
-        found="$found $candidate ($version);"
+        found="$found${found:+,} $candidate ($version)"
     done
     {
         echo "Yardmaster needs Python 3.11 to make its environment, and there is none on the PATH."

@@ -22,7 +22,10 @@ def about() -> None:
 
 
 def train(organisation: Organisation = "demo", seed: Annotated[int, typer.Option(help="Of the learner.")] = 7) -> None:
-    """Train a model of remaining useful life, track and register it; it becomes champion if it passes the gate."""
+    """Train a model of remaining useful life.
+
+    It is tracked and registered in MLflow, and becomes champion if it passes the gate.
+    """
     from fleet.organisations import organisation_named
     from fleet.runtime import artifacts_dir, tracking_uri
     from ml.train import train as learn
@@ -45,7 +48,7 @@ def train(organisation: Organisation = "demo", seed: Annotated[int, typer.Option
 
 
 def score(organisation: Organisation = "demo") -> None:
-    """Say for every robot how many operating hours its drive is expected to go on."""
+    """How many hours each robot's drive will go on."""
     from fleet.organisations import organisation_named
     from fleet.runtime import tracking_uri
     from ml.score import score as judge

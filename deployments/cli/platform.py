@@ -28,7 +28,10 @@ def up(
     speed: Speed = 20.0,
     site: Annotated[bool, typer.Option(help="With the simulated site, or without.")] = True,
 ) -> None:
-    """The whole platform on this machine, until Ctrl-C: Prefect, worker, dispatcher, API and a simulated site."""
+    """The whole platform on this machine, until Ctrl-C.
+
+    Prefect server, worker and desk, dispatcher, API and a simulated site, all on loopback.
+    """
     from deployments.local import Wanted, launched
     from fleet.settings import read_settings
 
@@ -70,7 +73,10 @@ def demo(
     port_base: PortBase = None,
     speed: Speed = 20.0,
 ) -> None:
-    """One night at a simulated site, end to end: every stage is checked; exit code 0 only if all held."""
+    """One night at a simulated site, end to end.
+
+    Every stage is checked by what it left behind; exit code 0 only if all held.
+    """
     from deployments.demo.run import run
     from fleet.settings import read_settings
 
@@ -118,7 +124,10 @@ def simulate(
 
 
 def doctor() -> None:
-    """Looks at Python, the disk, the ports, the database and the servers; exit code 1 when something needs care."""
+    """What may keep the platform from working.
+
+    Looks at Python, the disk, the ports, the database and the servers; exit code 1 when something needs care.
+    """
     from deployments.cli.parts import show
     from deployments.doctor import examine
     from fleet.settings import read_settings

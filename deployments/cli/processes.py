@@ -46,7 +46,7 @@ def mlflow(port: Port = 5000) -> None:
 
 
 def dagster(port: Port = 3000) -> None:
-    """Dagster's webserver and daemon on loopback: lineage, partitions, checks, backfills."""
+    """Dagster's pages on loopback: lineage, checks."""
     from pathlib import Path
 
     from fleet.settings import read_settings
