@@ -88,6 +88,19 @@ def launched(wanted: Wanted, *, say: Say) -> Iterator[Platform]:
                 supervisor.stop()
 
 
+def shown(path: Path) -> str:
+    """A path as a person would type it from where the command was started."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def own_command() -> str:
+    """How a person starts `yardmaster` here: by its name where that is found, else by its path."""
+    script = Path(sys.executable).with_name("yardmaster")
+    found = shutil.which("yardmaster")
+    return "yardmaster" if found and Path(found) == script else shown(script)
+
+
 def check_space(var: Path) -> None:
     """Refuse to begin on a disk that is nearly full.
 

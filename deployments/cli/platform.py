@@ -48,7 +48,9 @@ def up(
 
 
 def _addresses(platform: "Platform") -> str:
-    var = platform.var
+    from deployments.local import own_command, shown
+
+    var, command = platform.var, f"{own_command()} --var {shown(platform.var)}"
     return "\n".join(
         (
             "",
@@ -56,11 +58,11 @@ def _addresses(platform: "Platform") -> str:
             f"  Prefect pages        {platform.prefect_url}",
             f"  API documentation    {platform.api_url}/docs",
             f"  Simulated site       {platform.site_url}",
-            f"  Tokens               {var / 'tokens.json'}",
-            f"  Logs                 {var / 'logs'}",
-            f"  Open MLflow          yardmaster --var {var} mlflow",
-            f"  Open Dagster         yardmaster --var {var} dagster",
-            f"  Missions             yardmaster --var {var} missions list",
+            f"  Tokens               {shown(var / 'tokens.json')}",
+            f"  Logs                 {shown(var / 'logs')}",
+            f"  Open MLflow          {command} mlflow",
+            f"  Open Dagster         {command} dagster",
+            f"  Missions             {command} missions list",
             "",
         )
     )

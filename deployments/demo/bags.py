@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from deployments.demo.missions import RECORDED_MAX
 from deployments.demo.night import Night, Outcome, problems_of
+from deployments.local import own_command, shown
 from fleet.errors import NotFound, Rejected
 from ingestion.bags import verify
 from ingestion.lake import lake_of
@@ -119,7 +120,7 @@ async def catalogue(night: Night) -> Outcome:
     problems = tuple(f"Dagster has no passed check of {name}" for name in missing[:5])
     return Outcome(
         f"{len(passed)} bags materialised and checked",
-        f"yardmaster --var {night.place_of(night.var)} dagster",
+        f"{own_command()} --var {shown(night.var)} dagster",
         problems,
     )
 
@@ -165,7 +166,7 @@ def lake_root(night: Night) -> str:
 
 
 def _lake_path(night: Night) -> str:
-    return night.place_of(night.var / "objects" / lake_root(night))
+    return shown(night.var / "objects" / lake_root(night))
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session, col, func, select
 
 from deployments.demo.night import Night, Outcome, problems_of
+from deployments.local import shown
 from fleet.events import Event
 from fleet.robots import Robot
 from fleet.states import RobotState
@@ -56,7 +57,7 @@ async def receive(night: Night) -> Outcome:
         "the site's cloud posted webhooks": received > 1,
         f"every delivery was understood ({rejected} were rejected)": rejected == 0,
     }
-    where = night.place_of(night.platform.supervisor.log_of("api"))
+    where = shown(night.platform.supervisor.log_of("api"))
     return Outcome(f"{received} webhooks stored, 1 duplicate collapsed, 1 forgery refused", where, problems_of(checks))
 
 

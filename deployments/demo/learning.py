@@ -5,6 +5,7 @@ import json
 from sqlmodel import Session, select
 
 from deployments.demo.night import Night, Outcome, problems_of
+from deployments.local import own_command, shown
 from fleet.errors import Rejected
 from fleet.robots import Robot
 from ml.models import RobotHealth
@@ -17,8 +18,8 @@ async def train(night: Night) -> Outcome:
     """Press train-rul; the model is tracked, registered and champion, and every robot has a health row of it."""
     run = await night.run("train-rul", {"organisation": "demo"}, within_s=150)
     rows = await night.read(lambda session: _health(session, night))
-    shown = {artifact["key"]: artifact["data"] for artifact in await night.prefect.artifacts(str(run["id"]))}
-    told = {row["what"]: row["value"] for row in _table(shown.get("training"))}
+    artifacts = {artifact["key"]: artifact["data"] for artifact in await night.prefect.artifacts(str(run["id"]))}
+    told = {row["what"]: row["value"] for row in _table(artifacts.get("training"))}
     checks = {
         f"the model became champion ({told.get('reason')})": told.get("is promoted") == "True",
         "it errs less than a mean guess": float(told.get("rmse hours", "inf"))
@@ -34,7 +35,7 @@ async def train(night: Night) -> Outcome:
         f"RMSE {float(told.get('rmse hours', 'nan')):.1f} h (mean guess {float(told.get('baseline rmse hours', 'nan')):.1f} h), "
         f"{len(rows)} robots scored"
     )
-    return Outcome(how_many, f"yardmaster --var {night.place_of(night.var)} mlflow", problems_of(checks))
+    return Outcome(how_many, f"{own_command()} --var {shown(night.var)} mlflow", problems_of(checks))
 
 
 def _table(data: object) -> list[dict[str, str]]:
@@ -74,6 +75,6 @@ async def publish(night: Night) -> Outcome:
     checks["all four formats are there"] = set(report["files"]) == set(STARTS)
     return Outcome(
         f"{len(report['files'])} files, {size / 1000:.0f} kB, for the customer alone",
-        night.place_of(folder),
+        shown(folder),
         problems_of(checks),
     )

@@ -100,10 +100,6 @@ class Night:
         """Where the operator sees a run, in the Prefect pages."""
         return f"Prefect: /runs/flow-run/{run_id}"
 
-    def place_of(self, path: Path) -> str:
-        """A folder or file as a person would type it from where the demo was started."""
-        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
     async def ask(
         self, method: str, path: str, *, token: str, content: object = None, body: bytes | None = None
     ) -> Answer:

@@ -16,7 +16,7 @@ from deployments.demo.bags import recordings_in
 from deployments.demo.missions import BLOCKED_STATION
 from deployments.demo.night import Night
 from deployments.demo.stages import Done, carry_out, keep, show, stages_of
-from deployments.local import Platform, Wanted, launched
+from deployments.local import Platform, Wanted, launched, own_command, shown
 from deployments.prefect_server import PrefectServer
 from deployments.supervise import end_leftovers
 from fleet.clock import SystemClock
@@ -57,14 +57,17 @@ def run(var: Path, *, bags: Path | None, port_base: int | None, speed: float) ->
         console.print("Stopped; nothing is left running.")
         return 130
     except YardmasterError as error:
-        done.append(Done("Platform", "", time.monotonic() - began, str(var / "logs"), (error.message,)))
+        done.append(Done("Platform", "", time.monotonic() - began, shown(var / "logs"), (error.message,)))
     done.append(_ended(pids, var))
     seconds = time.monotonic() - began
     show(console, done, seconds=seconds)
     console.print(
-        f"Everything is stopped. To walk through what is there now: yardmaster --var {var} up", soft_wrap=True
+        f"Everything is stopped. To walk through what is there now: {own_command()} --var {shown(var)} up",
+        soft_wrap=True,
     )
-    console.print(f"The same for machines: {keep(var, done, seconds=seconds, at=SystemClock().now())}", soft_wrap=True)
+    console.print(
+        f"The same for machines: {shown(keep(var, done, seconds=seconds, at=SystemClock().now()))}", soft_wrap=True
+    )
     return 1 if any(stage.problems for stage in done) else 0
 
 
@@ -117,10 +120,10 @@ def _progress(console: Console, what: str) -> Iterator[Callable[[str], None]]:
 def _started(platform: Platform, seconds: float) -> Done:
     pids = platform.supervisor.process_ids
     megabytes = sum(psutil.Process(pid).memory_info().rss for pid in pids.values()) / 1e6
-    return Done("Start", f"{len(pids)} processes, {megabytes:.0f} MB", seconds, str(platform.var / "logs"))
+    return Done("Start", f"{len(pids)} processes, {megabytes:.0f} MB", seconds, shown(platform.var / "logs"))
 
 
 def _ended(pids: list[int], var: Path) -> Done:
     left = [pid for pid in pids if psutil.pid_exists(pid)]
     problems = tuple(f"process {pid} is still running" for pid in left)
-    return Done("Stop", f"{len(pids)} processes ended", 0.0, str(var), problems)
+    return Done("Stop", f"{len(pids)} processes ended", 0.0, shown(var), problems)
