@@ -165,7 +165,7 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
 
     Raises:
         NotFound: no such upload in the organisation.
-        Conflict: the upload has failed before.
+        Conflict: the upload has failed before, or a part was replaced meanwhile.
         Invalid: parts are missing (the upload stays open), or the hash is another (it fails; the parts are kept).
     """
     with transaction() as session:
@@ -213,22 +213,28 @@ def _verify(transaction: Transaction, objects: ObjectStore, upload: Upload) -> N
     digest = hashlib.sha256()
     for chunk in _content(objects, upload):
         digest.update(chunk)
-    if digest.hexdigest() == upload.sha256:
+    found = digest.hexdigest()
+    if found == upload.sha256:
         return
-    told = f"The content has SHA-256 {digest.hexdigest()}, {upload.sha256} was announced; send it again."
+    told = f"The content has SHA-256 {found}, {upload.sha256} was announced; send it again as a new upload."
     with transaction() as session:
         failed = session.get_one(Upload, upload.id)
         failed.status, failed.error = UploadStatus.failed, told
         session.add(failed)
-    raise Invalid(told, expected=upload.sha256, received=digest.hexdigest())
+    raise Invalid(told, expected=upload.sha256, received=found)
 
 
 def _store(objects: ObjectStore, upload: Upload, key: str) -> None:
     if objects.exists(key) and objects.size(key) == upload.size:
         return
+    digest = hashlib.sha256()
     with objects.create(key) as out:
         for chunk in _content(objects, upload):
+            digest.update(chunk)
             out.write(chunk)
+    if digest.hexdigest() != upload.sha256:
+        objects.delete(key)
+        raise Conflict("A part was sent again while the upload was being completed; complete it again.")
 
 
 def _enter(session: Session, upload: Upload, key: str) -> Bag:

@@ -159,6 +159,22 @@ def test_another_hash_fails_the_upload_names_both_and_loses_nothing(runtime, sen
         sender.part(upload, 2, b"x")
 
 
+def test_a_part_replaced_while_completing_never_becomes_a_bag(runtime, sender, stored, monkeypatch):
+    upload = sender.start()
+    sender.part(upload, 1, CONTENT)
+    verify = uploads._verify
+
+    def verify_and_be_overtaken(*parts):
+        verify(*parts)
+        sender.part(upload, 1, CONTENT[::-1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "_verify", verify_and_be_overtaken)
+        with pytest.raises(Conflict, match="complete it again"):
+            sender.complete(upload)
+    assert [key for key in stored() if "/bags/" in key] == []
+
+
 def test_missing_bytes_keep_the_upload_open_and_say_what_is_missing(sender):
     upload = sender.start()
     sender.part(upload, 2, CONTENT[1000:])
