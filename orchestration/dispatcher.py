@@ -1,7 +1,7 @@
 """The dispatcher: plans, dispatches, sends, asks and recovers. Any number may run; the database keeps them apart.
 
-One turn, top to bottom: publish changes, drain the inbox, expire, plan and assign, send what is due, ask about what is
-quiet, look at accounts that nobody polls. A turn is woken by the doorbell, by the end of a lane and by a tick.
+One turn, top to bottom: expire, plan and assign, publish changes, send what is due, ask about what is quiet, look at
+accounts that nobody polls; the inbox is drained beside it. A turn is woken by the doorbell, by the end of a lane and by a tick.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from orchestration.timers import ticking
 log = structlog.get_logger(__name__)
 
 WHO = "system:dispatcher"
+INTAKE = UUID(int=0)
 DELIVERIES_MAX = 200
 THREADS = 8
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
@@ -48,11 +49,13 @@ class Dispatcher:
         self.wake = asyncio.Event()
         self.lanes = Lanes(self.wake.set)
         self.links = Links()
+        self._intake = Lanes(lambda: None, width=1)  # apart, so that its troubles delay no mission
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
+        self._intake.start(INTAKE, self._drain)
         await asyncio.to_thread(self._decide)
         await self._send()
         await self._ask()
@@ -60,13 +63,15 @@ class Dispatcher:
 
     async def close(self) -> None:
         """End the lanes and the links."""
+        await self._intake.close()
         await self.lanes.close()
         await self.links.close()
 
+    async def _drain(self) -> None:
+        if await asyncio.to_thread(intake.drain, self._runtime, limit=DELIVERIES_MAX):
+            self.wake.set()  # there may be more, and what came in may free a robot
+
     def _decide(self) -> None:
-        self._publish()
-        if intake.drain(self._runtime, limit=DELIVERIES_MAX) >= DELIVERIES_MAX:
-            self._runtime.doorbell.ring()
         with self._runtime.transaction() as session:
             recovery.expire(session, who=WHO)
         with self._runtime.reading() as session:

@@ -17,6 +17,7 @@ from fleet.runtime import open_runtime
 from missions import board, commands
 from missions.create import create_round
 from missions.models import MISSION_TERMINAL, MissionCreate, MissionStatus, TaskCreate
+from orchestration import intake
 from orchestration.dispatcher import Dispatcher, run
 from orchestration.timers import ticking
 
@@ -164,6 +165,18 @@ async def test_two_dispatchers_at_once_do_every_mission_once(platform):
     missions = platform.missions()
     assert {mission.status.value for mission in missions.values()} == {"SUCCEEDED"}
     assert sum(attempt.status == "SUCCEEDED" for mission in missions.values() for attempt in mission.attempts) == 6
+
+
+async def test_a_mission_under_way_ends_although_the_intake_is_broken(platform, monkeypatch):
+    def broken(runtime, *, limit: int) -> int:
+        raise LookupError("planted")
+
+    platform.request(m={"tasks": [TaskCreate(kind="wait", parameters={"duration_s": 100})]})
+    async with _dispatching(Dispatcher(platform.runtime)):
+        await platform.until(lambda missions: missions["m"].attempts != [])
+        monkeypatch.setattr(intake, "drain", broken)
+        await platform.until(_all_over)
+    assert platform.missions()["m"].status is MissionStatus.succeeded
 
 
 async def test_the_feed_is_published_by_the_dispatcher(platform):
