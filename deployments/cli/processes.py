@@ -50,10 +50,11 @@ def dagster(port: Port = 3000) -> None:
     from pathlib import Path
 
     from fleet.settings import read_settings
+    from orchestration.assets.home import prepare
 
     settings = read_settings()
     home = Path(settings.dagster_home or settings.var_dir / "dagster").resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    prepare(home)
     typer.echo(f"Dagster at http://{HOST}:{port} (Ctrl-C ends it)")
     arguments = ("dev", "--module-name", "orchestration.definitions", "--host", HOST, "--port", str(port))
     _become("dagster", *arguments, extra={"DAGSTER_HOME": str(home)})

@@ -15,11 +15,10 @@ from dagster import (
 from fleet.objectstore import ObjectStore
 from ingestion.lake import Lake, Manifest
 from ingestion.quality import differences
+from orchestration.assets.home import prepare
 from orchestration.assets.lineage import BAGS, COUNTS, MODEL, REPORT, TOPIC_TABLES
 from orchestration.assets.tables import told
 
-# Nothing leaves this machine, and no run waits for a queue of ours: Dagster has no schedules here.
-INSTANCE = "telemetry:\n  enabled: false\n"
 MOST_CHECKS = 10_000
 DATA_VERSION = "dagster/data_version"
 
@@ -30,14 +29,6 @@ def instance(dagster_home: Path) -> Iterator[DagsterInstance]:
     prepare(dagster_home)
     with DagsterInstance.from_config(str(dagster_home)) as opened:
         yield opened
-
-
-def prepare(dagster_home: Path) -> None:
-    """Make the folder with a dagster.yaml that turns telemetry off; one that is there is left as it is."""
-    dagster_home.mkdir(parents=True, exist_ok=True)
-    settings = dagster_home / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(INSTANCE)
 
 
 def report_bag(dagster_home: Path, manifest: Manifest, objects: ObjectStore) -> bool:

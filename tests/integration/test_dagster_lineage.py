@@ -12,6 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 from ingestion.bags import CONVERTER, process
 from ingestion.models import Bag, BagStatus
 from orchestration.assets import events, tables
+from orchestration.assets.home import prepare
 from orchestration.assets.lineage import COUNTS, EXTERNAL, TOPIC_TABLES
 from orchestration.definitions import definitions
 
@@ -116,11 +117,11 @@ def test_a_refused_bag_is_shown_without_a_date(runtime, world, bag, convert, hom
 
 
 def test_telemetry_is_off_and_settings_of_ones_own_are_left_alone(home):
-    events.prepare(home)
+    prepare(home)
     with events.instance(home) as catalogue:
         assert catalogue.telemetry_enabled is False
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n# mine\n")
-    events.prepare(home)
+    prepare(home)
     assert "# mine" in (home / "dagster.yaml").read_text()
 
 
