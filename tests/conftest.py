@@ -34,11 +34,22 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(var_dir=tmp_path / "var")
 
 
-@pytest.fixture
-def runtime(settings: Settings, clock: SteppableClock) -> Iterator[Runtime]:
-    """A migrated SQLite database, an object store and the steppable clock."""
-    runtime = open_runtime(settings, clock=clock)
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database at the newest migration, to be copied: migrating takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    runtime = open_runtime(Settings(var_dir=folder))
     migrate(runtime.engine)
+    runtime.engine.dispose()
+    return folder / "yardmaster.db"
+
+
+@pytest.fixture
+def runtime(settings: Settings, clock: SteppableClock, migrated_database: Path) -> Iterator[Runtime]:
+    """A migrated SQLite database, an object store and the steppable clock."""
+    settings.var_dir.mkdir(parents=True, exist_ok=True)
+    shutil.copy(migrated_database, settings.var_dir / "yardmaster.db")
+    runtime = open_runtime(settings, clock=clock)
     yield runtime
     runtime.engine.dispose()
 
