@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -66,7 +67,12 @@ def picture(page, tmp_path: Path) -> Callable[[str], Path]:
 def press(prefect: httpx.Client, ids: dict[str, str]) -> Callable[..., str]:
     def start(deployment: str, **parameters: object) -> str:
         path = f"/deployments/{ids[deployment]}/create_flow_run"
-        return str(prefect.post(path, json={"parameters": parameters}).raise_for_status().json()["id"])
+        body = {"parameters": parameters, "idempotency_key": str(uuid4())}
+        for _ in range(20):  # SQLite under load answers 503 (locked) now and then; the pages try again too
+            if (answer := prefect.post(path, json=body)).status_code != 503:
+                break
+            time.sleep(0.5)
+        return str(answer.raise_for_status().json()["id"])
 
     return start
 
@@ -114,7 +120,7 @@ def test_a_round_shows_its_missions_when_it_is_done(page, picture, press, ended)
     page.goto(f"/runs/flow-run/{run_id}")
     page.get_by_text("Inspect press-1: SUCCEEDED").first.wait_for()
     picture("round-log")
-    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("Artifacts", exact=True).click()
     page.get_by_text("round-progress").first.wait_for()
     picture("round-artifacts")
 
@@ -135,9 +141,10 @@ def test_a_run_is_cancelled_on_its_page_and_its_mission_with_it(page, picture, p
     page.get_by_text("Running").first.wait_for()
     page.get_by_text("Round Night patrol is asked for").first.wait_for()
     page.get_by_role("button", name="Cancel").first.click()
-    page.get_by_text("Are you sure you want to cancel").wait_for()
+    confirm = page.get_by_role("button", name="Confirm")
+    confirm.wait_for()
     picture("cancel")
-    page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+    confirm.click()
     assert ended(run_id) == "CANCELLED"
     page.get_by_text("Cancelled").first.wait_for()
     picture("cancelled")
