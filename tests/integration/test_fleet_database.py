@@ -4,6 +4,8 @@ import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 from sqlalchemy.exc import StatementError
 from sqlmodel import select
@@ -61,6 +63,17 @@ def test_the_migrations_make_exactly_the_tables_and_columns_of_the_models(runtim
     found = inspect(runtime.engine)
     for table in every_table().sorted_tables:
         assert {column["name"] for column in found.get_columns(table.name)} == set(table.columns.keys())
+
+
+def test_models_and_migrations_do_not_drift_apart(runtime: Runtime):
+    with runtime.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), every_table()) == []
+
+
+def test_every_table_of_a_customer_names_its_organisation_and_never_null():
+    tables = [table for table in every_table().sorted_tables if table.name != "organisations"]
+    loose = [t.name for t in tables if "organisation_id" not in t.columns or t.columns["organisation_id"].nullable]
+    assert loose == []
 
 
 def test_migrating_a_filled_database_again_changes_nothing(runtime: Runtime, world):
