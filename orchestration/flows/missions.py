@@ -103,8 +103,9 @@ async def request_round(
     get_run_logger().info("Round %s is asked for (id %s)", name, round_id)
     view = await _until_round_done(organisation_id, round_id, wait_until_done)
     counts = {str(status): count for status, count in view.counts.items() if count}
+    told = ", ".join(f"{count} {status.lower()}" for status, count in counts.items())
     await acreate_table_artifact(
-        [_row(mission) for mission in view.missions], key="round", description=f"Round {name}: {counts}"
+        [_row(mission) for mission in view.missions], key="round", description=f"Round {name}: {told}"
     )
     return {"round_id": str(round_id), "missions": len(view.missions), "counts": counts}
 
