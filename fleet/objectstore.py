@@ -50,7 +50,10 @@ class ObjectStore:
         protocol, _, root = self.url.partition("://")
         self._local = protocol == "file"
         self._root = root
-        self._files = fsspec.filesystem(protocol, **dict(options or {}))
+        # Without it s3fs answers from a listing of earlier, and what other processes wrote since is never seen.
+        fresh = {} if self._local else {"use_listings_cache": False}
+        self._files = fsspec.filesystem(protocol, **fresh, **dict(options or {}))
+        self._troubles = _troubles(protocol)
 
     def path(self, key: str) -> str:
         """Where `key` lies, in the words of the file system behind it."""
@@ -85,9 +88,9 @@ class ObjectStore:
             Unavailable: the store cannot take it (a full disk, no permission, no connection).
         """
         try:
-            with self._create_local(key) if self._local else self._files.open(self.path(key), "wb") as out:
+            with self._create_local(key) if self._local else self._create_remote(key) as out:
                 yield out
-        except OSError as error:
+        except self._troubles as error:
             raise Unavailable(
                 f"The object store could not write {key!r}: {error}. Free space or check its settings, then try again.",
                 key=key,
@@ -108,24 +111,49 @@ class ObjectStore:
         finally:
             temporary.unlink(missing_ok=True)
 
+    @contextmanager
+    def _create_remote(self, key: str) -> Iterator[IO[bytes]]:
+        out: Any = self._files.open(self.path(key), "wb")
+        is_whole = False
+        try:
+            yield out
+            is_whole = True
+        finally:
+            if is_whole:
+                out.close()
+            else:
+                out.closed = True  # closing would publish what was written so far
+                out.discard()
+
+    @contextmanager
+    def _asked_for(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise NotFound(f"The object store has no file {key!r}.", key=key) from None
+        except self._troubles as error:
+            raise Unavailable(
+                f"The object store could not be asked for {key!r}: {error}. Check its settings, then try again.",
+                key=key,
+            ) from error
+
     def open(self, key: str) -> IO[bytes]:
         """The file under `key`, seekable.
 
         Raises:
             NotFound: there is no such key.
+            Unavailable: the store does not answer.
         """
-        try:
+        with self._asked_for(key):
             return self._files.open(self.path(key), "rb")  # type: ignore[no-any-return]
-        except FileNotFoundError:
-            raise NotFound(f"The object store has no file {key!r}.", key=key) from None
 
     def read(self, key: str) -> bytes:
-        """The whole content of a small file."""
-        with self.open(key) as file:
+        """The whole content of a small file; raises what `open` raises."""
+        with self._asked_for(key), self.open(key) as file:
             return file.read()
 
     def fetch(self, key: str, target: Path) -> Path:
-        """Copy `key` to the local file `target`, streamed."""
+        """Copy `key` to the local file `target`, streamed; raises what `open` raises."""
         with self.open(key) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, CHUNK_BYTES)
         return target
@@ -137,26 +165,27 @@ class ObjectStore:
 
     def exists(self, key: str) -> bool:
         """Whether there is a file under `key`."""
-        return bool(self._files.exists(self.path(key)))
+        with self._asked_for(key):
+            return bool(self._files.exists(self.path(key)))
 
     def size(self, key: str) -> int:
-        """Bytes of the file under `key`."""
-        try:
+        """Bytes of the file under `key`; raises what `open` raises."""
+        with self._asked_for(key):
             return int(self._files.size(self.path(key)))
-        except FileNotFoundError:
-            raise NotFound(f"The object store has no file {key!r}.", key=key) from None
 
     def list(self, prefix: str) -> list[str]:
         """The keys below `prefix`, sorted; temporary files are not shown."""
         root = f"{self._root}/"
-        found = self._files.find(self.path(prefix)) if self._files.exists(self.path(prefix)) else []
+        with self._asked_for(prefix):
+            found = self._files.find(self.path(prefix)) if self._files.exists(self.path(prefix)) else []
         keys = [str(path).removeprefix(root.lstrip("/") if not self._local else root) for path in found]
         return sorted(key for key in keys if not key.endswith(".tmp"))
 
     def delete(self, key: str) -> None:
         """Remove `key`; a key that is not there is fine."""
-        if self.exists(key):
-            self._files.rm_file(self.path(key))
+        with self._asked_for(key):
+            if self._files.exists(self.path(key)):
+                self._files.rm_file(self.path(key))
 
     def publish(self, manifest_key: str, manifest: Mapping[str, Any]) -> Stored:
         """Write the manifest of files that are already there: from now on readers see the whole set.
@@ -179,6 +208,16 @@ class ObjectStore:
     def is_signed(self, key: str, *, expires_at: datetime, signature: str) -> bool:
         """Whether `signature` is ours for this key and time; the caller compares the time with its clock."""
         return hmac.compare_digest(self.sign(key, expires_at=expires_at), signature)
+
+
+def _troubles(protocol: str) -> tuple[type[Exception], ...]:
+    """What a file system raises when it cannot be reached or does not take or give what it should."""
+    if protocol != "s3":
+        return (OSError,)
+    # Only an installation on S3 pays for the import.
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415  see above
+
+    return (OSError, BotoCoreError)
 
 
 def _sync_folder(folder: Path) -> None:
