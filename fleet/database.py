@@ -89,6 +89,8 @@ def metadata() -> MetaData:
 def open_engine(url: str) -> Engine:
     """An engine for `url` (sqlite:/// or postgresql+psycopg://), ready for many threads."""
     if make_url(url).get_backend_name() == "sqlite":
+        if make_url(url).database in {None, "", ":memory:"}:
+            raise Invalid(f"{url} is a database in memory, which no other process sees; give it a file.", url=url)
         return _open_sqlite(url)
     return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, json_serializer=_to_json)
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from fleet.errors import Unavailable
+log = structlog.get_logger(__name__)
 
 CHANNEL = "yardmaster"
+PORTS = range(1, 65_536)
 
 
 class Listener(Protocol):
@@ -34,7 +37,7 @@ class Doorbell(Protocol):
     """Rings for everyone who listens on the same database."""
 
     def ring(self) -> None:
-        """Wake every listener; never raises for a listener that is gone."""
+        """Wake every listener; never raises: what is told of is committed, and those who wait also look by themselves."""
         ...
 
     def listen(self) -> Listener:
@@ -46,10 +49,7 @@ def open_doorbell(engine: Engine) -> Doorbell:
     """The doorbell that fits the database."""
     if engine.dialect.name == "postgresql":
         return PostgresDoorbell(engine)
-    database = engine.url.database
-    if not database or database == ":memory:":
-        raise Unavailable("A database in memory has no doorbell; give the SQLite database a file.", url=str(engine.url))
-    return DatagramDoorbell(Path(f"{database}.bells"))
+    return DatagramDoorbell(Path(f"{engine.url.database}.bells"))
 
 
 class PostgresDoorbell:
@@ -60,9 +60,12 @@ class PostgresDoorbell:
         self._engine = engine
 
     def ring(self) -> None:
-        """Wake every listener."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        """Wake every listener; a ring that does not get through is lost."""
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        except SQLAlchemyError as error:
+            log.warning("a ring was lost", error=str(error))
 
     def listen(self) -> Listener:
         """A connection of its own that listens."""
@@ -100,19 +103,40 @@ class DatagramDoorbell:
 
     def ring(self) -> None:
         """One empty datagram to each listener; one that is gone hears nothing and hurts nobody."""
-        if not self._folder.is_dir():
-            return
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)
-            for name in [path.name for path in self._folder.iterdir() if path.name.isdecimal()]:
-                try:
-                    sender.sendto(b"", ("127.0.0.1", int(name)))
-                except OSError:
-                    continue  # its buffer is full or it is gone: it will look by itself
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                for port in _ports(self._folder):
+                    _send(sender, port)
+        except OSError as error:
+            log.warning("a ring was lost", error=str(error))
 
     def listen(self) -> Listener:
-        """A bound socket, known to every ringer from now on."""
+        """A bound socket, known to every ringer from now on; what listeners that were killed left is swept away."""
+        _sweep(self._folder)
         return _DatagramListener(self._folder)
+
+
+def _ports(folder: Path) -> list[int]:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [int(name) for name in names if name.isdecimal() and int(name) in PORTS]
+
+
+def _send(sender: socket.socket, port: int) -> None:
+    try:
+        sender.sendto(b"", ("127.0.0.1", port))
+    except OSError:
+        return  # its buffer is full or it is gone: it will look by itself
+
+
+def _sweep(folder: Path) -> None:
+    for port in _ports(folder):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mine:
+            try:
+                mine.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # somebody listens there
+            (folder / str(port)).unlink(missing_ok=True)  # while the port is ours, so that no new listener can have it
 
 
 class _DatagramListener:

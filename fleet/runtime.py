@@ -10,7 +10,8 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlmodel import Session
 
 # Every table of the ground is known in every process, so that the foreign keys of any room find theirs.
@@ -25,6 +26,8 @@ from fleet.settings import Settings, read_settings
 from fleet.settings import set_environment as set_environment  # given on: rooms above may not import fleet.settings
 
 log = structlog.get_logger(__name__)
+
+AWAY = (OperationalError, InterfaceError, NoConnectionFree)
 
 # MLflow reads these when it is imported, which is after the runtime was opened.
 NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -56,22 +59,33 @@ class Runtime:
             try:
                 yield session
                 session.commit()
-            except OperationalError as error:
-                raise Unavailable(f"The database did not take the change: {error.orig}. Try again.") from error
+            except AWAY as error:
+                raise Unavailable(f"The database did not take the change: {_cause(error)}. Try again.") from error
             rung = session.info.get("ring", False)
         if rung:
             self.doorbell.ring()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that only reads; on SQLite it waits for no writer."""
+        """A transaction that only reads; on SQLite it waits for no writer.
+
+        Raises:
+            Unavailable: the database does not answer, also in `transaction`.
+        """
         engine = (
             self.engine.execution_options(yardmaster_reading=True)
             if self.engine.dialect.name == "sqlite"
             else self.engine
         )
-        with _session(engine, self.clock) as session:
-            yield session
+        try:
+            with _session(engine, self.clock) as session:
+                yield session
+        except AWAY as error:
+            raise Unavailable(f"The database did not answer: {_cause(error)}. Try again.") from error
+
+
+def _cause(error: SQLAlchemyError) -> object:
+    return getattr(error, "orig", None) or error
 
 
 @contextmanager
