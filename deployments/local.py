@@ -23,6 +23,8 @@ from fleet.errors import Conflict, Unavailable
 from fleet.transport import probe
 
 SPACE_MIN_BYTES = 1_000_000_000
+LOCK = "launcher.lock"
+KEPT = (LOCK, "run")
 Say = Callable[[str], None]
 
 
@@ -36,6 +38,7 @@ class Wanted:
     site: Mapping[str, object] | None = field(default_factory=dict)
     restarts: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,15 @@ def launched(wanted: Wanted, *, say: Say) -> Iterator[Platform]:
         Unavailable: the disk is too full, or a process died or was not healthy in time (with the end of its log).
     """
     var = wanted.var.resolve()
+    if wanted.is_fresh:
+        check_ours(var)
     var.mkdir(parents=True, exist_ok=True)
     with _alone(var):
         check_space(var)
         for name in end_leftovers(var):
             say(f"Ended {name}, which an earlier start had left running.")
+        if wanted.is_fresh:
+            _empty(var)
         ports = choose_ports(wanted.port_base)
         supervisor = Supervisor(var, say=say)
         with _signals(supervisor):
@@ -99,6 +106,31 @@ def own_command() -> str:
     script = Path(sys.executable).with_name("yardmaster")
     found = shutil.which("yardmaster")
     return "yardmaster" if found and Path(found) == script else shown(script)
+
+
+def check_ours(var: Path) -> None:
+    """Refuse to empty a folder in which no launcher has ever run.
+
+    Raises:
+        Conflict: it holds files, and none of them is a launcher's lock.
+    """
+    if var.is_dir() and any(var.iterdir()) and not (var / LOCK).exists():
+        raise Conflict(
+            f"{var} would be emptied, but it holds files that no night has written. Move them, or choose another "
+            "folder with --var.",
+            folder=str(var),
+        )
+
+
+def _empty(var: Path) -> None:
+    """Remove what an earlier night wrote, but for the lock we hold."""
+    for path in var.iterdir():
+        if path.name in KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_space(var: Path) -> None:
@@ -190,7 +222,7 @@ def _worker(platform: Platform) -> Child:
 @contextmanager
 def _alone(var: Path) -> Iterator[None]:
     """Only one launcher works in a folder; the lock ends with the process, also when that is killed."""
-    with (var / "launcher.lock").open("a+") as lock:
+    with (var / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

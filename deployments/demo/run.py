@@ -1,7 +1,6 @@
 """The demo's run: a fresh folder, the platform, the stages, the table, and everything ended again."""
 
 import asyncio
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +17,12 @@ from deployments.demo.night import Night
 from deployments.demo.stages import Done, carry_out, keep, show, stages_of
 from deployments.local import Platform, Wanted, launched, own_command, shown
 from deployments.prefect_server import PrefectServer
-from deployments.supervise import end_leftovers
 from fleet.clock import SystemClock
 from fleet.errors import YardmasterError
 from fleet.runtime import open_runtime
 from fleet.settings import Settings, set_environment
 from fleet.transport import open_transport
 
-KEPT = ("launcher.lock", "run")
 TOLD_EVERY_S = 10.0
 WIDTH = 150  # of the table where no terminal says its own
 # The demo is the same everywhere: what an installation has set for itself does not reach it.
@@ -43,10 +40,9 @@ def run(var: Path, *, bags: Path | None, port_base: int | None, speed: float) ->
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     recordings = recordings_in(bags) if bags else []
     var = var.resolve()
-    _empty(var)
     set_environment(EMBEDDED)
     site = {"speed": speed, "blocked_once": [BLOCKED_STATION]}
-    wanted = Wanted(var, port_base, site=site, restarts=False, environment=EMBEDDED)
+    wanted = Wanted(var, port_base, site=site, restarts=False, environment=EMBEDDED, is_fresh=True)
     began, done, pids = time.monotonic(), list[Done](), list[int]()
     try:
         with launched(wanted, say=lambda text: console.print(escape(text), highlight=False)) as platform:
@@ -69,18 +65,6 @@ def run(var: Path, *, bags: Path | None, port_base: int | None, speed: float) ->
         f"The same for machines: {shown(keep(var, done, seconds=seconds, at=SystemClock().now()))}", soft_wrap=True
     )
     return 1 if any(stage.problems for stage in done) else 0
-
-
-def _empty(var: Path) -> None:
-    """A fresh folder; what an earlier night left running in it is ended first."""
-    end_leftovers(var)
-    for path in var.iterdir() if var.exists() else ():
-        if path.name in KEPT:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 async def _night(platform: Platform, recordings: list[Path], done: list[Done], console: Console) -> None:

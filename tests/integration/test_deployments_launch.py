@@ -52,3 +52,29 @@ def test_signals_are_given_back_after_a_launch(tmp_path):
     with _signals(Supervisor(tmp_path, say=print)):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_night_never_empties_a_folder_that_no_night_has_written(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    with pytest.raises(Conflict, match="holds files that no night has written"), launched(_fresh(tmp_path), say=_quiet):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_night_in_the_same_folder_is_told_and_touches_nothing_of_the_first(tmp_path):
+    (tmp_path / "yardmaster.db").write_text("of the night that runs")
+    with (tmp_path / "launcher.lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="process 4711"), launched(_fresh(tmp_path), say=_quiet):
+            pass
+    assert (tmp_path / "yardmaster.db").read_text() == "of the night that runs"
+
+
+def _fresh(var) -> Wanted:
+    return Wanted(var, is_fresh=True)
+
+
+def _quiet(_text: str) -> None:
+    """Says nothing."""
