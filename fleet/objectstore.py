@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -183,7 +183,7 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Remove `key`; a key that is not there is fine."""
-        with self._asked_for(key):
+        with self._asked_for(key), suppress(FileNotFoundError):  # another may remove it at the same moment
             if self._files.exists(self.path(key)):
                 self._files.rm_file(self.path(key))
 

@@ -165,7 +165,7 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
 
     Raises:
         NotFound: no such upload in the organisation.
-        Conflict: the upload has failed before, or a part was replaced meanwhile.
+        Conflict: the upload has failed before, or a part was replaced meanwhile or is gone.
         Invalid: parts are missing (the upload stays open), or the hash is another (it fails; the parts are kept).
     """
     with transaction() as session:
@@ -175,13 +175,25 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         upload = _open_upload(session, principal, upload_id)
     _check_whole(upload)
     key = f"{upload.organisation_id}/bags/{upload.sha256}"
-    _verify(transaction, objects, upload)
-    _store(objects, upload, key)
+    try:
+        _verify(transaction, objects, upload)
+        _store(objects, upload, key)
+    except (NotFound, FileNotFoundError):
+        return _completed_meanwhile(transaction, principal, upload_id)
     with transaction() as session:
         bag = _enter(session, upload_of(session, principal, upload_id), key)
     for number in _numbers(upload):
         objects.delete(_part_key(upload, number))
     return bag
+
+
+def _completed_meanwhile(transaction: Transaction, principal: Principal, upload_id: UUID) -> Bag:
+    """The bag of an upload whose parts are gone, because another call completed it while this one read them."""
+    with transaction() as session:
+        upload = upload_of(session, principal, upload_id)
+        if upload.bag_id is None:
+            raise Conflict("A part of the upload is gone from the store; send all parts again and complete it.")
+        return session.get_one(Bag, upload.bag_id)
 
 
 def _numbers(upload: Upload) -> list[int]:
@@ -218,9 +230,10 @@ def _verify(transaction: Transaction, objects: ObjectStore, upload: Upload) -> N
         return
     told = f"The content has SHA-256 {found}, {upload.sha256} was announced; send it again as a new upload."
     with transaction() as session:
-        failed = session.get_one(Upload, upload.id)
-        failed.status, failed.error = UploadStatus.failed, told
-        session.add(failed)
+        failed = session.get_one(Upload, upload.id, with_for_update=True)
+        if failed.status is UploadStatus.open:
+            failed.status, failed.error = UploadStatus.failed, told
+            session.add(failed)
     raise Invalid(told, expected=upload.sha256, received=found)
 
 

@@ -70,6 +70,11 @@ def test_deleting_twice_is_harmless(objects: ObjectStore):
     assert not objects.exists("org/a")
 
 
+def test_deleting_what_another_deletes_at_the_same_moment_is_harmless(objects: ObjectStore, monkeypatch):
+    monkeypatch.setattr(objects.file_system, "exists", lambda _path: True)
+    objects.delete("org/just-gone")
+
+
 def test_a_manifest_has_the_same_bytes_for_the_same_set(objects: ObjectStore):
     first = objects.publish("org/m.json", {"b": 1, "a": [1, 2]})
     second = objects.publish("org/m.json", {"a": [1, 2], "b": 1})

@@ -143,6 +143,49 @@ def test_a_crash_after_storing_and_before_the_row_is_healed_by_completing_again(
     assert sender.complete(upload).sha256 == SHA256
 
 
+@pytest.fixture
+def overtaken(runtime, sender, monkeypatch):
+    """Lets another call complete the upload just before this one reads the parts, or just before it stores them."""
+
+    def do(step: str) -> None:
+        real, calls = getattr(uploads, step), []
+
+        def slow(*given):
+            calls.append(given)
+            if len(calls) == 1:
+                sender.complete(given[-1] if step == "_verify" else given[1])
+            return real(*given)
+
+        monkeypatch.setattr(uploads, step, slow)
+
+    return do
+
+
+@pytest.mark.parametrize("step", ["_verify", "_store"])
+def test_whoever_is_overtaken_while_completing_gets_the_same_bag(runtime, sender, stored, overtaken, step: str):
+    upload = sender.start()
+    sender.part(upload, 1, CONTENT[:1000])
+    sender.part(upload, 2, CONTENT[1000:])
+    overtaken(step)
+    bag = sender.complete(upload)
+    assert stored() == [bag.object_key]
+    assert runtime.objects.read(bag.object_key) == CONTENT
+    with runtime.reading() as session:
+        row = session.get_one(Upload, upload.id)
+        assert (row.status, row.bag_id) == (UploadStatus.complete, bag.id)
+        assert len(session.exec(select(Request)).all()) == 1
+
+
+def test_a_part_that_is_gone_from_the_store_is_told_and_can_be_sent_again(runtime, sender, stored):
+    upload = sender.start()
+    sender.part(upload, 1, CONTENT)
+    runtime.objects.delete(stored()[0])
+    with pytest.raises(Conflict, match="gone from the store"):
+        sender.complete(upload)
+    sender.part(upload, 1, CONTENT)
+    assert runtime.objects.read(sender.complete(upload).object_key) == CONTENT
+
+
 def test_another_hash_fails_the_upload_names_both_and_loses_nothing(runtime, sender, stored):
     upload = sender.start(sha256="0" * 64)
     sender.part(upload, 1, CONTENT)
