@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
 
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from fleet import changes
 from fleet.adapter import Observation
-from fleet.database import new_id
-from fleet.events import Alert, Event, insert_new
+from fleet.alerts import close_alert, open_alert
+from fleet.events import Event
 from fleet.robots import Robot
 
 # Far enough above every robot's minimum that the alert does not flicker.
@@ -72,35 +68,19 @@ def follow(session: Session, robot: Robot, event: Event) -> None:
         if verdict.is_opening:
             _open(session, robot, event, verdict)
         else:
-            _close(session, robot, verdict.rule, event.occurred_at)
+            close_alert(session, robot, verdict.rule, at=event.occurred_at)
 
 
 def follow_state(session: Session, robot: Robot, seen: Observation) -> None:
     """Close the battery alert of a robot that says it is charged again. Idempotent."""
     if seen.battery_fraction is None or seen.battery_fraction < CHARGED_FRACTION:
         return
-    _close(session, robot, "battery_low", seen.observed_at)
-
-
-def _open_key(robot: Robot, rule: str) -> str:
-    return f"{robot.organisation_id}/{robot.id}/{rule}"
+    close_alert(session, robot, "battery_low", at=seen.observed_at)
 
 
 def _open(session: Session, robot: Robot, event: Event, verdict: Verdict) -> None:
-    if _is_over(session, robot, event, verdict):
-        return
-    alert = Alert(
-        id=new_id(),
-        organisation_id=robot.organisation_id,
-        robot_id=robot.id,
-        event_id=event.id,
-        rule=verdict.rule,
-        message=verdict.message,
-        open_key=_open_key(robot, verdict.rule),
-        opened_at=event.occurred_at,
-    )
-    if insert_new(session, Alert, alert.model_dump(), on=["open_key"]):
-        _tell(session, robot.organisation_id, alert.id, "opened", verdict.rule)
+    if not _is_over(session, robot, event, verdict):
+        open_alert(session, robot, verdict.rule, verdict.message, at=event.occurred_at, event_id=event.id)
 
 
 def _is_over(session: Session, robot: Robot, event: Event, verdict: Verdict) -> bool:
@@ -113,23 +93,3 @@ def _is_over(session: Session, robot: Robot, event: Event, verdict: Verdict) -> 
     ).all()
     rules = {found.rule for end in later for found in evaluate(end.kind, end.fields, robot=robot.name)}
     return verdict.rule in rules
-
-
-def _close(session: Session, robot: Robot, rule: str, at: datetime) -> None:
-    open_key = _open_key(robot, rule)
-    alert = session.exec(select(Alert).where(Alert.open_key == open_key, Alert.opened_at <= at)).first()
-    if alert is None:
-        return
-    session.execute(update(Alert).where(col(Alert.id) == alert.id).values(open_key=None, closed_at=at))
-    _tell(session, robot.organisation_id, alert.id, "closed", rule)
-
-
-def _tell(session: Session, organisation_id: UUID, alert_id: UUID, kind: str, rule: str) -> None:
-    changes.record(
-        session,
-        organisation_id=organisation_id,
-        subject="alert",
-        subject_id=alert_id,
-        kind=kind,
-        fields={"rule": rule},
-    )

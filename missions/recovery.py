@@ -117,8 +117,9 @@ def heard(
 
 
 def _note_silence(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
-    last = attempt.heard_at or attempt.sent_at
-    if last is not None and (database_now(session) - last).total_seconds() > LOST_AFTER_S:
+    # Not since it was last sent: an order that is sent again and again in vain would never count as lost.
+    last = attempt.heard_at or attempt.created_at
+    if (database_now(session) - last).total_seconds() > LOST_AFTER_S:
         advance(session, mission, attempt, AttemptStatus.lost, cause)
 
 

@@ -1,7 +1,8 @@
 """The dispatcher: plans, dispatches, sends, asks and recovers. Any number may run; the database keeps them apart.
 
-One turn, top to bottom: expire, plan and assign, publish changes, send what is due, ask about what is quiet, look at
-accounts that nobody polls; the inbox is drained beside it. A turn is woken by the doorbell, by the end of a lane and by a tick.
+One turn, top to bottom: expire, plan and assign, tell whom a person must look at, publish changes, send what is due,
+ask about what is quiet, look at accounts that nobody polls; the inbox is drained beside it. A turn is woken by the
+doorbell, by the end of a lane and by a tick.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from fleet.doorbell import Listener
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
-from missions import dispatch, recovery, sending, snapshot
+from missions import alerts, dispatch, recovery, sending, snapshot
 from missions.models import Desired, Mission, MissionStatus
 from missions.plan import plan
 from orchestration import intake
@@ -37,6 +38,7 @@ INTAKE = UUID(int=0)
 DELIVERIES_MAX = 200
 THREADS = 8
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
+LOOK_S = 5.0  # how often live missions are looked at for what a person must be told
 WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
 
 
@@ -52,6 +54,7 @@ class Dispatcher:
         self._intake = Lanes(lambda: None, width=1)  # apart, so that its troubles delay no mission
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
+        self._looked_at = -LOOK_S
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
@@ -79,6 +82,10 @@ class Dispatcher:
         if seen.missions:
             for attempt in dispatch.carry_out(self._runtime.transaction, plan(seen), seen, who=WHO):
                 log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
+        if self._runtime.clock.monotonic() - self._looked_at >= LOOK_S:
+            self._looked_at = self._runtime.clock.monotonic()
+            with self._runtime.transaction() as session:
+                alerts.follow(session)
         self._publish()
 
     def _publish(self) -> None:
