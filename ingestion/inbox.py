@@ -107,7 +107,7 @@ def apply(session: Session, delivery: Delivery) -> None:
 
 def reject(session: Session, delivery: Delivery, error: str) -> None:
     """It cannot be understood; it stays with its bytes and the reason until it is replayed."""
-    delivery.status, delivery.error = DeliveryStatus.rejected, error[:ERROR_MAX_CHARACTERS]
+    delivery.status, delivery.error = DeliveryStatus.rejected, _kept(error)
     delivery.tries += 1
     session.add(delivery)
     log.warning("delivery rejected", delivery=str(delivery.id), key=delivery.key, error=error[:200])
@@ -120,10 +120,14 @@ def postpone(session: Session, delivery: Delivery, error: str) -> bool:
         return False
     wait_s = min(BACKOFF_FIRST_S * 2**delivery.tries, BACKOFF_MAX_S) * random.uniform(0.75, 1.25)
     delivery.tries += 1
-    delivery.error = error[:ERROR_MAX_CHARACTERS]
+    delivery.error = _kept(error)
     delivery.next_try_at = database_now(session) + timedelta(seconds=wait_s)
     session.add(delivery)
     return True
+
+
+def _kept(error: str) -> str:
+    return error[:ERROR_MAX_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL keeps no NUL
 
 
 def put_back(session: Session, delivery_ids: Sequence[UUID]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlmodel import Session, col, select
 
 from fleet import events, states
@@ -96,7 +96,8 @@ def _robots_in(session: Session, account_id: UUID, understood: Mapping[UUID, Und
         for one in understood.values()
         if one.account.id == account_id
         for said in one.said
-        if said.serial_number is not None
+        # PostgreSQL cannot even be asked for a NUL; no robot has one in its serial number.
+        if said.serial_number is not None and "\0" not in said.serial_number
     }
     return robots_by_serial(session, account_id, serials)
 
@@ -111,7 +112,9 @@ def _settle(session: Session, delivery: Delivery, understood: Understood, robots
     except PASSING as error:
         if not inbox.postpone(session, delivery, _sentence(error)):
             _tell_rejected(session, delivery)
-    except POISON as error:
+    except (*POISON, StatementError) as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, POISON):
+            raise  # the database's own trouble, such as a missing table
         inbox.reject(session, delivery, _sentence(error))
         _tell_rejected(session, delivery)
     else:
