@@ -3,6 +3,7 @@
 None of it rests on anyone else's being there: neither webhooks nor polling nor Prefect.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -60,19 +61,24 @@ def expire(session: Session, *, who: str, limit: int = 200) -> int:
     return len(missions)
 
 
-def questions(session: Session, *, limit: int = 64) -> list[Question]:
+def questions(
+    session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64
+) -> list[Question]:
     """Live attempts to ask about now, longest unheard first; the same is not given again for ASK_AFTER_S.
 
-    Those are the quiet ones, and those that do not yet do what we want of them, however much they talk.
+    Those are the quiet ones, and those that do not yet do what we want of them, however much they talk. Robots in
+    `busy` and those of accounts in `crowded` are asked later.
     """
     now = database_now(session)
     quiet_since = now - timedelta(seconds=ASK_AFTER_S)
     is_quiet = func.coalesce(Attempt.heard_at, Attempt.sent_at) < quiet_since
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
+    waiting = select(Robot.id).where(col(Robot.account_id).in_(crowded))
     is_unwilling = or_(unwilling.correlate(Attempt).exists(), col(Attempt.status) == AttemptStatus.paused)
     query = (
         select(Attempt)
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
+        .where(col(Attempt.robot_id).not_in(busy), col(Attempt.robot_id).not_in(waiting))
         .where(or_(is_quiet, is_unwilling))
         .where(or_(col(Attempt.asked_at).is_(None), col(Attempt.asked_at) < quiet_since))
         .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at), col(Attempt.id))

@@ -48,6 +48,7 @@ class Due:
     message_id: UUID
     mission_id: UUID
     robot_id: UUID
+    account_id: UUID
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,26 @@ class Parcel:
     tries: int
 
 
-def due(session: Session, *, busy: Collection[UUID] = (), limit: int = 64) -> list[Due]:
-    """Messages to send now, oldest first, one a robot; robots in `busy` and those with a message on its way wait."""
+def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64) -> list[Due]:
+    """Messages to send now, oldest first, one a robot.
+
+    Robots in `busy`, those of accounts in `crowded` and those with a message on its way wait.
+    """
     now = database_now(session)
     pending = OutboxMessage.status == OutboxStatus.pending
     on_its_way = select(OutboxMessage.robot_id).where(pending, col(OutboxMessage.claimed_until) >= now)
     query = (
-        select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id)
+        select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id, Robot.account_id)
         .join(Attempt, col(Attempt.id) == OutboxMessage.attempt_id)
+        .join(Robot, col(Robot.id) == OutboxMessage.robot_id)
+        .where(col(Robot.id).not_in(busy), col(Robot.account_id).not_in(crowded))
         .where(pending, col(OutboxMessage.next_try_at) <= now, col(OutboxMessage.robot_id).not_in(on_its_way))
         .order_by(col(OutboxMessage.id))
         .limit(limit * 4)
     )
     first: dict[UUID, Due] = {}
-    for message_id, mission_id, robot_id in session.exec(query).all():
-        if robot_id not in busy:
-            first.setdefault(robot_id, Due(message_id, mission_id, robot_id))
+    for message_id, mission_id, robot_id, account_id in session.exec(query).all():
+        first.setdefault(robot_id, Due(message_id, mission_id, robot_id, account_id))
     return list(first.values())[:limit]
 
 

@@ -96,11 +96,11 @@ class Dispatcher:
 
     async def _send(self) -> None:
         for due in await asyncio.to_thread(self._due):
-            self.lanes.start(due.robot_id, lambda due=due: self._send_one(due))  # type: ignore[misc]
+            self.lanes.start(due.robot_id, lambda due=due: self._send_one(due), account=due.account_id)  # type: ignore[misc]
 
     def _due(self) -> list[sending.Due]:
         with self._runtime.reading() as session:
-            return sending.due(session, busy=self.lanes.busy, limit=max(self.lanes.free, 0))
+            return sending.due(session, busy=self.lanes.busy, crowded=self.lanes.crowded, limit=self.lanes.free)
 
     async def _send_one(self, due: sending.Due) -> None:
         parcel = await asyncio.to_thread(self._begin, due)
@@ -127,11 +127,12 @@ class Dispatcher:
 
     async def _ask(self) -> None:
         for question in await asyncio.to_thread(self._questions):
-            self.lanes.start(question.robot_id, lambda question=question: self._ask_one(question))  # type: ignore[misc]
+            account = question.account.id
+            self.lanes.start(question.robot_id, lambda question=question: self._ask_one(question), account=account)  # type: ignore[misc]
 
     def _questions(self) -> list[recovery.Question]:
         with self._runtime.transaction() as session:
-            return recovery.questions(session, limit=max(self.lanes.free, 0))
+            return recovery.questions(session, busy=self.lanes.busy, crowded=self.lanes.crowded, limit=self.lanes.free)
 
     async def _ask_one(self, question: recovery.Question) -> None:
         try:

@@ -1,6 +1,7 @@
 """Lanes and links of the dispatcher: one piece of work a robot at a time, one open link an account."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from uuid import UUID
@@ -13,17 +14,19 @@ from fleet.adapters import opener
 
 log = structlog.get_logger(__name__)
 
-LANES_MAX = 64
+LANES_MAX = 256
+SHARE_MAX = 32  # of one account, so that a cloud that answers nobody leaves lanes for the others
 
 
 class Lanes:
     """Runs work beside each other, at most one at a time for each key: a slow robot delays nobody else."""
 
-    def __init__(self, ended: Callable[[], None], *, width: int = LANES_MAX) -> None:
-        """`ended` is called whenever a lane is free again; `width` is how many may be busy at once."""
+    def __init__(self, ended: Callable[[], None], *, width: int = LANES_MAX, share: int = SHARE_MAX) -> None:
+        """`ended` is called whenever a lane is free again; `width` may be busy at once, `share` of one account."""
         self._ended = ended
-        self._width = width
+        self._width, self._share = width, share
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._accounts: dict[UUID, UUID] = {}
 
     @property
     def busy(self) -> frozenset[UUID]:
@@ -35,17 +38,25 @@ class Lanes:
         """How many lanes more may be started now."""
         return self._width - len(self._tasks)
 
-    def start(self, key: UUID, work: Callable[[], Coroutine[None, None, None]]) -> bool:
-        """Begin `work` in the lane of `key`; False, and nothing begun, when it is taken or all are."""
-        if key in self._tasks or not self.free:
+    @property
+    def crowded(self) -> frozenset[UUID]:
+        """The accounts that have their whole share of lanes."""
+        return frozenset(account for account, count in Counter(self._accounts.values()).items() if count >= self._share)
+
+    def start(self, key: UUID, work: Callable[[], Coroutine[None, None, None]], *, account: UUID | None = None) -> bool:
+        """Begin `work` in the lane of `key`; False, and nothing begun, when it is taken, all are, or the account's share is."""
+        if key in self._tasks or not self.free or account in self.crowded:
             return False
         task = asyncio.create_task(work())
         self._tasks[key] = task
+        if account is not None:
+            self._accounts[key] = account
         task.add_done_callback(lambda done: self._end(key, done))
         return True
 
     def _end(self, key: UUID, task: asyncio.Task[None]) -> None:
         del self._tasks[key]
+        self._accounts.pop(key, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a lane ended with an error; its work is taken up again", lane=str(key), exc_info=error)
