@@ -231,15 +231,18 @@ async def test_history_is_recorded_once_however_often_the_site_is_opened(options
     assert sorted(said["filename"] for _, said in receiver.opened) == ["amr-01-life-1.mcap", "amr-02-life-1.mcap"]
 
 
-async def test_a_wrong_credential_is_refused_everywhere(options):
+@pytest.mark.parametrize("credential", ["guessed", ""])
+async def test_a_wrong_credential_is_let_in_nowhere_and_taken_for_no_robots_refusal(options, credential):
     async with running(options) as site:
-        account = AdapterAccount(name="a", base_url=site.url, credential="guessed")
+        account = AdapterAccount(name="a", base_url=site.url, credential=credential)
         async with open_adapter(account) as adapter:
             with pytest.raises(Rejected, match="401"):
                 await adapter.discover()
-            outcome = await adapter.submit(order())
-    assert outcome.kind == "rejected"
-    assert "credential" in outcome.reason
+            outcomes = [await adapter.submit(order()), await adapter.cancel("SIM-0001", "m/1", 1)]
+            outcomes.append(await adapter.query("SIM-0001", "m/1"))
+    assert [(outcome.kind, outcome.why) for outcome in outcomes] == [
+        ("unknown", "the credential is missing or wrong")
+    ] * 3
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from fleet.transport import Answer, Transport, open_transport
 
 PAGE_ENTRIES = 200
 NO_ANSWER = (Unavailable, Rejected, Invalid)
+NOT_LET_IN = frozenset({401, 403})  # the account's trouble, of which the robot knows nothing: it has refused nothing
 
 
 class SimulatedAdapter:
@@ -50,6 +51,8 @@ class SimulatedAdapter:
         job = translate.job_from(order).model_dump(mode="json", by_alias=True)
         try:
             answer = await self._transport.call("POST", f"{_unit_path(order.serial_number)}/jobs", content=job)
+            if answer.status in NOT_LET_IN:
+                return Unknown(why=_cause(answer))
             if answer.status >= 300:
                 return Refused(reason=_cause(answer))
             return Accepted(reference=translate.parsed(wire.Ticket, answer.body).job_ref)
@@ -92,6 +95,8 @@ class SimulatedAdapter:
             answer = await self._transport.call("POST", f"{_unit_path(serial_number)}/commands", content=body)
         except NO_ANSWER as error:
             return Unknown(why=error.message)
+        if answer.status in NOT_LET_IN:
+            return Unknown(why=_cause(answer))
         return Acknowledged() if answer.status < 300 else Unsupported(reason=_cause(answer))
 
     async def discover(self) -> Sequence[DiscoveredRobot]:
@@ -171,6 +176,7 @@ async def open_adapter(account: AdapterAccount) -> AsyncIterator[Adapter]:
     Raises:
         Invalid: the account's address is none.
     """
-    headers = {"Authorization": f"Bearer {account.credential}"}
+    # An empty one makes no lawful header; without it the cloud itself says what is wrong.
+    headers = {"Authorization": f"Bearer {account.credential}"} if account.credential else {}
     async with open_transport(account.base_url, timeout_s=10.0, headers=headers) as transport:
         yield SimulatedAdapter(transport, SystemClock())
