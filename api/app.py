@@ -32,7 +32,13 @@ Instants are UTC (RFC 3339), units are SI: metres, radians, seconds, fractions o
 def create_app(runtime: Runtime) -> FastAPI:
     """The application over the parts of `runtime`; its writer thread lives from its start-up to its shutdown."""
     app = FastAPI(
-        title="Yardmaster", version="1", description=DESCRIPTION, lifespan=_lifespan, docs_url=None, redoc_url=None
+        title="Yardmaster",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would be to the Host that the sender named, without TLS behind a proxy
     )
     app.state.runtime = runtime
     app.state.doorman = Doorman(runtime)

@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from fleet.errors import Unavailable, YardmasterError
+from fleet.errors import Invalid, Unavailable, YardmasterError
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +87,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(OperationalError, _on_database)
     app.add_exception_handler(InterfaceError, _on_database)
+    app.add_exception_handler(StatementError, _on_statement)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_anything)
 
@@ -128,6 +129,15 @@ async def _on_database(request: Request, error: Exception) -> JSONResponse:
     log.error("database does not answer", path=request.url.path, error=str(getattr(error, "orig", error)))
     away = Unavailable("The database does not answer now; try again in a moment.")
     return await _on_ours(request, away)
+
+
+async def _on_statement(request: Request, error: Exception) -> JSONResponse:
+    """What no column takes is the sender's fault; what the database refused for any other reason is ours."""
+    if isinstance(error, DBAPIError) and not isinstance(error, DataError):
+        return await _on_anything(request, error)
+    log.info("value not stored", path=request.url.path, error=str(getattr(error, "orig", error)))
+    told = "A value is beyond what can be stored, such as an instant outside the years 1 to 9999 or a NUL character."
+    return await _on_ours(request, Invalid(told))
 
 
 async def _on_disconnect(request: Request, _error: Exception) -> JSONResponse:

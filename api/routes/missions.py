@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from api.deps import Operator, Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
+from api.strict import StrictRoute
 from fleet.organisations import site_named
 from fleet.robots import Robot
 from missions.board import MissionView, mission_view
@@ -19,7 +20,7 @@ from missions.commands import CommandName, command
 from missions.create import create
 from missions.models import Desired, Mission, MissionCreate, MissionStatus
 
-router = APIRouter(tags=["missions"])
+router = APIRouter(tags=["missions"], route_class=StrictRoute)
 
 
 class MissionWanted(MissionCreate):

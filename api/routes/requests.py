@@ -10,13 +10,14 @@ from sqlmodel import Session, col, select
 
 from api.deps import Operator, Parts
 from api.problems import described
+from api.strict import StrictRoute
 from fleet import requests
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.organisations import Principal
 from fleet.requests import Request, RequestStatus
 from ingestion.models import Bag
 
-router = APIRouter(tags=["requests"])
+router = APIRouter(tags=["requests"], route_class=StrictRoute)
 
 PROCESS_BAG = "process-bag"
 Kind = Literal["process-bag", "train-rul", "publish-report", "request-mission", "request-round", "control-mission"]

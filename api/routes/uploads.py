@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import Parts, Uploader
 from api.problems import described
+from api.strict import StrictRoute
 from ingestion.models import Upload, UploadStatus
 from ingestion.uploads import complete, start, upload_of, write_part
 
-router = APIRouter(tags=["uploads"])
+router = APIRouter(tags=["uploads"], route_class=StrictRoute)
 
 PART_MAX_BYTES = 8 << 20
 PART_SECONDS = 300.0
