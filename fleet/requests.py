@@ -12,6 +12,7 @@ from fleet import changes
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
 from fleet.errors import NotFound
+from fleet.events import insert_new
 
 CLAIM_S = 60.0
 
@@ -50,9 +51,6 @@ def ask(
 ) -> Request:
     """The request row for (organisation, kind, key): a new one, or the one that was already there."""
     same = and_(col(Request.organisation_id) == organisation_id, col(Request.kind) == kind, col(Request.key) == key)
-    found = session.exec(select(Request).where(same)).first()
-    if found is not None:
-        return found
     row = Request(
         organisation_id=organisation_id,
         kind=kind,
@@ -61,10 +59,9 @@ def ask(
         requested_by=requested_by,
         created_at=database_now(session),
     )
-    session.add(row)
-    session.flush()
-    changes.record(session, organisation_id=organisation_id, subject="request", subject_id=row.id, kind="created")
-    return row
+    if insert_new(session, Request, row.model_dump(), on=["organisation_id", "kind", "key"]):
+        changes.record(session, organisation_id=organisation_id, subject="request", subject_id=row.id, kind="created")
+    return session.exec(select(Request).where(same)).one()
 
 
 def claim_pending(session: Session, *, limit: int = 32) -> list[Request]:
