@@ -18,12 +18,13 @@ def create(session: Session, *, site: Site, wanted: MissionCreate, who: str, rou
     """The mission of (organisation, `wanted.key`): a new one, SCHEDULED or AWAITING_APPROVAL, or the one already there.
 
     Raises:
-        Invalid: a task names no or an unknown station, or the times contradict each other; says which.
+        Invalid: a task names no or an unknown station, the robot works at another site, or the times contradict each
+            other; says which.
         NotFound: no robot of that name.
     """
     _check_times(wanted)
     stations = stations_of(session, site.id)
-    pinned = robot_named(session, site.organisation_id, wanted.robot).id if wanted.robot else None
+    pinned = _pinned(session, site, wanted.robot) if wanted.robot else None
     now = database_now(session)
     mission = Mission(
         **wanted.model_dump(exclude={"tasks", "robot"}),
@@ -98,6 +99,17 @@ def _task(mission: Mission, position: int, wanted: TaskCreate, stations: dict[st
         parameters={**wanted.parameters},
         timeout_s=wanted.timeout_s,
     )
+
+
+def _pinned(session: Session, site: Site, name: str) -> UUID:
+    robot = robot_named(session, site.organisation_id, name)
+    if robot.site_id != site.id:
+        there = session.get_one(Site, robot.site_id)
+        raise Invalid(
+            f"The robot {name!r} works at {there.name!r}, the mission is at {site.name!r}; name one that works there.",
+            robot=name,
+        )
+    return robot.id
 
 
 def _check_times(wanted: MissionCreate) -> None:

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic import Field as Value
 from sqlalchemy import BigInteger, Column, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -83,14 +84,26 @@ class OutboxStatus(StrEnum):
     dropped = "dropped"
 
 
+def _keepable(text: str) -> str:
+    # PostgreSQL keeps no NUL, and half a surrogate pair has no UTF-8.
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError("has a character that cannot be kept (NUL or half a surrogate pair)")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_keepable)]
+Number = Annotated[float, Value(allow_inf_nan=False)]
+Capability = Annotated[Text, Value(max_length=200)]
+
+
 class TaskCreate(BaseModel):
     """One stop or one action that an operator asks for."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: TaskKind = TaskKind.go_to
-    station: str | None = Value(None, description="Name of a station, dock or inspection point of the site.")
-    parameters: dict[str, str | float | int | bool] = Value(default_factory=dict)
+    station: Text | None = Value(None, description="Name of a station, dock or inspection point of the site.")
+    parameters: dict[Text, Text | Number | int | bool] = Value(default_factory=dict)
     timeout_s: float = Value(600.0, gt=0, le=86_400)
 
 
@@ -99,12 +112,12 @@ class MissionCreate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Value(min_length=1, max_length=200)
+    name: Text = Value(min_length=1, max_length=200)
     tasks: list[TaskCreate] = Value(min_length=1, max_length=200)
-    key: str = Value(min_length=1, max_length=200)
-    robot: str | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
+    key: Text = Value(min_length=1, max_length=200)
+    robot: Text | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
     priority: int = Value(0, ge=-100, le=100, description="Higher goes first.")
-    required_capabilities: list[str] = Value(default_factory=list)
+    required_capabilities: list[Capability] = Value(default_factory=list, max_length=100)
     earliest_start_at: AwareDatetime | None = None
     not_after_at: AwareDatetime | None = Value(None, description="Not started after this instant: then EXPIRED.")
     attempts_max: int = Value(2, ge=1, le=10)
