@@ -1,17 +1,22 @@
 """What operational runs tell Dagster, without a Dagster run: this bag was converted, this model and report were made."""
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from alembic.util import CommandError
 from dagster import (
     AssetCheckEvaluation,
     AssetKey,
     AssetMaterialization,
+    DagsterError,
     DagsterInstance,
     MetadataValue,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
+from fleet.errors import Unavailable
 from fleet.objectstore import ObjectStore
 from ingestion.lake import Lake, Manifest
 from ingestion.quality import differences
@@ -25,10 +30,28 @@ DATA_VERSION = "dagster/data_version"
 
 @contextmanager
 def instance(dagster_home: Path) -> Iterator[DagsterInstance]:
-    """Dagster's catalogue in this folder; the folder and its settings (telemetry off) are made where missing."""
+    """Dagster's catalogue in this folder; the folder and its settings (telemetry off) are made where missing.
+
+    Raises:
+        Unavailable: the catalogue cannot be opened, read or written now; what was to be told can be told again.
+    """
     prepare(dagster_home)
-    with DagsterInstance.from_config(str(dagster_home)) as opened:
-        yield opened
+    try:
+        with _opened(dagster_home) as opened:
+            yield opened
+    except (DagsterError, SQLAlchemyError, CommandError, OSError) as error:
+        raise Unavailable(
+            f"Dagster's catalogue in {dagster_home} does not answer ({type(error).__name__}: {error}). Nothing else "
+            "is lost by that; run the same again to tell it."
+        ) from error
+
+
+def _opened(dagster_home: Path) -> DagsterInstance:
+    # Dagster makes its tables when it is first opened, and two processes at once leave them with two versions, for ever
+    # unusable; so one opens after the other.
+    with (dagster_home / "opening.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return DagsterInstance.from_config(str(dagster_home))
 
 
 def report_bag(dagster_home: Path, manifest: Manifest, objects: ObjectStore) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from fleet.errors import NotFound, YardmasterError
+from fleet.errors import NotFound, Unavailable, YardmasterError
 from fleet.organisations import organisation_named
 from fleet.runtime import Runtime, dagster_home, open_runtime
 from ingestion.models import Bag, BagStatus
@@ -67,5 +67,9 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
         manifest = process(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag_id)
     except YardmasterError as error:
         return Converted(str(bag_id), str(bag_id), "not converted", problem=error.message)
-    report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
-    return Converted(str(bag_id), manifest.filename, manifest.status, manifest.messages, len(manifest.topics))
+    problem = ""
+    try:
+        report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
+    except Unavailable as error:
+        problem = f"It lies in the lake, but its catalogue was not told. {error.message}"
+    return Converted(str(bag_id), manifest.filename, manifest.status, manifest.messages, len(manifest.topics), problem)

@@ -1,6 +1,8 @@
 """Dagster as a data scientist meets it: lineage, materialised dates with a check, and a date made again from there."""
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import pairwise
 
@@ -9,6 +11,7 @@ from dagster import AssetKey, DagsterInstance, Definitions, materialize
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from fleet.errors import Unavailable
 from ingestion.bags import CONVERTER, process
 from ingestion.models import Bag, BagStatus
 from orchestration.assets import events, tables
@@ -169,3 +172,28 @@ def test_the_lineage_leads_from_bags_to_the_report():
         assert graph.get(downstream).parent_keys == {upstream}
     assert graph.get(TOPIC_TABLES).code_version == f"converter-{CONVERTER}"
     assert graph.get(TOPIC_TABLES).check_keys == {COUNTS}
+
+
+def test_processes_that_open_a_new_catalogue_together_leave_one_that_works(home):
+    together = threading.Barrier(3)
+
+    def open_it(_number: int) -> int:
+        together.wait(30)
+        with events.instance(home) as catalogue:
+            return len(catalogue.get_asset_keys())
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(open_it, range(3))) == [0, 0, 0]
+    with events.instance(home) as catalogue:
+        assert catalogue.get_asset_keys() == []
+
+
+def test_a_catalogue_that_does_not_answer_is_unavailable_and_costs_no_conversion(home, convert, runtime, bag):
+    manifest = convert()
+    with events.instance(home):
+        pass
+    (home / "schedules/schedules.db").write_bytes(b"this is no database")
+    with pytest.raises(Unavailable, match="run the same again"):
+        events.report_bag(home, manifest, runtime.objects)
+    with runtime.reading() as session:
+        assert session.get(Bag, bag.id).status is BagStatus.complete
