@@ -2,11 +2,14 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import func
 from sqlmodel import Session
+
+AHEAD_S = 60.0  # no claim and no pause before another try is longer, so an instant further ahead is of another clock
 
 
 class Clock(Protocol):
@@ -67,3 +70,12 @@ def database_now(session: Session) -> datetime:
         found = session.execute(select(func.clock_timestamp())).scalar_one()
         return found.astimezone(UTC)  # type: ignore[no-any-return]
     return SystemClock().now()
+
+
+def has_come(column: SQLCoreOperations[Any], now: datetime) -> ColumnElement[bool]:
+    """Whether the instant in `column` lies before `now` or is null (for claims, tries and questions, not for wishes).
+
+    One more than AHEAD_S ahead has come, too: it was written before the machine's clock was set back, and whoever waits
+    for it would wait until the clock gets there again.
+    """
+    return or_(column.is_(None), column <= now, column > now + timedelta(seconds=AHEAD_S))

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderReport, OrderStatus, Unknown
-from fleet.clock import database_now
+from fleet.clock import database_now, has_come
 from fleet.database import claim
 from fleet.robots import Robot
 from missions import feedback, outbox
@@ -71,7 +71,7 @@ def questions(
     """
     now = database_now(session)
     quiet_since = now - timedelta(seconds=ASK_AFTER_S)
-    is_quiet = func.coalesce(Attempt.heard_at, Attempt.sent_at) < quiet_since
+    is_quiet = has_come(func.coalesce(Attempt.heard_at, Attempt.sent_at), quiet_since)
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
     waiting = select(Robot.id).where(col(Robot.account_id).in_(crowded))
     is_unwilling = or_(unwilling.correlate(Attempt).exists(), col(Attempt.status) == AttemptStatus.paused)
@@ -80,7 +80,7 @@ def questions(
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
         .where(col(Attempt.robot_id).not_in(busy), col(Attempt.robot_id).not_in(waiting))
         .where(or_(is_quiet, is_unwilling))
-        .where(or_(col(Attempt.asked_at).is_(None), col(Attempt.asked_at) < quiet_since))
+        .where(has_come(col(Attempt.asked_at), quiet_since))
         .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at), col(Attempt.id))
     )
     attempts = claim(session, query, limit=limit)
@@ -125,7 +125,8 @@ def heard(
 def _note_silence(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
     # Not since it was last sent: an order that is sent again and again in vain would never count as lost.
     last = attempt.heard_at or attempt.created_at
-    if (database_now(session) - last).total_seconds() > LOST_AFTER_S:
+    # Either way, for the clock may have been set back since.
+    if abs((database_now(session) - last).total_seconds()) > LOST_AFTER_S:
         advance(session, mission, attempt, AttemptStatus.lost, cause)
 
 

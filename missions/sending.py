@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, not_
 from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
@@ -27,7 +27,7 @@ from fleet.adapter import (
     Unknown,
     Unsupported,
 )
-from fleet.clock import database_now
+from fleet.clock import database_now, has_come
 from fleet.errors import YardmasterError
 from fleet.robots import Robot
 from missions import feedback, outbox
@@ -74,13 +74,13 @@ def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UU
     """
     now = database_now(session)
     pending = OutboxMessage.status == OutboxStatus.pending
-    on_its_way = select(OutboxMessage.robot_id).where(pending, col(OutboxMessage.claimed_until) >= now)
+    on_its_way = select(OutboxMessage.robot_id).where(pending, not_(has_come(col(OutboxMessage.claimed_until), now)))
     query = (
         select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id, Robot.account_id)
         .join(Attempt, col(Attempt.id) == OutboxMessage.attempt_id)
         .join(Robot, col(Robot.id) == OutboxMessage.robot_id)
         .where(col(Robot.id).not_in(busy), col(Robot.account_id).not_in(crowded))
-        .where(pending, col(OutboxMessage.next_try_at) <= now, col(OutboxMessage.robot_id).not_in(on_its_way))
+        .where(pending, has_come(col(OutboxMessage.next_try_at), now), col(OutboxMessage.robot_id).not_in(on_its_way))
         .order_by(col(OutboxMessage.id))
         .limit(limit * 4)
     )
@@ -109,8 +109,8 @@ def begin(session: Session, due: Due, *, who: str) -> Parcel | None:
 
 def _claimable(session: Session, message_id: UUID) -> OutboxMessage | None:
     now = database_now(session)
-    free = or_(col(OutboxMessage.claimed_until).is_(None), col(OutboxMessage.claimed_until) < now)
-    waits = and_(col(OutboxMessage.status) == OutboxStatus.pending, col(OutboxMessage.next_try_at) <= now, free)
+    free = and_(has_come(col(OutboxMessage.claimed_until), now), has_come(col(OutboxMessage.next_try_at), now))
+    waits = and_(col(OutboxMessage.status) == OutboxStatus.pending, free)
     return session.exec(
         select(OutboxMessage)
         .where(OutboxMessage.id == message_id, waits)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from fleet.clock import database_now
+from fleet.clock import AHEAD_S, database_now
 from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
@@ -40,11 +40,16 @@ def _wanted(session: Session, missions: Sequence[Mission]) -> list[Wanted]:
     tries: dict[UUID, list[Attempt]] = {}
     for attempt in session.exec(select(Attempt).where(col(Attempt.mission_id).in_(keys))).all():
         tries.setdefault(attempt.mission_id, []).append(attempt)
-    return [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, [])) for mission in missions]
+    until = database_now(session) + timedelta(seconds=AHEAD_S)
+    return [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, []), until) for mission in missions]
 
 
-def _as_wanted(mission: Mission, place: tuple[float, float] | None, tries: Sequence[Attempt]) -> Wanted:
+def _as_wanted(
+    mission: Mission, place: tuple[float, float] | None, tries: Sequence[Attempt], until: datetime
+) -> Wanted:
     x_m, y_m = place if place else (None, None)
+    # An end further ahead was written before the clock was set back; nobody rests for it.
+    ended = [attempt.finished_at for attempt in tries if attempt.finished_at and attempt.finished_at <= until]
     return Wanted(
         id=mission.id,
         organisation_id=mission.organisation_id,
@@ -55,7 +60,7 @@ def _as_wanted(mission: Mission, place: tuple[float, float] | None, tries: Seque
         created_at=mission.created_at,
         required_capabilities=frozenset(mission.required_capabilities),
         pinned_robot_id=mission.pinned_robot_id,
-        ready_at=ready_at(mission.earliest_start_at, [attempt.finished_at for attempt in tries if attempt.finished_at]),
+        ready_at=ready_at(mission.earliest_start_at, ended),
         not_after_at=mission.not_after_at,
         x_m=x_m,
         y_m=y_m,

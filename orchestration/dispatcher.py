@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlmodel import col, or_, select
+from sqlmodel import col, select
 
 from fleet import changes
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Acknowledged, OrderReport, Unknown
-from fleet.clock import database_now
+from fleet.clock import database_now, has_come
 from fleet.doorbell import Listener
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
@@ -170,8 +170,8 @@ class Dispatcher:
             Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run
         )
         with self._runtime.reading() as session:
-            polled_at = col(ManufacturerAccount.polled_at)
-            stale = or_(polled_at.is_(None), polled_at < database_now(session) - timedelta(seconds=WATCH_S))
+            since = database_now(session) - timedelta(seconds=WATCH_S)
+            stale = has_come(col(ManufacturerAccount.polled_at), since)
             ours = col(ManufacturerAccount.organisation_id).in_(waiting)
             return list(session.exec(select(ManufacturerAccount).where(ours, stale)).all())
 
