@@ -1,13 +1,15 @@
 """What is learnt from the night and its past, and the report that a customer downloads."""
 
 import json
+from datetime import datetime
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from deployments.demo.night import Night, Outcome, problems_of
 from deployments.local import own_command, shown
 from fleet.errors import Rejected
 from fleet.robots import Robot
+from missions.models import Mission
 from ml.models import RobotHealth
 
 STARTS = {"html": b"<!doctype html", "pdf": b"%PDF-", "csv": b"", "parquet": b"PAR1"}
@@ -48,9 +50,17 @@ def _health(session: Session, night: Night) -> list[RobotHealth]:
     return list(session.exec(mine).all())
 
 
+def _began_at(session: Session, night: Night) -> datetime:
+    """When the night's first mission was asked for: the report's period begins there."""
+    mine = select(Mission.created_at).where(Mission.organisation_id == night.organisation_id)
+    return session.exec(mine.order_by(col(Mission.created_at)).limit(1)).one()
+
+
 async def publish(night: Night) -> Outcome:
     """Press publish-report, and download it as the customer; to another organisation's customer it is not there."""
-    await night.run("publish-report", {"organisation": "demo", "site": "north-plant"}, within_s=120)
+    began = await night.read(lambda session: _began_at(session, night))
+    form: dict[str, object] = {"organisation": "demo", "site": "north-plant", "period_from": began.isoformat()}
+    await night.run("publish-report", form, within_s=120)
     access = night.platform.access
     listing = json.loads((await night.ask("GET", "/v1/reports", token=access.customer_token)).body)
     report = listing["items"][0]
