@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from fleet.errors import NotFound
+from fleet.errors import Invalid, NotFound
 
 TOKENS = "tokens.json"
 
@@ -30,9 +30,17 @@ class Access(BaseModel):
 
 
 def read_access(folder: Path) -> Access | None:
-    """What an earlier seed wrote in `folder`, or None."""
+    """What an earlier seed wrote in `folder`, or None.
+
+    Raises:
+        Invalid: the file is damaged.
+    """
     path = folder / TOKENS
-    return Access.model_validate_json(path.read_bytes()) if path.exists() else None
+    try:
+        return Access.model_validate_json(path.read_bytes()) if path.exists() else None
+    except ValidationError:
+        message = f"{path} is damaged. Delete it; `yardmaster up` or `yardmaster db seed` then issues new tokens."
+        raise Invalid(message) from None
 
 
 def access_of(folder: Path) -> Access:

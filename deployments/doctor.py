@@ -1,12 +1,11 @@
 """What may keep a one-machine platform from working, looked at without changing anything."""
 
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from sqlalchemy.exc import OperationalError
 
 from deployments.local import SPACE_MIN_BYTES
 from deployments.ports import Ports, is_free
@@ -49,6 +48,8 @@ def _folder(settings: Settings) -> Finding:
     var = settings.var_dir.resolve()
     if not var.exists():
         return Finding("Folder", f"{var} is not there yet; the first start makes it")
+    if not (var.is_dir() and os.access(var, os.W_OK | os.X_OK)):
+        return Finding("Folder", f"{var} cannot be written to", "Choose another folder with --var.")
     size = sum(path.lstat().st_size for path in var.rglob("*") if path.is_file())
     return Finding("Folder", f"{var} holds {size / 1e6:.0f} MB")
 
@@ -61,8 +62,8 @@ def _database(settings: Settings) -> Finding:
     try:
         check(engine)
         found = damage(engine)
-    except (YardmasterError, OperationalError) as error:
-        return Finding("Database", "not usable", str(error))
+    except YardmasterError as error:
+        return Finding("Database", "not usable", error.message)
     finally:
         engine.dispose()
     return Finding("Database", "up to date", "; ".join(found))

@@ -20,6 +20,7 @@ from deployments.prefect_server import is_worker_online
 from deployments.supervise import Child, Supervisor, end_leftovers
 from deployments.surroundings import surroundings
 from fleet.errors import Conflict, Unavailable
+from fleet.settings import make_folder
 from fleet.transport import probe
 
 SPACE_MIN_BYTES = 1_000_000_000
@@ -73,14 +74,15 @@ def launched(wanted: Wanted, *, say: Say) -> Iterator[Platform]:
 
     Raises:
         Conflict: another launcher runs in the same folder, or a chosen port is in use.
-        Unavailable: the disk is too full, or a process died or was not healthy in time (with the end of its log).
+        Unavailable: the folder cannot be written to, the disk is too full, or a process died or was not
+            healthy in time (with the end of its log).
     """
     var = wanted.var.resolve()
     if wanted.is_fresh:
         check_ours(var)
-    var.mkdir(parents=True, exist_ok=True)
+    make_folder(var)
+    check_space(var)
     with _alone(var):
-        check_space(var)
         for name in end_leftovers(var):
             say(f"Ended {name}, which an earlier start had left running.")
         if wanted.is_fresh:

@@ -7,7 +7,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError
 
 import ingestion.models
 import missions.models
@@ -47,11 +48,18 @@ def _config() -> Config:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database to the newest revision; on the newest already, nothing is done."""
+    """Bring the database to the newest revision; on the newest already, nothing is done.
+
+    Raises:
+        Unavailable: it does not answer, or its file is none of a database.
+    """
     config = _config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DatabaseError as error:
+        raise _unusable(engine, error) from error
 
 
 def write_migration(engine: Engine, message: str) -> None:
@@ -72,8 +80,8 @@ def check(engine: Engine) -> None:
     try:
         with engine.connect() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as error:
-        raise Unavailable(f"The database {engine.url!r} does not answer: {error.orig}.") from error
+    except DatabaseError as error:
+        raise _unusable(engine, error) from error
     if present != newest:
         raise Unavailable(
             f"The database {engine.url!r} is at revision {present or 'none'}, this program needs {newest}. "
@@ -82,11 +90,32 @@ def check(engine: Engine) -> None:
         )
 
 
+def require(url: str) -> None:
+    """See that an SQLite database is there before anything opens (and so makes) it; a server answers for itself.
+
+    Raises:
+        Unavailable: there is no file; says what makes one.
+    """
+    parts = make_url(url)
+    if parts.get_backend_name() == "sqlite" and not Path(parts.database or "").is_file():
+        raise Unavailable(f"The database {url} is not there. `yardmaster db migrate` (or `yardmaster up`) makes it.")
+
+
+def _unusable(engine: Engine, error: DatabaseError) -> Unavailable:
+    advice = (
+        "Is it running?" if engine.dialect.name != "sqlite" else "If its file is damaged, restore it from a backup."
+    )
+    return Unavailable(f"The database {engine.url!r} does not answer: {error.orig}. {advice}")
+
+
 def damage(engine: Engine) -> list[str]:
     """What SQLite's own check finds wrong with its file; PostgreSQL looks after itself."""
     if engine.dialect.name != "sqlite":
         return []
-    with engine.connect() as connection:
-        found = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
-        found += [f"dangling reference in {row[0]}" for row in connection.execute(text("PRAGMA foreign_key_check"))]
+    try:
+        with engine.connect() as connection:
+            found = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
+            found += [f"dangling reference in {row[0]}" for row in connection.execute(text("PRAGMA foreign_key_check"))]
+    except DatabaseError as error:
+        return [str(error.orig)]
     return [line for line in found if line != "ok"]

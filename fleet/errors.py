@@ -11,7 +11,10 @@ YardmasterError
 └── Unavailable    the other side did not answer; retried with backoff       (HTTP 503)
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class YardmasterError(Exception):
@@ -81,3 +84,11 @@ class Unavailable(YardmasterError):
 
     code = "unavailable"
     status = 503
+
+
+def complaints(error: "ValidationError") -> list[str]:
+    """What pydantic refused, one sentence for each field with its value."""
+    return [
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (it is {problem['input']!r:.120})"
+        for problem in error.errors()
+    ]

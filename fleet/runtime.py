@@ -22,7 +22,7 @@ from fleet.doorbell import Doorbell, open_doorbell
 from fleet.errors import Invalid, Unavailable
 from fleet.logs import configure_logs
 from fleet.objectstore import ObjectStore
-from fleet.settings import Settings, read_settings
+from fleet.settings import Settings, make_folder, read_settings
 from fleet.settings import set_environment as set_environment  # given on: rooms above may not import fleet.settings
 
 log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ def open_runtime(settings: Settings | None = None, *, clock: Clock | None = None
     settings = settings or read_settings()
     configure_logs(level=settings.log_level, form=settings.log_format)
     set_environment(NO_TELEMETRY)
-    settings.var_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.var_dir)
     engine = open_engine(database_url(settings))
     return Runtime(settings, engine, clock or SystemClock(), open_doorbell(engine))
 

@@ -4,14 +4,18 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fleet.errors import Invalid, Unavailable, complaints
+
+PREFIX = "YARDMASTER_"
 
 
 class Settings(BaseSettings):
     """What an installation may choose; the defaults are the embedded platform on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="YARDMASTER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     environment: Literal["development", "production"] = Field(
         "development", description="In production every secret must be set; in development one is made under var/."
@@ -45,8 +49,36 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process.
+
+    Raises:
+        Invalid: an environment variable has a value that it cannot have; names it and the value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        named = [told.partition(":") for told in complaints(error)]
+        raise Invalid("; ".join(f"{PREFIX}{name.upper()}:{rest}" for name, _, rest in named)) from None
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is missing; it can be written to.
+
+    Raises:
+        Unavailable: it cannot be made or written to; says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else "it is not writable"
+    except FileExistsError:
+        reason = "it is a file, no folder"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise Unavailable(
+            f"The folder {folder} cannot be used: {reason}. Choose another with --var.", folder=str(folder)
+        )
+    return folder
 
 
 def child_environment(extra: dict[str, str]) -> dict[str, str]:

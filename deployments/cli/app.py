@@ -2,15 +2,32 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from deployments.cli import bags, database, learning, missions, platform, processes
 from fleet.errors import YardmasterError
 
+
+class TellingGroup(TyperGroup):
+    """A group that names the value it refuses; Typer alone names only the option and what that wants."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Typer's."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as refused:
+            errors = getattr(refused.__cause__, "errors", None)  # of pydantic, which only a refusal imports
+            if errors is not None:
+                refused.message += f" (it is {errors()[0]['input']!r:.120})"
+            raise
+
+
 app = typer.Typer(
     name="yardmaster",
+    cls=TellingGroup,
     help="Schedules and dispatches missions to robot fleets, keeps what they record, learns from it and reports.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.parts import AsJson, Organisation, opened, show, show_json
+from deployments.cli.parts import AsJson, Organisation, opened, send_logs_to_standard_error, show, show_json
 
 app = typer.Typer(no_args_is_help=True)
 EXIT = {"complete": 0, "repaired": 0, "partial": 3, "refused": 2}
@@ -21,6 +21,7 @@ def convert(
     """Turn a recording into Parquet; exit code 0: all of it, 3: a part, 2: nothing could be read."""
     from ingestion.bags import convert as turn
 
+    send_logs_to_standard_error()
     manifest = turn(source, out, robot=robot)
     status = str(manifest.status)
     if as_json:
@@ -39,6 +40,7 @@ def verify(
     """Compare converted Parquet with the recording itself; exit code 1 when anything differs."""
     from ingestion.bags import verify as compare
 
+    send_logs_to_standard_error()
     differences = compare(source, folder)
     for line in differences:
         typer.echo(line)

@@ -44,14 +44,11 @@ def seed(
 @app.command("check")
 def check() -> None:
     """Whether the database answers, is at the newest migration and is undamaged; exit code 2 when not."""
-    from deployments.schema import check as at_head
+    from deployments.cli.parts import opened
     from deployments.schema import damage
     from fleet.errors import Unavailable
-    from fleet.runtime import open_runtime
 
-    runtime = open_runtime()
-    at_head(runtime.engine)
-    found = damage(runtime.engine)
+    found = damage(opened().engine)
     if found:
         raise Unavailable("The database is damaged: " + "; ".join(found) + ". Restore it from a backup.")
     typer.echo("The database answers, is up to date and undamaged.")

@@ -80,11 +80,17 @@ def request(  # noqa: PLR0913  each one is an option of the command line
 
 
 def _wanted(name: str, visit: list[str], key: str, robot: str | None, capabilities: list[str]) -> "MissionCreate":
+    from pydantic import ValidationError
+
     from fleet.adapter import TaskKind
+    from fleet.errors import Invalid, complaints
     from missions.models import MissionCreate, TaskCreate
 
-    stops = [TaskCreate(kind=kind, station=at) for at in visit for kind in (TaskKind.go_to, TaskKind.reading)]
-    return MissionCreate(name=name, tasks=stops, key=key, robot=robot, required_capabilities=capabilities)
+    try:
+        stops = [TaskCreate(kind=kind, station=at) for at in visit for kind in (TaskKind.go_to, TaskKind.reading)]
+        return MissionCreate(name=name, tasks=stops, key=key, robot=robot, required_capabilities=capabilities)
+    except ValidationError as error:
+        raise Invalid("; ".join(complaints(error))) from None
 
 
 @app.command("cancel")

@@ -20,12 +20,24 @@ def opened() -> "Runtime":
     Raises:
         Unavailable: its database is not there or not up to date.
     """
-    from deployments.schema import check
-    from fleet.runtime import open_runtime
+    from deployments.schema import check, require
+    from fleet.runtime import database_url, open_runtime
+    from fleet.settings import read_settings
 
-    runtime = open_runtime()
+    settings = read_settings()
+    require(database_url(settings))
+    runtime = open_runtime(settings)
     check(runtime.engine)
     return runtime
+
+
+def send_logs_to_standard_error() -> None:
+    """For commands that open no installation: what is logged stays out of their output."""
+    from fleet.logs import configure_logs
+    from fleet.settings import read_settings
+
+    settings = read_settings()
+    configure_logs(level=settings.log_level, form=settings.log_format)
 
 
 def who() -> str:

@@ -96,14 +96,22 @@ def simulate(
     failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of tasks that fail.")] = 0.0,
 ) -> None:
     """Only the simulated site: its cloud and its robots. Secrets come from --options, or from tokens.json."""
+    from pydantic import ValidationError
+
     from fleet.adapters.simulated.site import SiteOptions, serve
+    from fleet.errors import Invalid
     from fleet.logs import configure_logs
     from fleet.settings import read_settings
 
     settings = read_settings()
     configure_logs(level=settings.log_level, form=settings.log_format)
     if options is not None:
-        serve(SiteOptions.model_validate_json(options.read_bytes()))
+        try:
+            wanted = SiteOptions.model_validate_json(options.read_bytes())
+        except ValidationError as error:  # without the values: secrets are among them
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise Invalid(f"{options} holds no options of a site: {wrong}") from None
+        serve(wanted)
         return
     from deployments.access import access_of
 

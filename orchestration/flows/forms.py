@@ -7,8 +7,8 @@ from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
-from pydantic_core import ErrorDetails
 
+from fleet import errors
 from fleet.adapter import TaskKind
 from fleet.organisations import Station, StationKind
 from missions.models import MissionCreate, TaskCreate
@@ -54,13 +54,8 @@ def complaints(function: Callable[..., object], parameters: Mapping[str, object]
     try:
         create_model("Form", __config__=ConfigDict(extra="forbid"), **fields).model_validate(dict(parameters))
     except ValidationError as error:
-        return [_sentence(problem) for problem in error.errors()]
+        return errors.complaints(error)
     return []
-
-
-def _sentence(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']} (it is {problem['input']!r:.120})"
 
 
 def with_key(wanted: MissionForm, run_id: UUID | str, index: int) -> MissionCreate:
