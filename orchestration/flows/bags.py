@@ -1,5 +1,6 @@
 """Recordings become Parquet."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from fleet.errors import Rejected
 from orchestration.artifacts import Progress
 from orchestration.flows import edge
 from orchestration.flows.forms import Name
-from orchestration.work.bags import Converted, convert_bags, stored_bags
+from orchestration.work.bags import Converted, apart_if_need_be, convert_bags, stored_bags
 
 BAG_TIMEOUT_S = 1800.0
 BAGS_MAX = 500
@@ -32,8 +33,12 @@ async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo"
     wanted = bag_ids or await edge.looked_up(lambda session: stored_bags(session, organisation, limit=BAGS_MAX))
     if not wanted:
         return {"bags": 0, "messages": 0, "problems": 0}
-    time_s = BAG_TIMEOUT_S * len(wanted)
-    outcomes = await edge.in_child(convert_bags, organisation, wanted, timeout_s=time_s, progress=progress)
+
+    async def in_one_child(bags: Sequence[UUID]) -> list[Converted]:
+        time_s = BAG_TIMEOUT_S * len(bags)
+        return await edge.in_child(convert_bags, organisation, list(bags), timeout_s=time_s, progress=progress)
+
+    outcomes = await apart_if_need_be(in_one_child, wanted)
     await progress.show(1, 1)
     await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
     if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:

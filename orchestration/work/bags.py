@@ -1,12 +1,12 @@
 """Converting recordings in a heavy child: one child for a batch of bags, one bag after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from fleet.errors import NotFound, Unavailable, YardmasterError
+from fleet.errors import NotFound, Rejected, Unavailable, YardmasterError
 from fleet.organisations import organisation_named
 from fleet.runtime import Runtime, dagster_home, open_runtime
 from ingestion.models import Bag, BagStatus
@@ -40,6 +40,21 @@ def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
         heavy.tell((done, len(bag_ids)))
         outcomes.append(_convert(runtime, bag_id))
     return outcomes
+
+
+async def apart_if_need_be(
+    convert: Callable[[Sequence[UUID]], Awaitable[list[Converted]]], bag_ids: Sequence[UUID]
+) -> list[Converted]:
+    """What `convert` makes of all bags at once; when that dies (memory, time, a kill), what it makes of each alone.
+
+    So one bag that brings its child down costs only itself. Bags converted before are left as they are.
+    """
+    try:
+        return await convert(bag_ids)
+    except (Rejected, Unavailable) as error:
+        if len(bag_ids) == 1:
+            return [Converted(str(bag_ids[0]), str(bag_ids[0]), "not converted", problem=error.message)]
+    return [(await apart_if_need_be(convert, [bag_id]))[0] for bag_id in bag_ids]
 
 
 def stored_bags(session: Session, organisation: str, *, limit: int) -> list[UUID]:
