@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import defaultdict
 from typing import Annotated
 from uuid import UUID
 
@@ -13,12 +14,13 @@ from api.problems import described
 from api.strict import StrictRoute
 from ingestion.models import Upload, UploadStatus
 from ingestion.uploads import complete, start, upload_of, write_part
+from missions.board import mission_view
 
 router = APIRouter(tags=["uploads"], route_class=StrictRoute)
 
 PART_MAX_BYTES = 8 << 20
 PART_SECONDS = 300.0
-# Each part under way is held in memory, so this many times PART_MAX_BYTES is what uploads take of it.
+# Each part under way is held in memory, so this many times PART_MAX_BYTES is what an organisation's uploads take of it.
 PARTS_AT_ONCE = 8
 _PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+")
 
@@ -28,7 +30,7 @@ class UploadCreate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    filename: str = Field(description="Plain name of the file, ending in .mcap, .bag, .db3 or .zip.")
+    filename: str = Field(description="Plain name of the file, ending in .mcap, .bag or .db3.")
     size: int = Field(ge=0, description="Bytes of the whole file.")
     sha256: str = Field(description="SHA-256 of the whole file in hexadecimal.")
     robot: str | None = Field(None, description="Name of the robot that recorded it.")
@@ -57,15 +59,17 @@ def is_part(path: str) -> bool:
     return _PART_PATH.fullmatch(path) is not None
 
 
-def parts_under_way() -> asyncio.Semaphore:
-    """The bound on parts held in memory; one for each running app."""
-    return asyncio.Semaphore(PARTS_AT_ONCE)
+def parts_under_way() -> defaultdict[UUID, asyncio.Semaphore]:
+    """The bound on parts held in memory by organisation, so that nobody's slow robots hold up another's."""
+    return defaultdict(lambda: asyncio.Semaphore(PARTS_AT_ONCE))
 
 
 @router.post("/v1/uploads", status_code=201, responses=described(401, 403, 404, 413, 422))
 def start_upload(wanted: UploadCreate, runtime: Parts, caller: Uploader, response: Response) -> UploadRead:
     """Announce a recording. Announced again while it is open, the same upload is given with the parts it has."""
     with runtime.transaction() as session:
+        if wanted.mission_id is not None:
+            mission_view(session, caller.organisation_id, wanted.mission_id)  # NotFound unless it is theirs
         upload = start(session, principal=caller, limit_bytes=runtime.settings.upload_max_bytes, **wanted.model_dump())
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     return _read(upload)
@@ -92,7 +96,7 @@ async def put_part(
     caller: Uploader,
 ) -> Response:
     """Send one part as raw bytes; the same part again replaces it. Parts may come in any order."""
-    async with request.app.state.parts_under_way:
+    async with request.app.state.parts_under_way[caller.organisation_id]:
         content = await request.body()
         await asyncio.to_thread(
             write_part,

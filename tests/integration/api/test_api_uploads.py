@@ -1,6 +1,7 @@
 """Uploads over HTTP: parts in any order, twice or after an interruption, become one bag that is to be converted."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlmodel import select
@@ -112,3 +113,58 @@ def test_another_organisation_sees_no_upload(stranger, sent):
     assert stranger.get(sent).status_code == 404
     assert stranger.put(f"{sent}/parts/1", content=b"x").status_code == 404
     assert stranger.post(f"{sent}/complete").status_code == 404
+
+
+@pytest.fixture
+def mission_id(operator):
+    """A mission of the organisation."""
+    wanted = {"site": "north", "name": "look", "key": "k-1", "tasks": [{"kind": "wait"}]}
+    return operator.post("/v1/missions", json=wanted).json()["id"]
+
+
+def test_a_recording_may_belong_to_a_mission_of_the_organisation(runtime: Runtime, device, announced, mission_id):
+    path = device.post("/v1/uploads", json=announced(mission_id=mission_id)).headers["location"]
+    device.put(f"{path}/parts/1", content=CONTENT)
+    assert device.post(f"{path}/complete").status_code == 200
+    with runtime.reading() as session:
+        assert str(session.exec(select(Bag)).one().mission_id) == mission_id
+
+
+def test_a_mission_of_another_organisation_is_not_there_for_an_upload(stranger, announced, mission_id):
+    wanted = announced(mission_id=mission_id)
+    del wanted["robot"]
+    response = stranger.post("/v1/uploads", json=wanted)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1000000000", "9" * 40, "1.5", "x", "%00", "..%2f1"])
+def test_a_part_number_that_is_none_is_refused(device, sent, number: str):
+    response = device.put(f"{sent}/parts/{number}", content=b"x")
+    assert response.status_code in (404, 422)
+    assert set(device.get(sent).json()["parts"]) == {"1", "2"}
+
+
+def test_six_who_complete_at_once_get_the_same_bag(runtime: Runtime, device, sent):
+    with ThreadPoolExecutor(6) as crowd:
+        answers = list(crowd.map(lambda _: device.post(f"{sent}/complete"), range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["bag_id"] for answer in answers}) == 1
+    with runtime.reading() as session:
+        assert runtime.objects.read(session.exec(select(Bag)).one().object_key) == CONTENT
+        assert len(session.exec(select(Request)).all()) == 1
+
+
+@pytest.mark.parametrize("name", ["../a.mcap", "a/b.mcap", "..\\a.mcap", "..", "", "a\nb.mcap", "x" * 256])
+def test_a_name_with_a_way_in_it_is_refused(device, announced, name: str):
+    assert device.post("/v1/uploads", json=announced(filename=name)).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["é" * 255, "CON", "-rf", "名.mcap", " "])
+def test_a_strange_name_is_only_a_name(runtime: Runtime, device, announced, name: str):
+    path = device.post("/v1/uploads", json=announced(filename=name)).headers["location"]
+    device.put(f"{path}/parts/1", content=CONTENT)
+    device.post(f"{path}/complete")
+    with runtime.reading() as session:
+        bag = session.exec(select(Bag)).one()
+    assert bag.filename == name
+    assert bag.object_key.endswith(f"/bags/{bag.sha256}")
