@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 from api.app import create_app
+from api.connection import BoundedConnection
 from fleet.errors import Conflict, YardmasterError
 from fleet.runtime import open_runtime
 
@@ -73,6 +74,7 @@ def server(app: object) -> uvicorn.Server:
     """The server for `app`, quiet: the app logs its own requests."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=BoundedConnection,
         log_config=None,
         access_log=False,
         server_header=False,

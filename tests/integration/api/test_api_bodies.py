@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 
 from api import app as application
+from api import connection as bounds
+from api.routes import uploads
 
 LIMIT = 1_000_000  # the default of webhook_body_max_bytes
 MANY = 50_000_000
@@ -110,3 +112,57 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_the_others_alone(talk, pat
     connection.sendall(b"x")
     connection.close()
     assert anonymous.get("/healthz").status_code == 200
+
+
+def test_a_head_without_end_is_refused_and_not_kept(talk):
+    connection = talk("GET /healthz HTTP/1.1", "X-One: 1")
+    assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    sent, answer = 0, b""
+    connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+    try:
+        while sent < MANY:
+            connection.sendall(b"X-Long: " + PIECE + b"\r\n")
+            sent += len(PIECE)
+    except (BrokenPipeError, ConnectionResetError):
+        answer = _answer(connection)
+    assert sent < MANY
+    assert not answer or answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_one_header_without_end_is_refused_too(url, talk):
+    connection = talk("GET /healthz HTTP/1.1")
+    connection.recv(65_536)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: ")
+    assert _push(connection, chunked=False) < MANY
+
+
+def test_a_head_of_ordinary_size_is_taken_again_and_again_on_one_connection(anonymous):
+    for _ in range(20):
+        assert anonymous.get("/healthz", headers={"X-Trace": "x" * 5000}).status_code == 200
+
+
+def test_a_large_body_is_no_head(device):
+    upload = device.post("/v1/uploads", json={"filename": "a.mcap", "size": 3_000_000, "sha256": "0" * 64})
+    part = f"{upload.headers['location']}/parts/1"
+    assert [device.put(part, content=b"x" * 3_000_000).status_code for _ in range(2)] == [204, 204]
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: "])
+def test_a_connection_on_which_no_request_comes_is_closed(url: str, monkeypatch, begun: bytes):
+    monkeypatch.setattr(bounds, "HEAD_SECONDS", 0.2)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(begun)
+        assert connection.recv(65_536) == b""
+
+
+def test_slow_parts_of_one_organisation_hold_up_no_other(talk, client_of, device, stranger, monkeypatch):
+    monkeypatch.setattr(uploads, "PARTS_AT_ONCE", 1)
+    wanted = {"filename": "a.mcap", "size": 10, "sha256": "0" * 64}
+    mine, theirs = (client.post("/v1/uploads", json=wanted).headers["location"] for client in (device, stranger))
+    token = device.headers["authorization"]
+    slow = talk(f"PUT {mine}/parts/1 HTTP/1.1", f"Authorization: {token}", "Content-Length: 10")
+    slow.sendall(b"x")
+    assert stranger.put(f"{theirs}/parts/1", content=b"x" * 10).status_code == 204
+    slow.sendall(b"x" * 9)
+    assert slow.recv(65_536).startswith(b"HTTP/1.1 204 ")
