@@ -59,8 +59,8 @@ def _began_at(session: Session, night: Night) -> datetime:
 async def publish(night: Night) -> Outcome:
     """Press publish-report, and download it as the customer; to another organisation's customer it is not there."""
     began = await night.read(lambda session: _began_at(session, night))
-    form: dict[str, object] = {"organisation": "demo", "site": "north-plant", "period_from": began.isoformat()}
-    await night.run("publish-report", form, within_s=120)
+    wanted: dict[str, object] = {"organisation": "demo", "site": "north-plant", "period_from": began.isoformat()}
+    await night.run("publish-report", wanted, within_s=120)
     access = night.platform.access
     listing = json.loads((await night.ask("GET", "/v1/reports", token=access.customer_token)).body)
     report = listing["items"][0]
