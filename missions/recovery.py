@@ -57,7 +57,8 @@ def expire(session: Session, *, who: str, limit: int = 200) -> int:
     late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), col(Mission.not_after_at) < now)
     missions = claim(session, late.order_by(col(Mission.id)).execution_options(populate_existing=True), limit=limit)
     for mission in missions:
-        move_mission(session, mission, MissionStatus.expired, Cause(who, f"not started by {mission.not_after_at}"))
+        why = f"not started by {mission.not_after_at:%Y-%m-%d %H:%M} UTC; retry makes a new one without that limit"
+        move_mission(session, mission, MissionStatus.expired, Cause(who, why))
     return len(missions)
 
 
