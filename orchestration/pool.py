@@ -16,11 +16,11 @@ import anyio
 import anyio.abc
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import Abort, ParameterTypeError, Pause
+from prefect.exceptions import Abort, ParameterTypeError, Pause, SignatureMismatchError
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import load_flow_from_flow_run
 from prefect.results import ResultStore
-from prefect.states import AwaitingRetry, Cancelled
+from prefect.states import AwaitingRetry, Cancelled, Running
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from fleet.clock import SystemClock
@@ -39,10 +39,11 @@ class RunResult(BaseWorkerResult):
 
 @dataclass
 class LiveRun:
-    """A run in this loop: the scope that ends it, and the state it is to end in when it is ended from outside."""
+    """A run in this loop: the scope that ends it, the state it is to end in when ended from outside, and its pause."""
 
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ending: State[Any] | None = None
+    paused: State[Any] | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
 
     def end(self, state: State[Any]) -> None:
@@ -61,7 +62,7 @@ class LoopEngine(AsyncFlowRunEngine[Any, Any]):
         self, exc: Exception, msg: str | None = None, result_store: ResultStore | None = None
     ) -> State[Any]:
         """Write Failed; for parameters that are wrong, with a sentence for each that names field, reason and value."""
-        if isinstance(exc, ParameterTypeError):
+        if isinstance(exc, (ParameterTypeError, SignatureMismatchError)):
             exc = Invalid("; ".join(complaints(self.flow.fn, self.live.parameters)) or str(exc))
             msg = "The form was not filled in right:"
         return await super().handle_exception(exc, msg, result_store)
@@ -106,7 +107,12 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         configuration: BaseJobConfiguration,
         task_status: anyio.abc.TaskStatus[Any] | None = None,
     ) -> RunResult:
-        """Carry out `flow_run` to its end; no flow can end the worker."""
+        """Carry out `flow_run` to its end; no flow can end the worker. One that was resumed here is still under way."""
+        if flow_run.id in self.live:
+            if task_status is not None:
+                task_status.started(self.identity)
+            await self.client.set_flow_run_state(flow_run.id, Running(), force=True)
+            return RunResult(identifier=self.identity, status_code=0)
         live = self.live[flow_run.id] = LiveRun(parameters=flow_run.parameters)
         if task_status is not None:
             task_status.started(self.identity)
@@ -150,7 +156,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         """Take no more runs; end every live one and leave it waiting, so that the next worker takes it up."""
         self._is_leaving = True
         for live in list(self.live.values()):
-            live.end(AwaitingRetry(message="The worker was stopped; the next one goes on."))
+            live.end(live.paused or AwaitingRetry(message="The worker was stopped; the next one goes on."))
 
     async def at_rest(self) -> None:
         """Wait until no run is live."""

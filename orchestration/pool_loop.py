@@ -11,7 +11,7 @@ import structlog
 from prefect.client.orchestration import get_client
 
 from fleet.runtime import Runtime
-from orchestration import desk, desk_cancel
+from orchestration import desk, desk_watch
 from orchestration.pool import POOL, YardmasterWorker
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Crew:
 
     async def _watch_cancelling(self) -> None:
         async with get_client() as client:
-            await desk_cancel.watch(client, lambda: self._worker, self._runtime.transaction)
+            await desk_watch.watch(client, lambda: self._worker, self._runtime.transaction, self._runtime.reading)
 
     async def _carry_requests(self) -> None:
         async with get_client() as client:
