@@ -210,7 +210,7 @@ def _care(axes: Axes, report: FleetReport) -> str:
             color=INK,
         )
     axes.set_yticks(range(len(lines)), [line.robot for line in lines])
-    axes.set_xlim(0, max(line.rul_upper_hours for line in lines) * 1.12)
+    axes.set_xlim(0, max(1.0, *(line.rul_upper_hours for line in lines)) * 1.12)
     _rows(axes, "operating hours, with the 90 % interval")
     return ", ".join(
         f"{line.robot}: {line.rul_hours:.0f} hours ({line.rul_lower_hours:.0f} to {line.rul_upper_hours:.0f})"

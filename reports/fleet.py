@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 from sqlmodel import Session, col, select
 
 from fleet.clock import database_now
@@ -69,8 +69,9 @@ def build(
     period = _period(period_from, period_to, now)
     robots = session.exec(select(Robot).where(Robot.site_id == site_id).order_by(Robot.name)).all()
     names = {robot.id: robot.name for robot in robots}
-    missions = _missions(session, site_id, period)
-    attempts = _attempts(session, names, missions, period)
+    shown = _is_shown(site_id, period)
+    missions = session.exec(select(Mission).where(shown).order_by(col(Mission.created_at), col(Mission.id))).all()
+    attempts = _attempts(session, names, shown, period)
     happenings = _happenings(session, names, period)
     return FleetReport(
         organisation=organisation.name,
@@ -106,26 +107,23 @@ def _period(begins_at: datetime, ends_at: datetime, now: datetime) -> Period:
     return Period(begins_at, ends_at, min(ends_at, now))
 
 
-def _missions(session: Session, site_id: UUID, period: Period) -> Sequence[Mission]:
+def _is_shown(site_id: UUID, period: Period) -> ColumnElement[bool]:
+    """Which missions the report tells of."""
     is_open = col(Mission.status).not_in(MISSION_TERMINAL)
     # The last change of a mission that has ended is its end.
     ended_here = (col(Mission.updated_at) >= period.begins_at) & (col(Mission.updated_at) < period.ends_at)
-    query = (
-        select(Mission)
-        .where(Mission.site_id == site_id, col(Mission.created_at) < period.ends_at, or_(is_open, ended_here))
-        .order_by(col(Mission.created_at), col(Mission.id))
-    )
-    return session.exec(query).all()
+    return and_(col(Mission.site_id) == site_id, col(Mission.created_at) < period.ends_at, or_(is_open, ended_here))
 
 
 def _attempts(
-    session: Session, names: dict[UUID, str], missions: Sequence[Mission], period: Period
+    session: Session, names: dict[UUID, str], shown: ColumnElement[bool], period: Period
 ) -> Sequence[Attempt]:
     """The attempts of the missions shown, and all others that worked in the period."""
     worked_here = (col(Attempt.started_at) < period.ends_at) & or_(
         col(Attempt.finished_at).is_(None), col(Attempt.finished_at) >= period.begins_at
     )
-    of_missions = col(Attempt.mission_id).in_([mission.id for mission in missions])
+    # As a subquery: a year has more missions than a statement may have parameters.
+    of_missions = col(Attempt.mission_id).in_(select(Mission.id).where(shown))
     query = (
         select(Attempt)
         .where(col(Attempt.robot_id).in_(names), or_(worked_here, of_missions))

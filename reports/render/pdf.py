@@ -45,6 +45,8 @@ MARGIN = 16 * mm
 WIDTH = A4[0] - 2 * MARGIN
 BAND = 34 * mm
 MISSIONS_SHOWN = 500
+CELL_MAX_CHARACTERS = 400  # no row may be taller than a page; the CSV and Parquet files have the whole text
+FIGURE_MAX_HEIGHT = A4[1] - 70 * mm  # nor a chart with its title
 
 BODY = ParagraphStyle("body", fontName="Yard", fontSize=9, leading=12.5, textColor=INK)
 CELL = ParagraphStyle("cell", parent=BODY, fontSize=7.6, leading=9.8, splitLongWords=1)
@@ -145,7 +147,8 @@ def _figures(drawn: dict[str, Chart], *names: str) -> list[Flowable]:
 
 
 def _figure(chart: Chart, width: float = WIDTH) -> list[Flowable]:
-    image = Image(io.BytesIO(chart.image), width=width, height=width * chart.height_in / chart.width_in)
+    scale = min(width / chart.width_in, FIGURE_MAX_HEIGHT / chart.height_in)
+    image = Image(io.BytesIO(chart.image), width=scale * chart.width_in, height=scale * chart.height_in)
     return [Paragraph(escape(chart.title), CAPTION), image]
 
 
@@ -186,7 +189,9 @@ def _tiles(shown: Sequence[Tile]) -> Table:
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[float], numbers: set[int]) -> Table:
     """A table over the full width; `shares` of it by column, `numbers` are the columns set to the right."""
-    body = [[Paragraph(escape(text), RIGHT if at in numbers else CELL) for at, text in enumerate(row)] for row in rows]
+    body = [
+        [Paragraph(escape(_cut(text)), RIGHT if at in numbers else CELL) for at, text in enumerate(row)] for row in rows
+    ]
     top = [Paragraph(escape(text), HEAD_RIGHT if at in numbers else HEAD) for at, text in enumerate(heads)]
     table = Table([top, *body], colWidths=[WIDTH * share / sum(shares) for share in shares], repeatRows=1)
     table.setStyle(
@@ -202,6 +207,10 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[
         ]
     )
     return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_MAX_CHARACTERS else f"{text[: CELL_MAX_CHARACTERS - 1]}…"
 
 
 def _robots(report: FleetReport) -> Flowable:

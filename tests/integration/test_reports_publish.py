@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -348,3 +349,18 @@ def test_the_manifest_is_readable_json_and_the_row_survives(runtime, publish_nig
     assert json.loads(runtime.objects.read(report.manifest_key))["missions"] == 6
     with runtime.reading() as session:
         assert session.get(Report, report.id).files == report.files
+
+
+def test_a_year_of_missions_needs_no_parameter_for_each(runtime, add_mission, world):
+    with runtime.transaction() as session:
+        for number in range(30):
+            add_mission(session, f"m{number}", MissionStatus.succeeded, [(AttemptStatus.succeeded, "amr-01", 1, 2, "")])
+    with runtime.reading() as session:
+        driver = session.connection().connection.driver_connection
+        limit = driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 25)
+        try:
+            wanted = {"organisation_id": world.organisation.id, "site_id": world.site.id}
+            report = build(session, **wanted, period_from=BEGIN - timedelta(hours=2), period_to=END)
+        finally:
+            driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, limit)
+    assert (len(report.missions), {line.attempts for line in report.missions}) == (30, {1})
