@@ -101,9 +101,9 @@ async def receive_webhooks(
 
 
 def _to_replay(session: Session, organisation: str, replay: ReplayOf, ids: list[UUID]) -> list[UUID]:
+    owner = organisation_named(session, organisation)
     if not ids and replay is ReplayOf.none:
         return []
-    owner = organisation_named(session, organisation)
     mine = select(Delivery.id).where(Delivery.organisation_id == owner.id)
     found = set(session.exec(mine.where(col(Delivery.id).in_(ids))).all()) if ids else set()
     if missing := sorted(set(ids) - found):

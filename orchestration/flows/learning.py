@@ -9,16 +9,19 @@ from prefect.runtime import flow_run
 from pydantic import AwareDatetime, Field
 
 from fleet.errors import Invalid
+from fleet.organisations import organisation_named
 from fleet.runtime import tracking_uri
 from orchestration.artifacts import Progress
 from orchestration.flows import edge
 from orchestration.flows.forms import Name
 from orchestration.work.learning import Learned, learn
+from orchestration.work.places import place
 from orchestration.work.reporting import Published, Wanted, publish_fleet_report
 
 TRAIN_TIMEOUT_S = 3600.0
 PUBLISH_TIMEOUT_S = 600.0
 DAY = timedelta(days=1)
+EARLIEST = 1970  # recordings on simulated time begin then
 Row = dict[str, object]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -31,6 +34,7 @@ async def train_rul(organisation: Name = "demo", seed: Seed = 7) -> Row:
         organisation: Whose recordings and failures are learnt from.
         seed: The same data and seed give the same model.
     """
+    await edge.looked_up(lambda session: organisation_named(session, organisation))  # refused at once, not by a child
     progress = await Progress.open("training-progress", "Trained, then scored")
     learned = await edge.in_child(learn, organisation, seed, timeout_s=TRAIN_TIMEOUT_S, progress=progress)
     await progress.show(1, 1)
@@ -84,7 +88,10 @@ async def publish_report(
         period_to: End of the period; empty: the time for which this run was scheduled.
         key: Leave empty. The same key gives the same report, also when it is asked for twice.
     """
+    await edge.looked_up(lambda session: place(session, organisation, site))  # refused at once, not by a child
     upto = period_to or flow_run.scheduled_start_time
+    if upto.year < EARLIEST:
+        raise Invalid(f"period_to: {upto.isoformat()} is before the year {EARLIEST}; choose a later end.")
     since = period_from or upto - DAY
     if since >= upto:
         raise Invalid(f"period_from: {since.isoformat()} is not before period_to ({upto.isoformat()}).")

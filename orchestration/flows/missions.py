@@ -116,7 +116,9 @@ def _forms(
     if template is RoundTemplate.inspection:
         listed = [*listed, *inspection_missions(list(stations_of(session, site_id).values()))]
     if not listed:
-        raise Invalid(f"missions: the round has none; list some, or take the template {RoundTemplate.inspection!r}.")
+        raise Invalid(
+            f"missions: the round has none; list some, or take the template {RoundTemplate.inspection.value!r}."
+        )
     return listed
 
 
