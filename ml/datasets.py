@@ -21,6 +21,8 @@ from ml.labels import Failure, Life, Measurements, lives, rul_hours
 TOPIC = "/diagnostics"
 COMPONENT = "drive_motor"
 VALUES = ("operating_hours", *CHANNELS)
+# No drive has such amperes, degrees or hours; squares of what is larger would end the training for all robots.
+BEYOND_ANY_DRIVE = 1e6
 _COLUMNS = ["log_time", "status.name", "status.values.key", "status.values.value"]
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -44,14 +46,14 @@ def read_measurements(
 def measurements_from(table: pa.Table) -> dict[str, Measurements]:
     """The drive measurements in a flattened table of DiagnosticArray messages (pure).
 
-    Other types recorded under the topic's name, a message without the drive, or with a value that is not a number, gives no measurement.
+    Other types recorded under the topic's name, a message without the drive, or with a value no drive has, gives no measurement.
     """
     if not table.num_rows or not pa.types.is_list(table.schema.field("status.name").type):
         return {}  # nothing recorded, or something else under this name
     values = _drive_values(table)
     at_s = table["log_time"].cast(pa.int64()).to_numpy() / 1e9
     names = np.asarray(table["robot"].cast(pa.string()).to_pylist())
-    whole = np.isfinite(values).all(axis=1)
+    whole = (np.abs(values) < BEYOND_ANY_DRIVE).all(axis=1)  # NaN is not below
     return {str(name): _of_robot(str(name), at_s, values, whole & (names == name)) for name in np.unique(names[whole])}
 
 

@@ -56,9 +56,9 @@ def coverage_of(predicted: NDArray[np.float64], actual: NDArray[np.float64], wid
 def judge(candidate: Evaluation, *, baseline: Evaluation, champion: Evaluation | None) -> Decision:
     """The gate: better than always saying the mean, and not worse than the champion on the same held-out lives."""
     mine = candidate.rmse_hours
-    if mine >= baseline.rmse_hours:
+    if not mine < baseline.rmse_hours:  # so that NaN passes no gate
         return Decision(False, f"RMSE {mine:.2f} h is no better than the mean's {baseline.rmse_hours:.2f} h")
-    if champion is not None and mine > champion.rmse_hours * WORSE_BY_AT_MOST:
+    if champion is not None and not mine <= champion.rmse_hours * WORSE_BY_AT_MOST:
         return Decision(
             False, f"RMSE {mine:.2f} h is worse than the champion's {champion.rmse_hours:.2f} h on the same lives"
         )

@@ -103,3 +103,16 @@ def test_with_a_seed_a_life_is_told_again_from_a_drawn_window(ended):
     np.testing.assert_array_equal(twice.rul_hours[-again:], plain.rul_hours[-again:])
     np.testing.assert_array_equal(twice.features[: len(plain.features)], plain.features)
     assert twice.features.shape[1] == len(FEATURES)
+
+
+@pytest.mark.parametrize("value", ["1e300", "-1e300", "1e999", "1e6", "nan", "inf", "", "0x10", "1,5", "4 A", "٣"])
+@pytest.mark.parametrize("column", range(4))
+def test_a_value_no_drive_can_have_gives_no_measurement_and_spoils_no_other(diagnostics, value: str, column: int):
+    wrong = ["1.0", "4.0", "30", "0.5"]
+    wrong[column] = value
+    found = measurements_from(
+        diagnostics(
+            ("amr-01", 10, {"drive_motor": wrong}), ("amr-01", 20, {"drive_motor": ["1.1", "4.1", "31", "0.6"]})
+        )
+    )
+    assert found["amr-01"].at_s.tolist() == [20.0]
