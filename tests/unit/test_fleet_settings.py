@@ -18,7 +18,7 @@ def test_a_setting_is_read_from_the_environment_by_its_prefix(monkeypatch: pytes
 
 def test_a_nonsense_setting_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("YARDMASTER_WEBHOOK_BODY_MAX_BYTES", "lots")
-    with pytest.raises(Invalid, match="YARDMASTER_WEBHOOK_BODY_MAX_BYTES: .*it is .lots"):
+    with pytest.raises(Invalid, match=r"YARDMASTER_WEBHOOK_BODY_MAX_BYTES: .*it is .lots"):
         read_settings()
 
 
