@@ -1,19 +1,22 @@
 """Pausing and resuming on a run's page, as wishes in the database; no server is needed for what is asked here."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
-from prefect.states import Paused
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Failed, Paused, Running
 from sqlmodel import select
 
 from fleet.runtime import Runtime
 from missions import commands, create
 from missions.models import Desired, Mission, MissionCreate, MissionStatus, TaskCreate, Transition
 from orchestration.desk_cancel import cancel_missions
-from orchestration.desk_pause import held_by, hold_missions
+from orchestration.desk_pause import go_on, held_by, hold_missions
+from orchestration.pool import LiveRun
 
 WHO = "prefect:request-round"
 
@@ -137,3 +140,76 @@ def test_no_live_run_holds_nothing(runtime, mission, run):
     mission(f"{run.id}/0")
     hold_missions(runtime.transaction, run, WHO)
     assert held_by(runtime.reading, set()) == {}
+
+
+class Pages:
+    """As much of Prefect's client as letting go on asks: the run as it is now."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self._run = run
+
+    async def read_flow_run(self, _run_id: UUID) -> FlowRun:
+        return self._run
+
+
+@pytest.fixture
+def crew(run: FlowRun) -> SimpleNamespace:
+    """A worker that has `run` in hand, as far as the desk looks at it."""
+
+    async def taken() -> LiveRun:
+        return LiveRun(paused=run.state)  # its scope is one of an event loop
+
+    return SimpleNamespace(live={run.id: asyncio.run(taken())})
+
+
+@pytest.fixture
+def let_go_on(runtime, run, crew) -> Callable[..., None]:
+    def look(state: State, *, is_still_listed: bool = False) -> None:
+        now = Pages(run.model_copy(update={"state": state}))
+        listed = {run.id} if is_still_listed else set()
+        asyncio.run(go_on(now, listed, crew, runtime.transaction, runtime.reading))
+
+    return look
+
+
+def test_a_resumed_run_lets_its_missions_go_on(runtime, mission, run, crew, stored, let_go_on):
+    mission_id = mission(f"{run.id}/0")
+    hold_missions(runtime.transaction, run, WHO)
+    let_go_on(Running())
+    assert stored(mission_id).desired is Desired.run
+    assert crew.live[run.id].paused is None
+
+
+def test_another_worker_that_took_the_run_up_lets_them_go_on_too(runtime, mission, run, crew, stored, let_go_on):
+    mission_id = mission(f"{run.id}/0")
+    hold_missions(runtime.transaction, run, WHO)
+    crew.live[run.id].paused = None  # it never saw the pause
+    let_go_on(Running())
+    assert stored(mission_id).desired is Desired.run
+
+
+def test_a_run_that_is_still_paused_keeps_its_missions_held(runtime, mission, run, stored, let_go_on):
+    mission_id = mission(f"{run.id}/0")
+    hold_missions(runtime.transaction, run, WHO)
+    let_go_on(Paused(), is_still_listed=True)
+    let_go_on(Paused())
+    assert stored(mission_id).desired is Desired.pause
+
+
+def test_a_pause_that_ran_out_ends_the_run_and_keeps_its_missions_held(runtime, mission, run, crew, stored, let_go_on):
+    mission_id = mission(f"{run.id}/0")
+    hold_missions(runtime.transaction, run, WHO)
+    expired = Failed(message="The flow was paused and never resumed.")
+    let_go_on(expired)
+    assert stored(mission_id).desired is Desired.pause
+    assert crew.live[run.id].ending == expired
+
+
+def test_what_an_operator_paused_by_hand_stays_paused_when_the_run_is_resumed(
+    runtime, mission, run, stored, tell, let_go_on
+):
+    by_run, by_hand = mission(f"{run.id}/0"), mission(f"{run.id}/1")
+    tell(by_hand, "pause")
+    hold_missions(runtime.transaction, run, WHO)
+    let_go_on(Running())
+    assert (stored(by_run).desired, stored(by_hand).desired) == (Desired.run, Desired.pause)
