@@ -17,11 +17,14 @@ from fleet.adapters.simulated.adapter import open_adapter
 from fleet.adapters.simulated.site import SiteOptions, running
 from fleet.adapters.simulated.site_map import robots
 from fleet.events import Alert, Event
+from fleet.organisations import Site
 from fleet.robots import Robot
 from fleet.runtime import Runtime
 from fleet.states import RobotState
 from ingestion.models import Bag, Delivery, DeliveryStatus
 from ingestion.polling import poll
+from missions.create import create
+from missions.models import MissionCreate, TaskCreate
 from orchestration.intake import drain
 
 PATIENCE_S = 60.0
@@ -108,18 +111,31 @@ async def test_the_past_failures_come_in_by_polling_once_however_often_it_is_pol
     assert all(alert.closed_at for alert in night.rows(Alert) if "component" in alert.rule)
 
 
-async def test_bags_of_the_past_and_of_the_night_arrive_as_stored_bags(night, tmp_path):
-    options = night.options(tmp_path / "site", webhook_url="", history_lives=0)
-    order = ORDER.model_copy(update={"mission_id": "0190b2c4-0000-7000-8000-000000000001"})
+async def _recorded(night, folder, mission_id: str) -> dict[str, Bag]:
+    """The bags that arrive from a new site when one robot is sent to record for this mission."""
+    options = night.options(folder, webhook_url="", history_lives=0)
     async with running(options, clock=night.runtime.clock) as site:
         account = AdapterAccount(name="a", base_url=site.url, credential=options.credential)
         async with open_adapter(account) as adapter:
-            await adapter.submit(order)
+            await adapter.submit(ORDER.model_copy(update={"mission_id": mission_id}))
             await night.until(lambda: len(night.rows(Bag)) == 3)
-    bags = {bag.filename: bag for bag in night.rows(Bag)}
+    return {bag.filename: bag for bag in night.rows(Bag)}
+
+
+async def test_bags_of_the_past_and_of_the_night_arrive_as_stored_bags(night, tmp_path):
+    with night.runtime.transaction() as session:
+        site = session.exec(select(Site)).first()
+        wanted = MissionCreate(name="Look", key="look", tasks=[TaskCreate(station="dock-4")])
+        mission = create(session, site=site, wanted=wanted, who="test")
+    bags = await _recorded(night, tmp_path / "site", str(mission.id))
     assert set(bags) == {"amr-01-life-1.mcap", "amr-02-life-1.mcap", "amr-01-night-1.mcap"}
-    assert str(bags["amr-01-night-1.mcap"].mission_id) == order.mission_id
+    assert bags["amr-01-night-1.mcap"].mission_id == mission.id
     assert {bag.robot_name for bag in bags.values()} == {"amr-01", "amr-02"}
+
+
+async def test_a_recording_of_a_mission_that_nobody_knows_arrives_without_it(night, tmp_path):
+    bags = await _recorded(night, tmp_path / "site", "0190b2c4-0000-7000-8000-000000000001")
+    assert bags["amr-01-night-1.mcap"].mission_id is None
 
 
 async def test_a_site_with_a_wrong_secret_leaves_nothing(night, tmp_path):

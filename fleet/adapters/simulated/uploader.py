@@ -9,7 +9,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from fleet.adapters.simulated.journal import Journal, OutgoingBag
-from fleet.errors import Invalid, Rejected, Unavailable
+from fleet.errors import Invalid, NotFound, Rejected, Unavailable
 from fleet.transport import Answer, Transport
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Uploader:
         path = self._folder / f"{bag.name}.mcap"
         try:
             await self._send(bag, path)
-        except (Unavailable, Invalid) as error:
+        except (Unavailable, Invalid, NotFound) as error:
             self._tries += 1
             if self._tries == 1:
                 log.warning("bag is not taken", bag=bag.name, why=error.message)
@@ -71,11 +71,21 @@ class Uploader:
         wanted = {"filename": path.name, "size": size, "sha256": sha256, "robot": bag.robot}
         if bag.mission_id:
             wanted["mission_id"] = bag.mission_id
-        opened = await self._open(wanted)
+        opened = await self._announce(wanted)
         for number, offset in enumerate(range(0, size, opened.part_max_bytes), start=1):
             part = await asyncio.to_thread(_read, path, offset, opened.part_max_bytes)
             await self._call("PUT", f"/v1/uploads/{opened.id}/parts/{number}", body=part)
         await self._call("POST", f"/v1/uploads/{opened.id}/complete")
+
+    async def _announce(self, wanted: dict[str, object]) -> Opened:
+        """The upload; a recording of a mission that the other side does not know is worth more than the link to it."""
+        try:
+            return await self._open(wanted)
+        except NotFound as error:
+            if "mission_id" not in wanted:
+                raise
+            log.info("bag is sent without its mission", mission=wanted["mission_id"], why=error.message)
+        return await self._open({name: value for name, value in wanted.items() if name != "mission_id"})
 
     async def _open(self, wanted: dict[str, object]) -> Opened:
         answer = await self._call("POST", "/v1/uploads", content=wanted)
@@ -88,6 +98,8 @@ class Uploader:
         answer = await self._transport.call(method, path, content=content, body=body)
         if answer.status in REFUSED_FOR_GOOD:
             raise Rejected(f"{method} {path} was refused with {answer.status}: {_start(answer.body)}")
+        if answer.status == 404:
+            raise NotFound(f"{method} {path} answered 404: {_start(answer.body)}")
         if answer.status >= 300:
             raise Unavailable(f"{method} {path} answered {answer.status}: {_start(answer.body)}")
         return answer
