@@ -9,7 +9,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import func
 from sqlmodel import Session
 
-AHEAD_S = 60.0  # no claim and no pause before another try is longer, so an instant further ahead is of another clock
+AHEAD_S = 60.0  # hardly any claim or pause before another try is longer: what lies further ahead is of another clock
 
 
 class Clock(Protocol):
@@ -72,10 +72,10 @@ def database_now(session: Session) -> datetime:
     return SystemClock().now()
 
 
-def has_come(column: SQLCoreOperations[Any], now: datetime) -> ColumnElement[bool]:
+def has_come(column: SQLCoreOperations[Any], now: datetime, *, ahead_s: float = AHEAD_S) -> ColumnElement[bool]:
     """Whether the instant in `column` lies before `now` or is null (for claims, tries and questions, not for wishes).
 
-    One more than AHEAD_S ahead has come, too: it was written before the machine's clock was set back, and whoever waits
-    for it would wait until the clock gets there again.
+    One more than `ahead_s` ahead has come, too: it was written before the machine's clock was set back, and whoever
+    waits for it would wait until the clock gets there again. `ahead_s` is above the longest wait that is ever written.
     """
-    return or_(column.is_(None), column <= now, column > now + timedelta(seconds=AHEAD_S))
+    return or_(column.is_(None), column <= now, column > now + timedelta(seconds=ahead_s))

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, UniqueConstraint, and_, or_
+from sqlalchemy import Column, UniqueConstraint, and_
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet import changes
-from fleet.clock import database_now
+from fleet.clock import AHEAD_S, database_now, has_come
 from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
 from fleet.errors import NotFound
 from fleet.events import insert_new
@@ -67,7 +67,7 @@ def ask(
 def claim_pending(session: Session, *, limit: int = 32) -> list[Request]:
     """Pending requests for this caller alone for CLAIM_S seconds; a crash frees them by itself."""
     now = database_now(session)
-    free = or_(col(Request.claimed_until).is_(None), col(Request.claimed_until) < now)
+    free = has_come(col(Request.claimed_until), now, ahead_s=CLAIM_S + AHEAD_S)
     query = select(Request).where(Request.status == RequestStatus.pending, free).order_by(col(Request.id))
     rows = list(claim(session, query, limit=limit))
     for row in rows:

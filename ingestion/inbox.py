@@ -12,7 +12,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
-from fleet.clock import database_now
+from fleet.clock import AHEAD_S, database_now, has_come
 from fleet.database import claim
 from ingestion.models import Delivery, DeliveryStatus
 
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 TRIES_MAX = 12
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
+JITTER = 0.25
 # What one drain holds in memory: a poll page may have 16 MB, so the number of rows alone is no bound.
 BATCH_MAX_BYTES = 16_000_000
 ERROR_MAX_CHARACTERS = 2000
@@ -71,9 +72,11 @@ def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
 
 def due(session: Session, *, limit: int) -> Sequence[Delivery]:
     """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
+    longest_s = BACKOFF_MAX_S * (1 + JITTER) + AHEAD_S
     waiting = session.exec(
         select(Delivery.id, func.length(Delivery.body))
-        .where(Delivery.status == DeliveryStatus.received, Delivery.next_try_at <= database_now(session))
+        .where(Delivery.status == DeliveryStatus.received)
+        .where(has_come(col(Delivery.next_try_at), database_now(session), ahead_s=longest_s))
         .order_by(col(Delivery.id))
         .limit(limit)
     ).all()
@@ -118,7 +121,7 @@ def postpone(session: Session, delivery: Delivery, error: str) -> bool:
     if delivery.tries + 1 >= TRIES_MAX:
         reject(session, delivery, f"Given up after {TRIES_MAX} tries: {error}")
         return False
-    wait_s = min(BACKOFF_FIRST_S * 2**delivery.tries, BACKOFF_MAX_S) * random.uniform(0.75, 1.25)
+    wait_s = min(BACKOFF_FIRST_S * 2**delivery.tries, BACKOFF_MAX_S) * random.uniform(1 - JITTER, 1 + JITTER)
     delivery.tries += 1
     delivery.error = _kept(error)
     delivery.next_try_at = database_now(session) + timedelta(seconds=wait_s)
