@@ -248,3 +248,10 @@ def test_the_journal_hands_out_bags_oldest_first_until_they_are_ended(tmp_path):
         journal.end_bag("a", "refused")
         assert journal.waiting_bag() is None
         assert journal.knows_bag("b")
+
+
+def test_the_journal_waits_for_the_disk_at_every_write(tmp_path):
+    always = (2, "wal")  # synchronous FULL: https://www.sqlite.org/pragma.html#pragma_synchronous
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        ((synchronous,), (mode,)) = (journal._rows(f"PRAGMA {name}")[0] for name in ("synchronous", "journal_mode"))
+    assert (synchronous, mode) == always

@@ -1,6 +1,7 @@
 """What the cloud must not forget when it is closed and opened again: orders, robots, its history, bags still to send.
 
-One SQLite file. Every write is one transaction, and is on disk before anyone is told of it.
+One SQLite file. Every write is one transaction, and is on disk before anyone is told of it, so that a power cut takes
+back nothing that was said. Four robots that are always busy write about 15 times a second at speed 20.
 """
 
 import secrets
@@ -60,7 +61,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
+        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + TABLES)
         with self._writing():
             self._database.execute("INSERT OR IGNORE INTO facts VALUES ('identity', ?)", [secrets.token_hex(6)])
         self.identity = self.fact("identity") or ""
