@@ -3,12 +3,15 @@
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, Session, SQLModel, col
 
 from fleet.adapter import Activity, Observation
 from fleet.database import UTCDateTime, text_of
 from fleet.robots import Robot
+
+AHEAD_S = 60.0
 
 
 class RobotState(SQLModel, table=True):
@@ -30,7 +33,11 @@ class RobotState(SQLModel, table=True):
 
 
 def observe(session: Session, robot: Robot, seen: Observation, *, received_at: datetime) -> bool:
-    """Keep `seen` if it is newer than what is kept; True when it was. Seen twice, the second changes nothing."""
+    """Keep `seen` if it is newer than what is kept; True when it was. Seen twice, the second changes nothing.
+
+    A stamp from more than AHEAD_S in the future gives way to the next that is not: a robot whose clock leapt ahead once
+    would otherwise be frozen until that time has come.
+    """
     values = {
         "robot_id": robot.id,
         "organisation_id": robot.organisation_id,
@@ -48,6 +55,8 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     insert = dialect.insert(RobotState).values(values)
     kept = {name: insert.excluded[name] for name in values if name != "robot_id"}
     newer = col(RobotState.observed_at) < seen.observed_at
+    if (received_at - seen.observed_at).total_seconds() >= -AHEAD_S:
+        newer = or_(newer, col(RobotState.skew_s) < -AHEAD_S)
     upsert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
     # psycopg tells how many rows an INSERT wrote only when it is asked to.
     result = session.execute(upsert.execution_options(preserve_rowcount=True))

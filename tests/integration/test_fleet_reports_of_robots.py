@@ -57,13 +57,26 @@ def test_the_same_observation_twice_changes_nothing(runtime: Runtime, world):
     assert _state(runtime).received_at == START + timedelta(seconds=11)
 
 
+def test_a_stamp_from_the_future_does_not_freeze_the_robot_until_then(runtime: Runtime, world):
+    assert _observe(runtime, world, _seen(86_400, battery=0.1), received_s=10) is True
+    assert _observe(runtime, world, _seen(11, battery=0.9), received_s=12) is True
+    assert _state(runtime).battery_fraction == 0.9
+
+
+def test_a_robot_whose_clock_is_always_ahead_is_followed_by_its_own_time(runtime: Runtime, world):
+    assert _observe(runtime, world, _seen(3600 + 10, battery=0.8), received_s=10) is True
+    assert _observe(runtime, world, _seen(3600 + 9, battery=0.7), received_s=11) is False
+    assert _observe(runtime, world, _seen(3600 + 12, battery=0.6), received_s=12) is True
+    assert _state(runtime).battery_fraction == 0.6
+
+
 @effort(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(times=st.lists(st.integers(0, 1000), min_size=1, max_size=8))
 def test_in_whatever_order_they_arrive_the_newest_stands(runtime: Runtime, world, times: list[int]):
     with runtime.transaction() as session:
         session.exec(delete(RobotState))
     for at_s in times:
-        _observe(runtime, world, _seen(at_s))
+        _observe(runtime, world, _seen(at_s), received_s=1000)
     assert _state(runtime).observed_at == START + timedelta(seconds=max(times))
 
 
