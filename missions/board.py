@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from fleet.errors import NotFound
 from fleet.organisations import Station
 from fleet.robots import Robot
+from missions import snapshot
 from missions.models import (
     MISSION_TERMINAL,
     Attempt,
@@ -86,6 +87,9 @@ class MissionView(View):
     desired: Desired
     version: int
     reason: str
+    waiting_for: str = Field(
+        "", description="Why it has no robot yet, as of the reading; empty when it waits for none."
+    )
     priority: int
     robot: str | None
     required_capabilities: list[str]
@@ -175,9 +179,11 @@ def _views(session: Session, missions: Sequence[Mission]) -> list[MissionView]:
     tasks = _tasks(session, keys)
     results = _results(session, keys)
     history = _history(session, keys)
+    waiting_for = snapshot.waiting_for(session, missions)
     return [
         MissionView(
             **mission.model_dump(),
+            waiting_for=waiting_for.get(mission.id, ""),
             robot=robots.get(mission.robot_id) if mission.robot_id else None,
             started_at=min((a.started_at for a in attempts.get(mission.id, []) if a.started_at), default=None),
             finished_at=mission.updated_at if mission.status in MISSION_TERMINAL else None,

@@ -12,17 +12,34 @@ from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask
-from missions.plan import Candidate, Snapshot, Wanted
+from missions.plan import Candidate, Snapshot, Wanted, reason_to_wait
 
 WAITING_MAX = 500  # the most urgent; the others come when these are served
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 300.0
+HELD = "It is paused until it is resumed."
 
 
 def take(session: Session) -> Snapshot:
     """What waits and who could do it, as the database knows it now."""
+    return _around(session, _waiting(session))
+
+
+def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
+    """Why each of the missions that wait for a robot waits, for a person; the others are not in it.
+
+    It is read from the robots as they are now and kept nowhere.
+    """
+    waiting = [mission for mission in missions if mission.status is MissionStatus.scheduled]
+    if not waiting:
+        return {}
+    seen = _around(session, [mission for mission in waiting if mission.desired is Desired.run])
+    told = {mission.id: HELD for mission in waiting if mission.desired is Desired.pause}
+    return told | {mission.id: reason_to_wait(mission, seen.robots, seen.now) for mission in seen.missions}
+
+
+def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
     now = database_now(session)
-    missions = _waiting(session)
     organisations = {mission.organisation_id for mission in missions}
     return Snapshot(
         now=now, missions=tuple(_wanted(session, missions)), robots=tuple(_candidates(session, organisations, now))

@@ -5,9 +5,11 @@ import asyncio
 import anyio
 import structlog
 from prefect.client.orchestration import PrefectClient
+from sqlmodel import select
 
 from fleet import changes
 from fleet.doorbell import Doorbell
+from missions.models import Mission, MissionStatus
 from orchestration.desk_board import Reading, board, hang_up
 from orchestration.desk_requests import Errand, Transaction, carry_once, claim_errands, settle_ended
 
@@ -38,17 +40,18 @@ def _claim(transaction: Transaction) -> list[Errand]:
 
 
 async def show(client: PrefectClient, reading: Reading) -> None:
-    """For ever: keep the missions board; at most every BOARD_S seconds, and only when a mission changed.
+    """For ever: keep the missions board; at most every BOARD_S seconds, and only when it has become another.
 
     The board is drawn from the tables, so it needs no memory: it is drawn once at the start, which also makes up for
-    whatever happened while nobody looked.
+    whatever happened while nobody looked. While missions wait it is drawn each time, for why they wait is no change.
     """
-    position, is_stale = await asyncio.to_thread(_newest, reading), True
+    position, is_stale, shown = await asyncio.to_thread(_newest, reading), True, ""
     while True:
-        if is_stale:
-            await hang_up(client, await asyncio.to_thread(_draw, reading))
+        if is_stale and (drawn := await asyncio.to_thread(_draw, reading)) != shown:
+            await hang_up(client, drawn)
+            shown = drawn
         await anyio.sleep(BOARD_S)
-        position, is_stale = await asyncio.to_thread(_changed_after, reading, position)
+        position, is_stale = await asyncio.to_thread(_looked_after, reading, position)
 
 
 def _draw(reading: Reading) -> str:
@@ -61,9 +64,10 @@ def _newest(reading: Reading) -> int:
         return changes.newest(session)
 
 
-def _changed_after(reading: Reading, position: int) -> tuple[int, bool]:
-    """The position read up to, and whether a mission changed since `position`."""
+def _looked_after(reading: Reading, position: int) -> tuple[int, bool]:
+    """The position read up to, and whether the board may be another: a mission changed since `position`, or one waits."""
     with reading() as session:
         seen = changes.after(session, position)
+        waiting = session.exec(select(Mission.id).where(Mission.status == MissionStatus.scheduled).limit(1)).first()
     last = seen[-1].position if seen else None
-    return last or position, any(change.subject in SHOWN for change in seen)
+    return last or position, waiting is not None or any(change.subject in SHOWN for change in seen)

@@ -1,7 +1,8 @@
 """The missions board: what every mission of the installation is doing, as a Prefect artifact that is kept up to date."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
@@ -10,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from fleet.organisations import Organisation
 from fleet.robots import Robot
+from missions import snapshot
 from missions.models import MISSION_TERMINAL, Mission
 from orchestration.artifacts import table_text
 
@@ -28,9 +30,9 @@ def board(session: Session) -> str:
     return "\n\n".join(
         [
             f"## Live missions ({len(live)})",
-            _table(live) if live else "None.",
+            _table(live, snapshot.waiting_for(session, [line[0] for line in live])) if live else "None.",
             f"## Ended last ({len(ended)})",
-            _table(ended) if ended else "None.",
+            _table(ended, {}) if ended else "None.",
         ]
     )
 
@@ -49,7 +51,7 @@ def _lines(session: Session, *, is_live: bool) -> Sequence[Line]:
     return session.exec(query).all()
 
 
-def _table(lines: Sequence[Line]) -> str:
+def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str]) -> str:
     return table_text(
         [
             {
@@ -58,6 +60,7 @@ def _table(lines: Sequence[Line]) -> str:
                 "Wanted": mission.desired.value,
                 "Robot": robot or "",
                 "Reason": mission.reason,
+                **({"Waits because": waiting_for.get(mission.id, "")} if waiting_for else {}),
                 "Organisation": organisation,
                 "Changed": f"{mission.updated_at:%Y-%m-%d %H:%M:%S} UTC",
             }

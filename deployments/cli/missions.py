@@ -39,7 +39,10 @@ def list_missions(
     if as_json:
         show_json([view.model_dump(mode="json") for view in found])
         return
-    rows = [(view.id, view.name, view.status, view.robot, len(view.attempts), view.reason) for view in found]
+    rows = [
+        (view.id, view.name, view.status, view.robot, len(view.attempts), view.waiting_for or view.reason)
+        for view in found
+    ]
     show("Missions", ("id", "name", "status", "robot", "attempts", "reason"), rows)
 
 

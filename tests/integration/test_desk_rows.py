@@ -13,6 +13,7 @@ from fleet.requests import Request, RequestStatus
 from fleet.runtime import Runtime
 from missions import commands, create
 from missions.models import Desired, Mission, MissionCreate, MissionStatus, TaskCreate
+from orchestration import desk
 from orchestration.desk_board import board
 from orchestration.desk_cancel import cancel_missions, missions_of_run
 from orchestration.desk_requests import claim_errands, settle_errand
@@ -169,6 +170,24 @@ def test_the_board_shows_live_missions_before_those_that_ended(runtime: Runtime,
     assert "## Live missions (1)" in live
     assert "Look at the gate" in live
     assert "Look at the press" in ended
+
+
+def test_the_board_says_why_a_mission_waits(runtime: Runtime, mission: Ask):
+    mission("one", "Look at the gate")
+    with runtime.reading() as session:
+        live, _, ended = board(session).partition("## Ended last")
+    assert "No robot is free: amr-01 is not heard of yet, amr-02 is not heard of yet." in live
+    assert "Waits because" not in ended
+
+
+def test_the_board_is_drawn_anew_while_a_mission_waits_although_nothing_changed(runtime: Runtime, mission: Ask):
+    mission_id = mission("one")
+    with runtime.transaction() as session:
+        newest = changes.publish(session)
+    assert desk._looked_after(runtime.reading, newest) == (newest, True)
+    with runtime.transaction() as session:
+        session.get_one(Mission, mission_id).status = MissionStatus.assigned
+    assert desk._looked_after(runtime.reading, newest) == (newest, False)
 
 
 def test_the_board_of_an_empty_installation_says_so(runtime: Runtime):

@@ -141,3 +141,10 @@ def test_a_strangers_command_reaches_nothing(operator, stranger, wanted):
     mission_id = operator.post("/v1/missions", json=wanted()).json()["id"]
     assert stranger.post(f"/v1/missions/{mission_id}/commands", json={"command": "cancel"}).status_code == 404
     assert operator.get(f"/v1/missions/{mission_id}").json()["status"] == "SCHEDULED"
+
+
+def test_a_mission_that_waits_says_why(operator, wanted):
+    asked = operator.post("/v1/missions", json=wanted("look")).json()
+    shown = operator.get(f"/v1/missions/{asked['id']}").json()
+    assert shown["waiting_for"] == asked["waiting_for"] != ""
+    assert "amr-01 is not heard of yet" in shown["waiting_for"]

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from fleet.adapter import OrderStatus
+from fleet.adapter import Activity, OrderStatus, TaskKind
 from fleet.errors import NotFound
-from fleet.organisations import Organisation
+from fleet.organisations import Organisation, Site
 from missions.board import mission_view, missions_of
-from missions.models import MissionStatus
+from missions.create import create
+from missions.models import MissionCreate, MissionStatus, TaskCreate
 
 
 @pytest.fixture
@@ -89,7 +90,59 @@ def test_many_missions_take_no_more_queries_than_one(yard, runtime, world, queri
     queries.clear()
     with runtime.reading() as session:
         assert len(missions_of(session, world.organisation.id)) == 12
-    assert len(queries) <= 6
+    assert len(queries) <= 9
+
+
+def test_a_waiting_mission_says_why_as_of_the_reading(yard, runtime, world, clock):
+    yard.running("first")
+    waiting = yard.request("second", robot="amr-01")
+    assert yard.view(waiting).waiting_for == "Only amr-01 may do it, and it is busy."
+    clock.step(90)
+    yard.observe("amr-02", Activity.charging, battery_fraction=0.4)
+    with runtime.reading() as session:
+        told = {view.name: view.waiting_for for view in missions_of(session, world.organisation.id)}
+    assert told == {"first": "", "second": "Only amr-01 may do it, and it is silent (for 90 s)."}
+
+
+def test_why_it_waits_is_no_change_of_the_mission(yard, clock):
+    mission = yard.request()
+    before = yard.view(mission)
+    clock.step(600)
+    yard.observe("amr-01", Activity.charging)
+    after = yard.view(mission)
+    assert before.waiting_for != after.waiting_for
+    assert before.model_copy(update={"waiting_for": after.waiting_for}) == after
+
+
+def test_a_mission_between_two_tries_says_when_the_next_may_begin(yard, clock):
+    mission, attempt = yard.running()
+    yard.say(attempt, OrderStatus.failed, 3, reason="path blocked")
+    assert yard.view(mission).waiting_for == "It is too early until 2026-03-01 22:00:02 UTC."
+
+
+def test_a_mission_that_is_held_says_so_and_one_that_is_not_due_to_a_robot_waits_for_none(yard):
+    held = yard.request("held")
+    yard.command(held, "pause")
+    careful = yard.request("careful", approval_needed=True)
+    over = yard.request("over")
+    yard.command(over, "cancel")
+    assert yard.view(held).waiting_for == "It is paused until it is resumed."
+    assert [yard.view(mission).waiting_for for mission in (careful, over)] == ["", ""]
+
+
+def test_a_round_on_a_database_of_two_organisations_speaks_of_its_own_robots(yard, runtime, clock):
+    yard.observe("amr-01")
+    with runtime.transaction() as session:
+        other = Organisation(name="other", created_at=clock.now())
+        session.add(other)
+        session.flush()
+        site = Site(organisation_id=other.id, name="south", timezone="UTC")
+        session.add(site)
+        session.flush()
+        wanted = MissionCreate(name="theirs", key="theirs", tasks=[TaskCreate(kind=TaskKind.wait)])
+        mission = create(session, site=site, wanted=wanted, who="user:them")
+        session.flush()
+        assert mission_view(session, other.id, mission.id).waiting_for == "The organisation has no robots yet."
 
 
 def test_a_view_is_json_and_back(yard):
