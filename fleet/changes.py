@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Integer, func, text
+from sqlalchemy import BigInteger, Column, Integer, delete, func, text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.clock import database_now
-from fleet.database import JSONColumn, UTCDateTime
+from fleet.database import JSONColumn, UTCDateTime, claim
 
 PUBLISH_LOCK = 0x59415244  # any number that no other advisory lock of ours has
 
@@ -81,3 +81,17 @@ def after(session: Session, position: int, *, limit: int = 1000) -> Sequence[Cha
 def newest(session: Session) -> int:
     """The last position that is published; 0 when there is none."""
     return session.exec(select(func.max(Change.position))).one() or 0
+
+
+def forget(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove the oldest published changes, those of earlier than `before`, at most `limit`; gives their number.
+
+    One that waits for its position stays, and so does the newest: the next position is counted from it.
+    """
+    published = col(Change.position).is_not(None)
+    # Looking at the front of the feed only keeps this cheap while nothing in it is old.
+    front = select(Change.id).where(published).order_by(col(Change.position)).limit(limit)
+    old = select(Change.id).where(col(Change.id).in_(front), Change.at < before, col(Change.position) < newest(session))
+    chosen = claim(session, old.order_by(col(Change.position)), limit=limit)
+    session.execute(delete(Change).where(col(Change.id).in_(chosen)))
+    return len(chosen)

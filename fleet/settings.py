@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     heavy_memory_max_bytes: int = Field(
         4_000_000_000, gt=0, description="Address-space limit of one heavy child process."
     )
+    keep_days: int = Field(
+        90,
+        gt=0,
+        le=36_500,
+        description="Understood deliveries and published changes are removed after so many days; missions stay.",
+    )
     shared_data: Path = Field(
         Path("../shared/data"), description="Real recordings for tests and benchmarks, if present."
     )

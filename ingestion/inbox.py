@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, inspect, update
+from sqlalchemy import delete, func, inspect, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
@@ -143,3 +143,19 @@ def put_back(session: Session, delivery_ids: Sequence[UUID]) -> int:
     )
     session.info["ring"] = True
     return result.rowcount  # type: ignore[attr-defined, no-any-return]
+
+
+def forget(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove deliveries applied earlier than `before`, the oldest first, at most `limit`; gives their number.
+
+    Their keys are free again: what a manufacturer sends once more after so long is applied once more, which is harmless.
+    """
+    old = (
+        select(Delivery.id)
+        .where(Delivery.status == DeliveryStatus.applied, Delivery.next_try_at < before)
+        .where(col(Delivery.applied_at) < before)
+        .order_by(col(Delivery.next_try_at))
+    )
+    chosen = claim(session, old, limit=limit)
+    session.execute(delete(Delivery).where(col(Delivery.id).in_(chosen)))
+    return len(chosen)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -27,9 +28,9 @@ from ingestion import polling
 from missions import alerts, dispatch, recovery, sending, snapshot
 from missions.models import Desired, Mission, MissionStatus
 from missions.plan import plan
-from orchestration import intake
+from orchestration import intake, retention
 from orchestration.lanes import Lanes, Links
-from orchestration.timers import ticking
+from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
 
@@ -191,7 +192,8 @@ async def run(runtime: Runtime) -> None:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="dispatcher"))
     dispatcher = Dispatcher(runtime)
     stopping = asyncio.Event()
-    with _signals(loop, stopping, dispatcher.wake), ticking(dispatcher.wake.set):
+    sweeping = hourly(partial(retention.sweep, runtime))
+    with _signals(loop, stopping, dispatcher.wake), ticking(dispatcher.wake.set), sweeping:
         ear = asyncio.create_task(_listen(runtime, dispatcher.wake, stopping))
         log.info("dispatcher started")
         while not stopping.is_set():

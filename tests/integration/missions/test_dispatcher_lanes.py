@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from fleet.errors import NotFound
 from orchestration.lanes import Lanes, Links
-from orchestration.timers import ticking
+from orchestration.timers import hourly, ticking
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 
@@ -84,3 +84,19 @@ async def test_the_safety_net_ticks_until_its_block_ends():
     with ticking(ticked.set, every_s=0.01):
         async with asyncio.timeout(10):
             await ticked.wait()
+
+
+async def test_the_chore_is_run_soon_after_the_start_and_cancelled_at_the_end():
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def chore() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with asyncio.timeout(10):
+        with hourly(chore, first_s=0.01):
+            await begun.wait()
+        await cancelled.wait()

@@ -1,0 +1,55 @@
+"""What nobody needs any more leaves the database: understood deliveries and published changes of long ago.
+
+Rejected deliveries stay until somebody has looked at them, and the history of missions stays for ever.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from fleet import changes
+from fleet.clock import database_now
+from fleet.errors import YardmasterError
+from fleet.runtime import Runtime
+from ingestion import inbox
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500  # a transaction
+REST_S = 0.2  # between two batches, so that whoever waits to write comes in between
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many rows were removed."""
+
+    deliveries: int
+    changes: int
+
+
+async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S) -> None:
+    """Remove batch after batch until nothing is older than the setting `keep_days`; may be ended at any point.
+
+    Several dispatchers may sweep at once: none waits for a row of another. What cannot be done now, the next does.
+    """
+    deliveries = published = 0
+    try:
+        while (batch := await asyncio.to_thread(forget, runtime, limit=limit)) != Forgotten(0, 0):
+            deliveries, published = deliveries + batch.deliveries, published + batch.changes
+            await asyncio.sleep(rest_s)
+    except YardmasterError as error:
+        log.warning("the sweep is left to the next hour", error=error.message)
+    if deliveries or published:
+        log.info("old rows removed", deliveries=deliveries, changes=published)
+
+
+def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
+    """Remove the oldest, at most `limit` of each kind, each kind in a transaction of its own."""
+    kept = timedelta(days=runtime.settings.keep_days)
+    with runtime.transaction() as session:
+        deliveries = inbox.forget(session, before=database_now(session) - kept, limit=limit)
+    with runtime.transaction() as session:
+        published = changes.forget(session, before=database_now(session) - kept, limit=limit)
+    return Forgotten(deliveries, published)
