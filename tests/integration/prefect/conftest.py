@@ -76,17 +76,27 @@ class Prefect:
     ids: dict[str, str] = field(default_factory=dict)
 
     def post(self, path: str, content: Any) -> Any:
-        # SQLite under several runs at once answers 503 (locked) now and then; Prefect's own clients try again too.
-        answer = until(lambda: self.api.post(path, json=content), lambda answer: answer.status_code != 503)
-        return answer.raise_for_status().json()
+        return self._asked(lambda: self.api.post(path, json=content)).json()
+
+    def _asked(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        """The answer; SQLite under several runs answers 503 (locked) or late, and Prefect's own clients try again too."""
+
+        def answer() -> httpx.Response | None:
+            try:
+                return call()
+            except httpx.ReadTimeout:
+                return None
+
+        found = until(answer, lambda answer: answer is not None and answer.status_code != 503, within_s=120)
+        assert found is not None
+        return found.raise_for_status()
 
     def press(self, deployment: str, **parameters: object) -> str:
         form = {"parameters": parameters, "idempotency_key": str(uuid4())}
         return str(self.post(f"/deployments/{self.ids[deployment]}/create_flow_run", form)["id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        answer = until(lambda: self.api.get(f"/flow_runs/{run_id}"), lambda answer: answer.status_code != 503)
-        return dict(answer.raise_for_status().json())
+        return dict(self._asked(lambda: self.api.get(f"/flow_runs/{run_id}")).json())
 
     def state(self, run_id: str, *wanted: str, within_s: float = 60) -> dict[str, Any]:
         """The state of the run as soon as it is one of `wanted` (default: any final one)."""
