@@ -53,7 +53,7 @@ def lives(measured: Measurements, failures: Sequence[Failure]) -> list[Life]:
 
     `failures` are those of this robot, in any order; a measurement up to `GRACE_S` after a failure belongs before it.
     """
-    ends = sorted(failures, key=lambda failure: failure.occurred_at)
+    ends = sorted(failures, key=_told)
     bounds = [0, *(_end_of_life(measured, end) for end in ends), len(measured.at_s)]
     found = []
     for number, (first, last) in enumerate(pairwise(bounds)):
@@ -61,6 +61,11 @@ def lives(measured: Measurements, failures: Sequence[Failure]) -> list[Life]:
             end = ends[number] if number < len(ends) else None
             found.append(_life(measured, slice(first, last), number, end))
     return found
+
+
+def _told(failure: Failure) -> tuple[datetime, bool, float]:
+    """In time; of two at the same instant the one that says its hours first, so that the order of telling is nothing."""
+    return failure.occurred_at, failure.operating_hours is None, failure.operating_hours or 0.0
 
 
 def _end_of_life(measured: Measurements, end: Failure) -> int:

@@ -24,6 +24,12 @@ def test_a_failure_ends_one_life_and_begins_the_next(two_lives):
     assert (second.name, second.failed_hours, len(second.windows)) == ("amr-01/1", None, 4)
 
 
+def test_of_two_failures_told_for_one_instant_the_one_that_says_its_hours_counts(two_lives):
+    silent, told = (Failure("amr-01", BEGIN + timedelta(hours=5), hours) for hours in (None, 4.5))
+    assert lives(two_lives, [silent, told]) == lives(two_lives, [told, silent])
+    assert lives(two_lives, [silent, told])[0].failed_hours == 4.5
+
+
 def test_a_running_life_ends_with_its_newest_measurement(two_lives):
     running = lives(two_lives, [])[-1]
     assert running.last_at_s == (BEGIN + timedelta(hours=9)).timestamp()
