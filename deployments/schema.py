@@ -11,7 +11,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
 import ingestion.models
+import missions.holds
 import missions.models
+import missions.schedules.models
 import ml.models
 import reports.models
 from fleet import accounts, changes, events, organisations, requests, robots, states
@@ -28,6 +30,8 @@ ROOMS = (
     robots,
     states,
     missions.models,
+    missions.holds,
+    missions.schedules.models,
     ingestion.models,
     ml.models,
     reports.models,

@@ -35,6 +35,15 @@ class Change(SQLModel, table=True):
     position: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True, nullable=True))
 
 
+class FeedReader(SQLModel, table=True):
+    """How far somebody has read the feed and acted on it, kept so that it goes on there after any outage."""
+
+    __tablename__ = "feed_readers"
+
+    name: str = Field(primary_key=True)
+    position: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
 def record(
     session: Session,
     *,
@@ -95,3 +104,20 @@ def forget(session: Session, *, before: datetime, limit: int) -> int:
     chosen = claim(session, old.order_by(col(Change.position)), limit=limit)
     session.execute(delete(Change).where(col(Change.id).in_(chosen)))
     return len(chosen)
+
+
+def read_up_to(session: Session, reader: str) -> int:
+    """The position that `reader` has acted on; one that never read begins with what comes next."""
+    row = session.get(FeedReader, reader)
+    if row is None:
+        row = FeedReader(name=reader, position=newest(session))
+        session.add(row)
+        session.flush()
+    return row.position
+
+
+def note_read(session: Session, reader: str, position: int) -> None:
+    """Keep that `reader` has acted on everything up to `position`."""
+    row = session.get(FeedReader, reader) or FeedReader(name=reader)
+    row.position = max(position, row.position)
+    session.add(row)

@@ -11,7 +11,7 @@ from fleet.clock import database_now
 from fleet.errors import Conflict
 from fleet.organisations import Station
 from fleet.robots import Robot
-from missions import holds, outbox
+from missions import leases, outbox
 from missions.lifecycle import Cause, begin_attempt, move_mission
 from missions.live import lock_mission
 from missions.models import Attempt, Command, Desired, Mission, MissionStatus, MissionTask
@@ -61,7 +61,7 @@ def assign(session: Session, assignment: Assignment, snapshot: Snapshot, *, who:
         first_task=mission.first_task,
         created_at=database_now(session),
     )
-    fence = holds.take(session, robot, str(attempt.id))
+    fence = leases.take(session, robot, str(attempt.id))
     if fence is None:
         raise Conflict(f"{robot.name} is held by somebody else.", robot=robot.name)
     attempt.fence = fence

@@ -1,41 +1,49 @@
-"""The exclusive hold of an attempt on a robot: a lease row, and a fence that only rises."""
+"""Holds of people: a robot, a site or a whole fleet is given nothing new until the hold is released."""
 
-from datetime import timedelta
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
 
-from sqlalchemy import delete, update
-from sqlmodel import Session, col, select
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
 
-from fleet.clock import database_now
-from fleet.events import insert_new
-from fleet.robots import HolderKind, Robot, RobotLease
-from missions.models import Attempt
-
-# For people who look at the row. Nothing is decided by it: an attempt holds its robot until it has ended.
-LEASE_S = 3600.0
+from fleet.database import UTCDateTime, new_id, text_of
 
 
-def take(session: Session, robot: Robot, holder_id: str) -> int | None:
-    """Hold the robot for an attempt: the new fence, or None when somebody else holds it.
+class HoldScope(StrEnum):
+    """How much is held."""
 
-    A hold of an operator or a charger that has run out is free; one of an attempt never runs out.
-    """
-    now = database_now(session)
-    run_out = (col(RobotLease.robot_id) == robot.id, col(RobotLease.expires_at) < now)
-    session.execute(delete(RobotLease).where(*run_out, col(RobotLease.holder_kind) != HolderKind.attempt))
-    session.execute(update(Robot).where(col(Robot.id) == robot.id).values(fence=Robot.fence + 1))
-    fence = session.exec(select(Robot.fence).where(Robot.id == robot.id)).one()
-    lease = RobotLease(
-        robot_id=robot.id,
-        organisation_id=robot.organisation_id,
-        holder_kind=HolderKind.attempt,
-        holder_id=holder_id,
-        fence=fence,
-        expires_at=now + timedelta(seconds=LEASE_S),
+    robot = "robot"
+    site = "site"
+    fleet = "fleet"
+
+
+class Meanwhile(StrEnum):
+    """What becomes of missions that are under way on held robots."""
+
+    finish = "finish"
+    pause = "pause"
+    cancel = "cancel"
+
+
+class Hold(SQLModel, table=True):
+    """One hold; (organisation, key) exists once, so asking twice is harmless. `released_at` ends it."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "key"),
+        Index("ix_holds_open", "organisation_id", "released_at"),
     )
-    return fence if insert_new(session, RobotLease, lease.model_dump(), on=["robot_id"]) else None
 
-
-def release(session: Session, attempt: Attempt) -> None:
-    """Give the robot back, if this attempt still holds it."""
-    mine = (col(RobotLease.robot_id) == attempt.robot_id, col(RobotLease.holder_id) == str(attempt.id))
-    session.execute(delete(RobotLease).where(*mine))
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    key: str
+    scope: HoldScope = Field(sa_type=text_of(HoldScope))
+    site_id: UUID | None = Field(default=None, foreign_key="sites.id", index=True)
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
+    meanwhile: Meanwhile = Field(default=Meanwhile.finish, sa_type=text_of(Meanwhile))
+    reason: str
+    who: str
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    released_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    released_by: str = ""

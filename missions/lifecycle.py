@@ -1,4 +1,4 @@
-"""The two state machines. Nothing else writes `status`, `desired` or `version` of a mission or an attempt.
+"""The two state machines. Nothing else writes `status`, `desired`, `recall` or `version` of a mission or an attempt.
 
 Every change is a compare-and-set on (status, version), leaves a row with who, when, why and on what evidence, and tells
 the changes feed, all in the caller's transaction.
@@ -16,7 +16,16 @@ from sqlmodel import Session, col
 from fleet import changes
 from fleet.clock import database_now
 from fleet.errors import Conflict
-from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Desired, Mission, MissionStatus, Transition
+from missions.models import (
+    ATTEMPT_TERMINAL,
+    Attempt,
+    AttemptStatus,
+    Desired,
+    Mission,
+    MissionStatus,
+    Recall,
+    Transition,
+)
 
 A = AttemptStatus
 M = MissionStatus
@@ -36,10 +45,11 @@ ATTEMPT_MOVES: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {
 MISSION_MOVES: Mapping[MissionStatus, frozenset[MissionStatus]] = {
     M.created: frozenset({M.awaiting_approval, M.scheduled, M.refused, M.canceled, M.expired}),
     M.awaiting_approval: frozenset({M.scheduled, M.refused, M.canceled, M.expired}),
-    M.scheduled: frozenset({M.assigned, M.refused, M.canceled, M.expired}),
-    M.assigned: frozenset({M.running, M.paused, M.scheduled, M.succeeded, M.failed, M.canceled}),
-    M.running: frozenset({M.paused, M.scheduled, M.succeeded, M.failed, M.canceled}),
-    M.paused: frozenset({M.running, M.scheduled, M.succeeded, M.failed, M.canceled}),
+    # To SUCCEEDED when the tasks that were left are skipped while it waits for another try.
+    M.scheduled: frozenset({M.assigned, M.refused, M.canceled, M.expired, M.succeeded}),
+    M.assigned: frozenset({M.running, M.paused, M.scheduled, M.succeeded, M.failed, M.canceled, M.expired}),
+    M.running: frozenset({M.paused, M.scheduled, M.succeeded, M.failed, M.canceled, M.expired}),
+    M.paused: frozenset({M.running, M.scheduled, M.succeeded, M.failed, M.canceled, M.expired}),
     M.succeeded: frozenset(),
     M.failed: frozenset(),
     M.canceled: frozenset(),
@@ -109,6 +119,27 @@ def wish(session: Session, mission: Mission, desired: Desired, cause: Cause) -> 
     _swap(session, mission, {"desired": desired, "updated_at": database_now(session)})
     wished = Cause(cause.who, cause.why, {**cause.evidence, "desired": desired.value})
     _tell(session, mission, mission.status, wished, kind=f"desired_{desired.value}")
+
+
+def take_back(
+    session: Session, attempt: Attempt, recall: Recall, cause: Cause, *, for_mission: UUID | None = None
+) -> bool:
+    """Write that the live attempt is to be ended although its mission goes on; False when it is being taken back already.
+
+    The first reason stands: what ends it anyway is not ended twice.
+
+    Raises:
+        Conflict: the attempt has ended, or somebody else was faster.
+    """
+    if attempt.status in ATTEMPT_TERMINAL:
+        raise Conflict(f"The attempt has ended: it is {attempt.status}.", attempt=attempt.key)
+    if attempt.recall is not None:
+        return False
+    wanted = {"recall": recall, "recall_reason": cause.why, "recalled_for": for_mission}
+    _swap(session, attempt, {**wanted, "recalled_at": database_now(session)})
+    why = Cause(cause.who, cause.why, {**cause.evidence, "recall": recall.value})
+    _tell(session, attempt, attempt.status, why, kind=f"recalled_{recall.value}")
+    return True
 
 
 def _stamps(attempt: Attempt, to: AttemptStatus, now: datetime) -> dict[str, object]:

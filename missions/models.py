@@ -1,4 +1,4 @@
-"""The rows and values of missions. Only missions/lifecycle writes `status`, `desired` and `version`."""
+"""The rows and values of missions. Only missions/lifecycle writes `status`, `desired`, `recall` and `version`."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -67,6 +67,22 @@ class Desired(StrEnum):
     cancel = "cancel"
 
 
+class Recall(StrEnum):
+    """Why a live attempt is taken back from its robot although nobody cancelled the mission."""
+
+    preempted = "preempted"
+    skip = "skip"
+    timeout = "timeout"
+    deadline = "deadline"
+
+
+class RetryFrom(StrEnum):
+    """Where a further attempt begins."""
+
+    failed_task = "failed_task"
+    first_task = "first_task"
+
+
 class Command(StrEnum):
     """What an outbox row tells a robot."""
 
@@ -120,9 +136,19 @@ class MissionCreate(BaseModel):
     required_capabilities: list[Capability] = Value(default_factory=list, max_length=100)
     earliest_start_at: AwareDatetime | None = None
     not_after_at: AwareDatetime | None = Value(None, description="Not started after this instant: then EXPIRED.")
-    attempts_max: int = Value(2, ge=1, le=10)
-    preemptible: bool = False
-    approval_needed: bool = False
+    deadline_at: AwareDatetime | None = Value(
+        None, description="To be done by this instant: ended and EXPIRED when it is not."
+    )
+    attempts_max: int = Value(2, ge=1, le=10, description="How often it is tried when a try fails.")
+    backoff_s: float = Value(
+        2.0, gt=0, le=3600, description="Pause before a further try: at most this, four times more each."
+    )
+    backoff_max_s: float = Value(300.0, gt=0, le=86_400, description="No pause before a further try is longer.")
+    retry_from: RetryFrom = Value(
+        RetryFrom.failed_task, description="A further try begins with the task that failed, or does all again."
+    )
+    preemptible: bool = Value(False, description="An urgent mission (priority 50 and above) may take its robot.")
+    approval_needed: bool = Value(False, description="Waits until a person approves it.")
 
 
 class Round(SQLModel, table=True):
@@ -163,7 +189,14 @@ class Mission(SQLModel, table=True):
     robot_id: UUID | None = Field(default=None, foreign_key="robots.id", description="The robot of its newest attempt.")
     earliest_start_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     not_after_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    deadline_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     attempts_max: int = 2
+    backoff_s: float = 2.0
+    backoff_max_s: float = 300.0
+    retry_from: RetryFrom = Field(default=RetryFrom.failed_task, sa_type=text_of(RetryFrom))
+    content_sha256: str = Field(
+        default="", max_length=64, description="Of what was asked for, to tell two with one key."
+    )
     first_task: int = Field(default=0, description="Position of the first task still to do.")
     preemptible: bool = False
     approval_needed: bool = False
@@ -184,6 +217,8 @@ class MissionTask(SQLModel, table=True):
     station_id: UUID | None = Field(default=None, foreign_key="stations.id")
     parameters: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
     timeout_s: float = 600.0
+    skipped_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    skipped_by: str = ""
 
 
 class Attempt(SQLModel, table=True):
@@ -220,6 +255,10 @@ class Attempt(SQLModel, table=True):
     version: int = 0
     first_task: int = 0
     reason: str = ""
+    recall: Recall | None = Field(default=None, sa_type=text_of(Recall), description="It is being taken back, and why.")
+    recall_reason: str = ""
+    recalled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    recalled_for: UUID | None = Field(default=None, description="The mission that needs its robot, when preempted.")
     robot_reference: str = Field(default="", description="The robot's own id of the order, stored before sending.")
     report_sequence: int = Field(
         default=-1, description="The newest report that was applied; older ones change nothing."
@@ -265,6 +304,11 @@ class TaskResult(SQLModel, table=True):
     organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
     mission_id: UUID = Field(foreign_key="missions.id", index=True)
     status: str
+    heard_at: datetime | None = Field(
+        default=None,
+        sa_type=UTCDateTime,
+        description="When we first heard of it under way: its timeout counts from here.",
+    )
     started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     value: float | None = None

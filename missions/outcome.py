@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from missions import holds, outbox
+from missions import leases, outbox
 from missions.lifecycle import ATTEMPT_MOVES, Cause, move_attempt, move_mission
 from missions.models import (
     ATTEMPT_TERMINAL,
@@ -46,7 +46,7 @@ def advance(session: Session, mission: Mission, attempt: Attempt, to: AttemptSta
     move_attempt(session, attempt, to, cause)
     if to in ATTEMPT_TERMINAL:
         outbox.drop(session, attempt, set(Command))
-        holds.release(session, attempt)
+        leases.release(session, attempt)
     _follow(session, mission, attempt, cause)
     return True
 

@@ -80,7 +80,7 @@ def test_an_empty_history_has_no_status():
 
 def test_a_history_with_a_forbidden_move_is_refused(history):
     with pytest.raises(Conflict, match="version 2"):
-        replay(history("CREATED", "SCHEDULED", "SUCCEEDED"))
+        replay(history("CREATED", "SCHEDULED", "RUNNING"))
 
 
 def test_a_history_with_a_gap_is_refused(history):
