@@ -1,4 +1,4 @@
-"""The round: missions asked for in Prefect, carried out by the robots, one cancelled while it runs, one refused."""
+"""The round: missions asked for in Prefect, carried out by the robots, one cancelled while it runs, one refused at the desk."""
 
 import asyncio
 import json
@@ -10,10 +10,11 @@ from deployments.demo.night import Night, Outcome, problems_of
 from fleet.adapter import AdapterAccount, Observation, OrderReport, OrderStatus, Page
 from fleet.adapters import opener
 from fleet.adapters.simulated.site_map import SITE_MAP
+from fleet.errors import Rejected
 from fleet.organisations import StationKind
 from fleet.robots import Robot
 from missions import board
-from missions.models import MISSION_TERMINAL, MissionStatus, Round
+from missions.models import MISSION_TERMINAL, Mission, MissionStatus, Round
 
 ROUND = "Night round"
 PATROL = "Fence patrol"
@@ -28,7 +29,7 @@ MOVED_M = 0.01
 
 
 def wanted_missions() -> list[dict[str, object]]:
-    """The form of the round as an operator fills it in: 14 missions."""
+    """The form of the round as an operator fills it in: 13 missions."""
     points = [place.name for place in SITE_MAP if place.kind is StationKind.inspection_point]
     inspections = [_inspection(point, is_recorded=index < RECORDED_MAX) for index, point in enumerate(points)]
     legs = [
@@ -45,8 +46,12 @@ def wanted_missions() -> list[dict[str, object]]:
         },
         *inspections,
         {"name": "Check the gate", "tasks": [_task("go_to", "gate"), _task("wait", None, duration_s=10)]},
-        {"name": GAS, "tasks": [_task("go_to", "boiler-1")], "required_capabilities": ["inspect_gas"]},
     ]
+
+
+def impossible_mission() -> dict[str, object]:
+    """The form of a mission that no robot of the site can do."""
+    return {"name": GAS, "tasks": [_task("go_to", "boiler-1")], "required_capabilities": ["inspect_gas"]}
 
 
 def _inspection(point: str, *, is_recorded: bool) -> dict[str, object]:
@@ -69,11 +74,30 @@ async def fly_round(night: Night) -> Outcome:
     round_id = await _round_of(night, run_id)
     await _watch(night, round_id, lambda view: _only_patrol_runs(view), "Every mission but the patrol ending")
     stop_problems = await _cancel_patrol(night, round_id)
+    refusal_problems = await _be_refused(night)
     view = await _watch(night, round_id, lambda view: view.is_finished, "The end of the round")
     await night.ended(run_id, "request-round", within_s=60)
     counts = ", ".join(f"{count} {status.lower()}" for status, count in sorted(view.counts.items()) if count)
-    problems = (*problems_of(checks_of(view)), *stop_problems)
-    return Outcome(f"{len(view.missions)} missions: {counts}", night.page_of(run_id), problems)
+    problems = (*problems_of(checks_of(view)), *stop_problems, *refusal_problems)
+    told = f"{len(view.missions)} missions: {counts}; 1 refused at the desk"
+    return Outcome(told, night.page_of(run_id), problems)
+
+
+async def _be_refused(night: Night) -> tuple[str, ...]:
+    """Ask for what no robot can do: the run says why, and nothing is left of it."""
+    try:
+        await night.run("request-mission", {"mission": impossible_mission()}, within_s=60)
+        words = "it was taken"
+    except Rejected as refused:
+        words = refused.message
+    query = select(Mission.id).where(Mission.organisation_id == night.organisation_id, Mission.name == GAS)
+    left = await night.read(lambda session: session.exec(query).all())
+    return problems_of(
+        {
+            f"{GAS!r} was refused with the missing capability ({words})": "inspect_gas" in words,
+            f"nothing is left of the refused {GAS!r}": not left,
+        }
+    )
 
 
 async def _round_of(night: Night, run_id: str) -> UUID:
@@ -169,8 +193,8 @@ def _serial(session: Session, organisation_id: UUID, name: str | None) -> str:
 
 def checks_of(view: board.RoundView) -> dict[str, bool]:
     """What must be true of the finished round."""
-    patrol, blocked, gas = (mission_named(view, name) for name in (PATROL, BLOCKED, GAS))
-    others = [mission for mission in view.missions if mission.name not in {PATROL, BLOCKED, GAS}]
+    patrol, blocked = (mission_named(view, name) for name in (PATROL, BLOCKED))
+    others = [mission for mission in view.missions if mission.name not in {PATROL, BLOCKED}]
     tries = [attempt.status.value for attempt in blocked.attempts]
     readings = [result for mission in others for result in mission.results if result.value is not None]
     return {
@@ -178,8 +202,6 @@ def checks_of(view: board.RoundView) -> dict[str, bool]:
         "every ordinary mission succeeded": all(mission.status is MissionStatus.succeeded for mission in others),
         f"{BLOCKED!r} failed once and then succeeded (its attempts: {tries})": tries == ["FAILED", "SUCCEEDED"],
         f"{PATROL!r} was cancelled": patrol.status is MissionStatus.canceled,
-        f"{GAS!r} was refused": gas.status is MissionStatus.refused,
-        f"the refusal names the missing capability ({gas.reason})": "inspect_gas" in gas.reason,
         "at least 10 readings with units were taken": sum(bool(result.unit) for result in readings) >= 10,
     }
 

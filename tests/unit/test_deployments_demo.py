@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deployments.demo.bags import recordings_in
-from deployments.demo.missions import BLOCKED, GAS, PATROL, checks_of, wanted_missions
+from deployments.demo.missions import BLOCKED, PATROL, checks_of, impossible_mission, wanted_missions
 from deployments.demo.night import Outcome, problems_of
 from deployments.demo.stages import Done, carry_out, keep, show, stages_of
 from fleet.errors import NotFound, Unavailable
@@ -51,7 +51,6 @@ def night_of(mission):
         special = {
             PATROL: mission(PATROL, MissionStatus.canceled, [AttemptStatus.canceled]),
             BLOCKED: mission(BLOCKED, MissionStatus.succeeded, [failed, succeeded]),
-            GAS: mission(GAS, MissionStatus.refused, [], "no robot has the capability inspect_gas"),
         } | {view.name: view for view in instead.values()}
         others = [mission(f"Inspect {n}", MissionStatus.succeeded, [succeeded]) for n in range(11)]
         missions = [*special.values(), *others]
@@ -85,9 +84,9 @@ def test_a_patrol_that_was_not_cancelled_is_a_problem(night_of, mission):
     assert any("was cancelled" in line for line in problems_of(checks_of(night_of(deaf=deaf))))
 
 
-def test_a_refusal_without_its_reason_is_a_problem(night_of, mission):
-    mute = mission(GAS, MissionStatus.refused, [], "no")
-    assert any("names the missing capability" in line for line in problems_of(checks_of(night_of(mute=mute))))
+def test_the_impossible_mission_is_a_form_that_only_its_capability_spoils():
+    form = MissionCreate.model_validate({**impossible_mission(), "key": "gas"})
+    assert form.required_capabilities == ["inspect_gas"]
 
 
 async def test_an_error_in_a_stage_is_its_problem_and_stops_no_other():
