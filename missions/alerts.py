@@ -4,23 +4,20 @@ The alerts follow from the live attempts alone, so they are right again after an
 is over is closed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
-from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
-from fleet.adapter import TaskKind
 from fleet.alerts import close_alert, open_alert
 from fleet.clock import database_now
 from fleet.events import Alert
 from fleet.robots import Robot
-from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionTask, Transition
+from missions.models import Attempt, AttemptStatus, Desired, Mission
+from missions.overdue import GRACE_S, allowed_s, moved_at
 
 SILENT, OVERDUE, UNHEEDED = "robot_silent", "order_overdue", "cancel_not_obeyed"
-GRACE_S = 120.0  # what an order may take beyond the times of its tasks: for its way to the robot and back
 OBEYS_S = 60.0  # how long a robot may take to end what it was told to end
 
 
@@ -56,8 +53,8 @@ def reasons(live: Live, now: datetime) -> Iterator[tuple[str, str]]:
     """Why a person must look at the attempt now: rule and message (pure)."""
     if live.attempt.status is AttemptStatus.lost:
         yield SILENT, _silent(live)
-    elif live.mission.desired is Desired.cancel:
-        if now - live.mission.updated_at > timedelta(seconds=OBEYS_S):
+    elif live.mission.desired is Desired.cancel or live.attempt.recall is not None:
+        if now - _told_at(live) > timedelta(seconds=OBEYS_S):
             yield UNHEEDED, _unheeded(live)
     elif live.mission.desired is Desired.run and live.attempt.status is not AttemptStatus.paused:
         is_overdue = now - live.moved_at > timedelta(seconds=live.allowed_s + GRACE_S)
@@ -74,8 +71,14 @@ def _silent(live: Live) -> str:
     )
 
 
+def _told_at(live: Live) -> datetime:
+    # The first of both: who is told twice was told long ago.
+    told = live.mission.updated_at if live.mission.desired is Desired.cancel else None
+    return min(at for at in (told, live.attempt.recalled_at) if at is not None)
+
+
 def _unheeded(live: Live) -> str:
-    told = _hour(live.mission.updated_at)
+    told = _hour(_told_at(live))
     return (
         f"{live.robot.name}: told at {told} to end mission {live.mission.name!r}, and it has not. Stop it at its side."
     )
@@ -96,33 +99,12 @@ def _live(session: Session) -> list[Live]:
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
     )
     rows = session.exec(query).all()
-    allowed = _allowed_s(session)
-    moved = _moved_at(session)
+    ids = [attempt.id for _, _, attempt in rows]
+    allowed, moved = allowed_s(session, ids), moved_at(session, ids)
     return [
         Live(robot, mission, attempt, allowed.get(attempt.id, 0.0), moved.get(attempt.id, attempt.created_at))
         for robot, mission, attempt in rows
     ]
-
-
-def _allowed_s(session: Session) -> Mapping[UUID, float]:
-    is_sent = or_(col(MissionTask.position) >= Attempt.first_task, col(MissionTask.kind) == TaskKind.record_bag)
-    query = (
-        select(Attempt.id, func.sum(MissionTask.timeout_s))
-        .join(MissionTask, col(MissionTask.mission_id) == Attempt.mission_id)
-        .where(col(Attempt.finished_at).is_(None), is_sent)
-        .group_by(col(Attempt.id))
-    )
-    return dict(session.exec(query).all())
-
-
-def _moved_at(session: Session) -> Mapping[UUID, datetime]:
-    query = (
-        select(Attempt.id, func.max(Transition.at))
-        .join(Transition, col(Transition.mission_id) == Attempt.mission_id)
-        .where(col(Attempt.finished_at).is_(None), Transition.subject_id == Attempt.id)
-        .group_by(col(Attempt.id))
-    )
-    return dict(session.exec(query).all())
 
 
 def _hour(at: datetime) -> str:

@@ -92,7 +92,7 @@ def _approve(session: Session, mission: Mission, cause: Cause) -> None:
 
 def _tell_robot(session: Session, mission: Mission, command: Command) -> None:
     attempt: Attempt | None = live_attempt(session, mission.id)
-    if attempt is not None:
+    if attempt is not None and attempt.recall is None:  # one that is taken back is to end, not to pause or go on
         outbox.enqueue(session, attempt, command)
 
 

@@ -105,7 +105,10 @@ def _order(session: Session, mission: Mission, attempt: Attempt, robot: Robot) -
 
 
 def order_tasks(tasks: Sequence[tuple[MissionTask, Station | None]], *, first_task: int) -> tuple[OrderTask, ...]:
-    """The tasks still to do, as they are sent (pure); a recording belongs to the attempt, so each attempt has it."""
+    """The tasks still to do, as they are sent (pure); a recording belongs to the attempt, so each attempt has it.
+
+    What somebody skipped is left out.
+    """
     return tuple(
         OrderTask.model_validate(
             {
@@ -119,5 +122,5 @@ def order_tasks(tasks: Sequence[tuple[MissionTask, Station | None]], *, first_ta
             }
         )
         for task, station in tasks
-        if task.position >= first_task or task.kind is TaskKind.record_bag
+        if task.skipped_at is None and (task.position >= first_task or task.kind is TaskKind.record_bag)
     )

@@ -60,12 +60,12 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
         return
     outbox.arrived(session, attempt, f"the robot says {report.status}")
     for task in report.tasks:
-        _keep_result(session, attempt, task)
+        _keep_result(session, attempt, task, received_at)
     evidence = {"sequence": report.sequence, "observed_at": report.observed_at.isoformat()}
     advance(session, mission, attempt, to, Cause(who, report.reason or PRESENT[to], evidence))
 
 
-def _keep_result(session: Session, attempt: Attempt, task: TaskReport) -> None:
+def _keep_result(session: Session, attempt: Attempt, task: TaskReport, received_at: datetime) -> None:
     if task.status == "pending":
         return
     found = session.get(TaskResult, (attempt.id, task.position))
@@ -76,6 +76,8 @@ def _keep_result(session: Session, attempt: Attempt, task: TaskReport) -> None:
         mission_id=attempt.mission_id,
         status=task.status,
     )
+    if task.status == "running" and result.heard_at is None:
+        result.heard_at = received_at
     result.sqlmodel_update(task.model_dump(include={"status", "started_at", "finished_at", "value", "unit", "message"}))
     session.add(result)
 

@@ -1,13 +1,11 @@
 """What a mission becomes when its attempt moves: the one place where an attempt's move is carried over."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from missions import leases, outbox
-from missions.lifecycle import ATTEMPT_MOVES, Cause, move_attempt, move_mission
+from missions.lifecycle import ATTEMPT_MOVES, Cause, move_attempt, move_mission, take_back
 from missions.models import (
     ATTEMPT_TERMINAL,
     Attempt,
@@ -16,24 +14,17 @@ from missions.models import (
     Desired,
     Mission,
     MissionStatus,
-    MissionTask,
-    TaskResult,
+    Recall,
 )
+from missions.progress import Progress, counts_as_failure, first_task_left, progress_of
 
 FOLLOWS = {
     AttemptStatus.running: MissionStatus.running,
     AttemptStatus.paused: MissionStatus.paused,
     AttemptStatus.succeeded: MissionStatus.succeeded,
-    AttemptStatus.canceled: MissionStatus.canceled,
 }
-
-
-@dataclass(frozen=True)
-class Step:
-    """One task as a retry sees it."""
-
-    has_station: bool
-    is_done: bool
+IN_VAIN = ATTEMPT_TERMINAL - {AttemptStatus.succeeded}
+REST_SKIPPED = "the tasks that were left are skipped"
 
 
 def advance(session: Session, mission: Mission, attempt: Attempt, to: AttemptStatus, cause: Cause) -> bool:
@@ -51,49 +42,74 @@ def advance(session: Session, mission: Mission, attempt: Attempt, to: AttemptSta
     return True
 
 
-def mission_status_after(attempt: Attempt, mission: Mission) -> MissionStatus | None:
+def call_back(
+    session: Session,
+    mission: Mission,
+    attempt: Attempt,
+    recall: Recall,
+    cause: Cause,
+    *,
+    for_mission: UUID | None = None,
+) -> bool:
+    """End the live attempt although its mission goes on; False when it is being taken back already.
+
+    One that was never sent ends at once; the others when their robot says so, which missions/recovery pursues.
+    """
+    if not take_back(session, attempt, recall, cause, for_mission=for_mission):
+        return False
+    if attempt.status is AttemptStatus.prepared:  # nothing was sent, and in this transaction nobody can begin to
+        advance(session, mission, attempt, AttemptStatus.canceled, cause)
+    else:
+        outbox.enqueue(session, attempt, Command.cancel)
+    return True
+
+
+def mission_status_after(attempt: Attempt, mission: Mission, progress: Progress) -> MissionStatus | None:
     """Where the mission goes because of its attempt (pure); None when it stays.
 
-    The fact wins over the wish: an attempt that succeeded while its cancel was under way has succeeded.
+    The fact wins over the wish: an attempt that succeeded while its cancel was under way has succeeded. `progress` is as
+    of after the attempt's move.
     """
-    if attempt.status not in {AttemptStatus.failed, AttemptStatus.rejected}:
-        to = FOLLOWS.get(attempt.status)
-    elif mission.desired is Desired.cancel:
-        to = MissionStatus.canceled
-    else:
-        to = MissionStatus.scheduled if attempt.number < mission.attempts_max else MissionStatus.failed
+    to = _after_in_vain(attempt, mission, progress) if attempt.status in IN_VAIN else FOLLOWS.get(attempt.status)
     return None if to is mission.status else to
 
 
+def _after_in_vain(attempt: Attempt, mission: Mission, progress: Progress) -> MissionStatus:
+    is_ended_by_robot = attempt.status is AttemptStatus.canceled and attempt.recall is None
+    if mission.desired is Desired.cancel or is_ended_by_robot:
+        return MissionStatus.canceled
+    if attempt.recall is Recall.deadline:
+        return MissionStatus.expired
+    if progress.is_rest_skipped:
+        return end_of_skipped(progress)
+    if counts_as_failure(attempt) and progress.failures >= mission.attempts_max:
+        return MissionStatus.failed
+    return MissionStatus.scheduled
+
+
+def end_of_skipped(progress: Progress) -> MissionStatus:
+    """What a mission is of which all that was left is skipped (pure)."""
+    return MissionStatus.succeeded if progress.has_done_some else MissionStatus.canceled
+
+
 def _follow(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
-    to = mission_status_after(attempt, mission)
+    progress = Progress()
     if attempt.status in ATTEMPT_TERMINAL:
-        mission.first_task = first_task_left(_steps(session, mission.id), default=mission.first_task)
+        progress = progress_of(session, mission)
+        mission.first_task = first_task_left(progress.steps, default=mission.first_task)
         session.add(mission)
+    to = mission_status_after(attempt, mission, progress)
     if to is not None:
         evidence = {**cause.evidence, "attempt": attempt.number}
-        move_mission(session, mission, to, Cause(cause.who, cause.why, evidence))
+        why = _why(mission, attempt, cause, progress)
+        if why != cause.why:
+            evidence["attempt_ended"] = cause.why
+        move_mission(session, mission, to, Cause(cause.who, why, evidence))
 
 
-def _steps(session: Session, mission_id: UUID) -> list[Step]:
-    done = set(
-        session.exec(
-            select(TaskResult.position).where(TaskResult.mission_id == mission_id, TaskResult.status == "succeeded")
-        ).all()
-    )
-    tasks = session.exec(
-        select(MissionTask).where(MissionTask.mission_id == mission_id).order_by(col(MissionTask.position))
-    ).all()
-    return [Step(has_station=task.station_id is not None, is_done=task.position in done) for task in tasks]
-
-
-def first_task_left(steps: Sequence[Step], *, default: int) -> int:
-    """Position of the task a further attempt begins with (pure).
-
-    That is the first one not done; if it names no station, the attempt begins with the last one before it that does,
-    because another robot stands elsewhere. `default` when all is done.
-    """
-    left = next((position for position, step in enumerate(steps) if not step.is_done), None)
-    if left is None:
-        return default
-    return max((position for position in range(left + 1) if steps[position].has_station), default=left)
+def _why(mission: Mission, attempt: Attempt, cause: Cause, progress: Progress) -> str:
+    if attempt.status not in IN_VAIN or mission.desired is Desired.cancel:
+        return cause.why
+    if progress.is_rest_skipped and attempt.recall is not Recall.deadline:
+        return REST_SKIPPED
+    return cause.why if attempt.recall is None else attempt.recall_reason

@@ -18,7 +18,7 @@ from fleet.database import claim
 from fleet.robots import Robot
 from missions import feedback, outbox
 from missions.lifecycle import Cause, move_mission
-from missions.live import attempt_now, lock_mission
+from missions.live import attempt_now, live_attempt, lock_mission
 from missions.models import (
     ATTEMPT_TERMINAL,
     Attempt,
@@ -28,13 +28,16 @@ from missions.models import (
     Mission,
     MissionStatus,
     OutboxStatus,
+    Recall,
 )
-from missions.outcome import advance
+from missions.outcome import advance, call_back
+from missions.overdue import Running, reason_to_end, running_attempts
 
 ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
 LOST_AFTER_S = 30.0
 LATE_S = 30.0  # how long after it was sent an order may still turn up at the robot
 NOT_STARTED = (MissionStatus.created, MissionStatus.awaiting_approval, MissionStatus.scheduled)
+UNDER_WAY = (MissionStatus.assigned, MissionStatus.running, MissionStatus.paused)
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,62 @@ class Question:
 
 
 def expire(session: Session, *, who: str, limit: int = 200) -> int:
-    """End the missions that were not started by their `not_after_at`; gives their number."""
+    """End what is too late: not started by `not_after_at`, or not done by `deadline_at`; gives the number of missions.
+
+    One that is under way at its deadline is taken back from its robot, and EXPIRED when that says so.
+    """
     now = database_now(session)
-    late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), col(Mission.not_after_at) < now)
-    missions = claim(session, late.order_by(col(Mission.id)).execution_options(populate_existing=True), limit=limit)
+    is_late = or_(col(Mission.not_after_at) < now, col(Mission.deadline_at) < now)
+    late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), is_late).order_by(col(Mission.id))
+    missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
     for mission in missions:
-        why = f"not started by {mission.not_after_at:%Y-%m-%d %H:%M} UTC; retry makes a new one without that limit"
-        move_mission(session, mission, MissionStatus.expired, Cause(who, why))
+        move_mission(session, mission, MissionStatus.expired, Cause(who, _lateness(mission, now)))
+    return len(missions) + _end_at_deadline(session, now, who, limit)
+
+
+def _lateness(mission: Mission, now: datetime) -> str:
+    if mission.deadline_at is not None and mission.deadline_at < now:
+        return f"not done by {mission.deadline_at:%Y-%m-%d %H:%M} UTC; retry makes a new one without that limit"
+    return f"not started by {mission.not_after_at:%Y-%m-%d %H:%M} UTC; retry makes a new one without that limit"
+
+
+def _end_at_deadline(session: Session, now: datetime, who: str, limit: int) -> int:
+    mine = (col(Attempt.mission_id) == Mission.id, col(Attempt.finished_at).is_(None), col(Attempt.recall).is_(None))
+    late = (
+        select(Mission)
+        .where(col(Mission.status).in_(UNDER_WAY), col(Mission.deadline_at) < now, Mission.desired != Desired.cancel)
+        .where(select(Attempt.id).where(*mine).correlate(Mission).exists())
+        .order_by(col(Mission.id))
+    )
+    missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
+    for mission in missions:
+        attempt = live_attempt(session, mission.id)
+        if attempt is not None:
+            call_back(session, mission, attempt, Recall.deadline, Cause(who, _lateness(mission, now)))
     return len(missions)
+
+
+def time_out(session: Session, *, who: str) -> int:
+    """Take back the attempts whose task, or the whole of which, takes longer than it may; gives their number.
+
+    Each counts as a failure, and its mission goes on by its retry policy. One that holds, or of which nothing is heard,
+    is not timed.
+    """
+    now = database_now(session)
+    ended = 0
+    for running in running_attempts(session):
+        why = reason_to_end(running, now)
+        if why:
+            ended += _end_running(session, running, Cause(who, why))
+    return ended
+
+
+def _end_running(session: Session, running: Running, cause: Cause) -> bool:
+    mission = lock_mission(session, running.mission_id)
+    attempt = attempt_now(session, running.attempt_id)
+    if attempt.status is not AttemptStatus.running or mission.desired is not Desired.run:
+        return False  # it has moved since it was read
+    return call_back(session, mission, attempt, Recall.timeout, cause)
 
 
 def questions(
@@ -75,7 +126,11 @@ def questions(
     is_quiet = has_come(func.coalesce(Attempt.heard_at, Attempt.sent_at), quiet_since)
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
     waiting = select(Robot.id).where(col(Robot.account_id).in_(crowded))
-    is_unwilling = or_(unwilling.correlate(Attempt).exists(), col(Attempt.status) == AttemptStatus.paused)
+    is_unwilling = or_(
+        unwilling.correlate(Attempt).exists(),
+        col(Attempt.status) == AttemptStatus.paused,
+        col(Attempt.recall).is_not(None),
+    )
     query = (
         select(Attempt)
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
@@ -156,7 +211,7 @@ def _pursue(session: Session, mission: Mission, attempt: Attempt) -> None:
     if attempt.status in ATTEMPT_TERMINAL:
         return
     session.flush()
-    if mission.desired is Desired.cancel:
+    if mission.desired is Desired.cancel or attempt.recall is not None:
         outbox.pursue(session, attempt, Command.cancel)
     elif mission.desired is Desired.pause and attempt.status in {AttemptStatus.accepted, AttemptStatus.running}:
         outbox.pursue(session, attempt, Command.pause)

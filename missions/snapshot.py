@@ -13,10 +13,9 @@ from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask
 from missions.plan import Candidate, Snapshot, Wanted, reason_to_wait
+from missions.progress import counts_as_failure, pause_s
 
 WAITING_MAX = 500  # the most urgent; the others come when these are served
-RETRY_BASE_S = 2.0
-RETRY_MAX_S = 300.0
 HELD = "It is paused until it is resumed."
 
 
@@ -65,8 +64,6 @@ def _as_wanted(
     mission: Mission, place: tuple[float, float] | None, tries: Sequence[Attempt], until: datetime
 ) -> Wanted:
     x_m, y_m = place if place else (None, None)
-    # An end further ahead was written before the clock was set back; nobody rests for it.
-    ended = [attempt.finished_at for attempt in tries if attempt.finished_at and attempt.finished_at <= until]
     return Wanted(
         id=mission.id,
         organisation_id=mission.organisation_id,
@@ -77,21 +74,25 @@ def _as_wanted(
         created_at=mission.created_at,
         required_capabilities=frozenset(mission.required_capabilities),
         pinned_robot_id=mission.pinned_robot_id,
-        ready_at=ready_at(mission.earliest_start_at, ended),
+        ready_at=ready_at(mission, tries, until),
         not_after_at=mission.not_after_at,
         x_m=x_m,
         y_m=y_m,
-        tried_robot_ids=frozenset(attempt.robot_id for attempt in tries),
+        tried_robot_ids=frozenset(attempt.robot_id for attempt in tries if counts_as_failure(attempt)),
     )
 
 
-def ready_at(earliest: datetime | None, ended: Sequence[datetime]) -> datetime | None:
-    """When a mission may begin: its earliest start, or the pause after its last attempt (2 s, 8 s, 32 s … 5 min)."""
-    if not ended:
-        return earliest
-    pause_s = min(RETRY_BASE_S * 4.0 ** (len(ended) - 1), RETRY_MAX_S)
-    rested = max(ended) + timedelta(seconds=pause_s)
-    return rested if earliest is None else max(rested, earliest)
+def ready_at(mission: Mission, tries: Sequence[Attempt], until: datetime) -> datetime | None:
+    """When the mission may begin (pure): its earliest start, or the end of the pause after a try that failed.
+
+    An end after `until` was written before the clock was set back; nobody rests for it.
+    """
+    ended = [attempt.finished_at for attempt in tries if attempt.finished_at and attempt.finished_at <= until]
+    rest_s = pause_s(mission, tries)
+    if not ended or not rest_s:
+        return mission.earliest_start_at
+    rested = max(ended) + timedelta(seconds=rest_s)
+    return max(rested, mission.earliest_start_at or rested)
 
 
 def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, tuple[float, float]]:
