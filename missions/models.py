@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from pydantic import Field as Value
 from sqlalchemy import BigInteger, Column, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -107,9 +107,18 @@ def _keepable(text: str) -> str:
     return text
 
 
+def _of_64_bits(value: object) -> object:
+    # Before the union: a longer one would silently become the nearest floating-point number.
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("is a whole number of more than 64 bits")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_keepable)]
 Number = Annotated[float, Value(allow_inf_nan=False)]
-Capability = Annotated[Text, Value(max_length=200)]
+Name = Annotated[Text, Value(max_length=200)]
+Capability = Name
+Parameter = Annotated[Annotated[Text, Value(max_length=10_000)] | Number | int | bool, BeforeValidator(_of_64_bits)]
 
 
 class TaskCreate(BaseModel):
@@ -118,8 +127,8 @@ class TaskCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: TaskKind = TaskKind.go_to
-    station: Text | None = Value(None, description="Name of a station, dock or inspection point of the site.")
-    parameters: dict[Text, Text | Number | int | bool] = Value(default_factory=dict)
+    station: Name | None = Value(None, description="Name of a station, dock or inspection point of the site.")
+    parameters: dict[Name, Parameter] = Value(default_factory=dict, max_length=100)
     timeout_s: float = Value(600.0, gt=0, le=86_400)
 
 
@@ -131,7 +140,7 @@ class MissionCreate(BaseModel):
     name: Text = Value(min_length=1, max_length=200)
     tasks: list[TaskCreate] = Value(min_length=1, max_length=200)
     key: Text = Value(min_length=1, max_length=200)
-    robot: Text | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
+    robot: Name | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
     priority: int = Value(0, ge=-100, le=100, description="Higher goes first.")
     required_capabilities: list[Capability] = Value(default_factory=list, max_length=100)
     earliest_start_at: AwareDatetime | None = None

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from sqlmodel import select
 
-from fleet.errors import Invalid, NotFound
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.robots import Robot
 from missions.board import missions_of, round_view
-from missions.create import create_round
-from missions.models import MissionCreate, MissionStatus, TaskCreate
+from missions.create import check, create_round
+from missions.models import Mission, MissionCreate, MissionStatus, Round, TaskCreate
 
 
 @pytest.fixture
@@ -91,3 +93,100 @@ def test_a_round_of_another_organisation_is_not_found(ask_round, runtime, world)
     made = ask_round(["a"])
     with runtime.reading() as session, pytest.raises(NotFound):
         round_view(session, world.site.id, made.id)
+
+
+def test_the_same_key_with_other_content_is_refused_with_what_differs(yard):
+    yard.request("m", "press-1")
+    with pytest.raises(Conflict, match=r"'m' is that of another mission.*differs in priority, tasks\."):
+        yard.request("m", "press-2", priority=5)
+    with pytest.raises(Conflict, match=r"differs in robot\."):
+        yard.request("m", "press-1", robot="amr-01")
+    assert yard.changes("mission") == ["created", "scheduled"]
+
+
+def test_the_same_content_in_another_order_of_words_is_the_same_mission(yard):
+    one = TaskCreate(station="press-1", parameters={"a": 1, "b": 2.5})
+    other = TaskCreate(station="press-1", parameters={"b": 2.5, "a": 1})
+    assert yard.request("m", tasks=[one]).id == yard.request("m", tasks=[other]).id
+
+
+def test_a_mission_kept_before_contents_were_compared_is_taken_for_the_same(yard, runtime):
+    first = yard.request("m", "press-1")
+    with runtime.transaction() as session:
+        session.get_one(Mission, first.id).content_sha256 = ""
+    assert yard.request("m", "press-2").id == first.id
+
+
+def test_asking_again_after_the_window_has_passed_gives_the_mission_and_a_new_one_is_refused(yard, clock):
+    window = {"not_after_at": clock.now() + timedelta(seconds=10), "deadline_at": clock.now() + timedelta(seconds=20)}
+    first = yard.request("m", **window)
+    clock.step(60)
+    assert yard.request("m", **window).id == first.id
+    with pytest.raises(Invalid, match=r"not_after_at 2026-03-01T22:00:10.* has passed.*later one, or none"):
+        yard.request("other", **window)
+    with pytest.raises(Invalid, match=r"deadline_at .* has passed"):
+        yard.request("other", deadline_at=window["deadline_at"])
+
+
+@pytest.mark.parametrize("before", ["earliest_start_at", "not_after_at"])
+def test_a_deadline_before_the_start_is_refused(yard, clock, before):
+    times = {before: clock.now() + timedelta(hours=2), "deadline_at": clock.now() + timedelta(hours=1)}
+    with pytest.raises(Invalid, match=f"deadline_at .* lies before {before}"):
+        yard.request("m", **times)
+
+
+def test_what_no_robot_of_the_organisation_can_do_is_refused_with_what_they_can(yard, runtime, world):
+    with pytest.raises(Invalid, match=r"No robot can do fly \(of 2: amr-01, amr-02\).*can do: drive, inspect\."):
+        yard.request("m", required_capabilities=["drive", "fly"])
+    with runtime.transaction() as session:
+        session.get_one(Robot, world.robots["amr-02"].id).capabilities = ["drive", "fly"]
+    with pytest.raises(Invalid, match="amr-01 is the only robot that may do it, and it lacks: fly"):
+        yard.request("m", required_capabilities=["fly"], robot="amr-01")
+    assert yard.status(yard.request("m", required_capabilities=["fly"])) == "SCHEDULED"
+
+
+def test_before_there_are_robots_every_capability_may_be_asked_for(yard, runtime, world):
+    with runtime.transaction() as session:
+        for robot in world.robots.values():
+            session.delete(session.get_one(Robot, robot.id))
+    assert yard.status(yard.request("m", required_capabilities=["fly"])) == "SCHEDULED"
+
+
+def test_a_mission_may_be_checked_without_being_written(yard, runtime, world):
+    good = MissionCreate(name="m", key="m", tasks=[TaskCreate(station="gate")])
+    with runtime.transaction() as session:
+        check(session, site=world.site, wanted=good)
+        with pytest.raises(Invalid, match="'moon'"):
+            check(session, site=world.site, wanted=good.model_copy(update={"tasks": [TaskCreate(station="moon")]}))
+    with runtime.reading() as session:
+        assert missions_of(session, world.organisation.id) == []
+
+
+def test_a_wrong_mission_of_a_round_is_named_and_nothing_of_the_round_is_kept(runtime, world):
+    wanted = [MissionCreate(name=at, key=at, tasks=[TaskCreate(station=at)]) for at in ("gate", "moon")]
+    with pytest.raises(Invalid, match="mission 2 'moon': Task 0 names the station 'moon'"), runtime.transaction() as db:
+        create_round(db, site=world.site, name="night", key="night", missions=wanted, who="user:ops")
+    with runtime.reading() as session:
+        assert session.exec(select(Round)).all() == []
+        assert missions_of(session, world.organisation.id) == []
+
+
+def test_a_round_with_the_same_key_and_other_missions_is_refused(ask_round):
+    ask_round(["a", "b"])
+    with pytest.raises(Conflict, match=r"another round.*missions \('b', 'c' in only one of both\)"):
+        ask_round(["a", "c"])
+
+
+def test_a_mission_of_one_round_is_not_silently_missing_in_another(ask_round):
+    ask_round(["a"])
+    with pytest.raises(Conflict, match="mission 1 'a': The key 'a' is that of a mission outside this round"):
+        ask_round(["a"], key="other night")
+
+
+def test_a_round_is_the_same_after_one_of_its_missions_was_retried(ask_round, yard, runtime, world):
+    made = ask_round(["a"])
+    with runtime.reading() as session:
+        (mission,) = missions_of(session, world.organisation.id)
+    yard.command(mission, "cancel")
+    yard.command(mission, "retry")
+    assert ask_round(["a"]).id == made.id

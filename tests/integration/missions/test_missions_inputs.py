@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from fleet.accounts import ManufacturerAccount
-from fleet.errors import Invalid, NotFound
+from fleet.errors import Invalid, NotFound, TooLarge
 from fleet.organisations import Organisation, Site
 from fleet.robots import Robot
 from missions.models import MissionCreate, TaskCreate
@@ -111,3 +111,30 @@ def test_a_robot_of_another_organisation_is_not_found_by_its_name(yard, runtime,
     with pytest.raises(NotFound) as refused:
         yard.request(robot="theirs")
     assert refused.value.message == "There is no robot 'theirs'; known robots: amr-01, amr-02."
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_whole_number_that_no_database_keeps_exactly_is_refused(number: int):
+    with pytest.raises(ValidationError, match="more than 64 bits"):
+        TaskCreate(station="press-1", parameters={"count": number})
+
+
+def test_the_largest_whole_numbers_and_yes_and_no_are_kept_as_they_are():
+    given = {"most": 2**63 - 1, "least": -(2**63), "is_wet": True}
+    kept = TaskCreate(station="press-1", parameters=given).parameters
+    assert kept == given
+    assert kept["is_wet"] is True
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"note": "x" * 10_001}, {"n" * 201: 1}, {str(number): number for number in range(101)}]
+)
+def test_parameters_are_few_and_short(parameters):
+    with pytest.raises(ValidationError, match="at most"):
+        TaskCreate(station="press-1", parameters=parameters)
+
+
+def test_a_huge_mission_is_refused_with_its_size(yard):
+    tasks = [TaskCreate(station="press-1", parameters={"note": "x" * 10_000}) for _ in range(101)]
+    with pytest.raises(TooLarge, match=r"has 1\d{6} bytes, and at most 1000000 are kept"):
+        yard.request(tasks=tasks)
