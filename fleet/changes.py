@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Integer, delete, func, text
+from sqlalchemy import BigInteger, Column, Integer, bindparam, delete, func, text, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from fleet import ledger
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, claim
 
@@ -35,6 +36,9 @@ class Change(SQLModel, table=True):
     position: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True, nullable=True))
 
 
+POSITION = update(Change).where(col(Change.id) == bindparam("of")).values(position=bindparam("now"))
+
+
 class FeedReader(SQLModel, table=True):
     """How far somebody has read the feed and acted on it, kept so that it goes on there after any outage."""
 
@@ -54,16 +58,15 @@ def record(
     fields: dict[str, object] | None = None,
 ) -> None:
     """Tell the feed, in this transaction; the bell is rung after its commit."""
-    session.add(
-        Change(
-            organisation_id=organisation_id,
-            subject=subject,
-            subject_id=str(subject_id),
-            kind=kind,
-            fields=fields or {},
-            at=database_now(session),
-        )
-    )
+    values = {
+        "organisation_id": organisation_id,
+        "subject": subject,
+        "subject_id": str(subject_id),
+        "kind": kind,
+        "fields": fields or {},
+        "at": database_now(session),
+    }
+    ledger.append(session, Change, values)
     session.info["ring"] = True
 
 
@@ -71,14 +74,14 @@ def publish(session: Session, *, limit: int = 1000) -> int:
     """Assign positions to committed changes, oldest first; gives their number. One publisher at a time, by lock."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PUBLISH_LOCK})
-    waiting = session.exec(
-        select(Change).where(col(Change.position).is_(None)).order_by(col(Change.id)).limit(limit)
-    ).all()
+    waiting = select(Change.id).where(col(Change.position).is_(None)).order_by(col(Change.id)).limit(limit)
+    ids = session.exec(waiting).all()
+    if not ids:
+        return 0
     last = session.exec(select(func.max(Change.position))).one() or 0
-    for position, change in enumerate(waiting, start=last + 1):
-        change.position = position
-        session.add(change)
-    return len(waiting)
+    positions = [{"of": id_, "now": position} for position, id_ in enumerate(ids, start=last + 1)]
+    session.connection().execute(POSITION, positions)
+    return len(ids)
 
 
 def after(session: Session, position: int, *, limit: int = 1000) -> Sequence[Change]:

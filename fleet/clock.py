@@ -9,6 +9,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import func
 from sqlmodel import Session
 
+ASKED = "asked_database_now"
 AHEAD_S = 60.0  # hardly any claim or pause before another try is longer: what lies further ahead is of another clock
 
 
@@ -61,15 +62,20 @@ class SteppableClock:
 def database_now(session: Session) -> datetime:
     """The instant that leases are judged by: the steppable clock if the session has one, else the database server's.
 
-    SQLite is on this machine, so its clock is the system's.
+    SQLite is on this machine, so its clock is the system's. A server is asked once a session, which lives for one
+    transaction; from then on the time that has passed here is added.
     """
     clock = session.info.get("clock")
     if isinstance(clock, SteppableClock):
         return clock.now()
-    if session.get_bind().dialect.name == "postgresql":
+    if session.get_bind().dialect.name != "postgresql":
+        return SystemClock().now()
+    here = SystemClock().monotonic()
+    if ASKED not in session.info:
         found = session.execute(select(func.clock_timestamp())).scalar_one()
-        return found.astimezone(UTC)  # type: ignore[no-any-return]
-    return SystemClock().now()
+        session.info[ASKED] = (found.astimezone(UTC), here)
+    there, then = session.info[ASKED]
+    return there + timedelta(seconds=here - then)  # type: ignore[no-any-return]
 
 
 def has_come(column: SQLCoreOperations[Any], now: datetime, *, ahead_s: float = AHEAD_S) -> ColumnElement[bool]:

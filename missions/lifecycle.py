@@ -7,13 +7,15 @@ the changes feed, all in the caller's transaction.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import Update, bindparam, inspect, update
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session, col
 
-from fleet import changes
+from fleet import changes, ledger
 from fleet.clock import database_now
 from fleet.errors import Conflict
 from missions.models import (
@@ -154,35 +156,48 @@ def _stamps(attempt: Attempt, to: AttemptStatus, now: datetime) -> dict[str, obj
 
 
 def _swap(session: Session, row: Subject, values: Mapping[str, object]) -> None:
-    session.flush()
-    table = type(row)
-    same = (col(table.id) == row.id, col(table.status) == row.status, col(table.version) == row.version)
-    change = update(table).where(*same).values(**values, version=row.version + 1)
-    result = session.execute(change.execution_options(synchronize_session=False))
-    if result.rowcount != 1:  # type: ignore[attr-defined]
+    if row in session.new:
+        session.flush()
+    # What else was changed on the row goes along, instead of in a statement of its own.
+    also = {name: getattr(row, name) for name in inspect(row).committed_state}
+    changed: dict[str, object] = {**also, **values, "version": row.version + 1}
+    was = {"was_id": row.id, "was_status": row.status, "was_version": row.version}
+    change = _compare_and_set(type(row), frozenset(changed))
+    result = session.connection().execute(change, was | {f"to_{name}": value for name, value in changed.items()})
+    if result.rowcount != 1:
         raise Conflict("Somebody else changed it first; read it again.", id=str(row.id), version=row.version)
-    session.refresh(row)
+    for name, value in changed.items():
+        set_committed_value(row, name, value)
+
+
+@cache
+def _compare_and_set(table: type[Mission] | type[Attempt], names: frozenset[str]) -> Update:
+    same = (
+        col(table.id) == bindparam("was_id"),
+        col(table.status) == bindparam("was_status"),
+        col(table.version) == bindparam("was_version"),
+    )
+    return update(table).where(*same).values({name: bindparam(f"to_{name}") for name in names})
 
 
 def _tell(
     session: Session, row: Mission | Attempt, was: MissionStatus | AttemptStatus | None, cause: Cause, kind: str = ""
 ) -> None:
     subject = "mission" if isinstance(row, Mission) else "attempt"
-    session.add(
-        Transition(
-            organisation_id=row.organisation_id,
-            mission_id=_mission_id(row),
-            subject=subject,
-            subject_id=row.id,
-            from_status=was.value if was else None,
-            to_status=row.status.value,
-            version=row.version,
-            who=cause.who,
-            why=cause.why,
-            evidence=dict(cause.evidence),
-            at=database_now(session),
-        )
-    )
+    line = {
+        "organisation_id": row.organisation_id,
+        "mission_id": _mission_id(row),
+        "subject": subject,
+        "subject_id": row.id,
+        "from_status": was.value if was else None,
+        "to_status": row.status.value,
+        "version": row.version,
+        "who": cause.who,
+        "why": cause.why,
+        "evidence": dict(cause.evidence),
+        "at": database_now(session),
+    }
+    ledger.append(session, Transition, line)
     changes.record(
         session,
         organisation_id=row.organisation_id,
