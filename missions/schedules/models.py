@@ -99,8 +99,8 @@ class ScheduleCreate(BaseModel):
 class Schedule(SQLModel, table=True):
     """A recurring round of one site; its newest revision tells when and what.
 
-    `decided_until_at` is the cursor: every occurrence up to it has its row. `next_due_at` is when the next one is due
-    (jitter and moves included), None when there is none.
+    `decided_until_at` is the cursor: every occurrence up to it has its row; it never goes back. `next_due_at` is when
+    there is something to decide next (a time of the rule, or the due instant of one that was spread or moved).
     """
 
     __tablename__ = "schedules"
@@ -146,7 +146,7 @@ class Occurrence(SQLModel, table=True):
     __tablename__ = "occurrences"
     __table_args__ = (
         UniqueConstraint("schedule_id", "revision", "recurrence_id"),
-        Index("ix_occurrences_open", "schedule_id", "status"),
+        Index("ix_occurrences_open", "status", "schedule_id"),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)

@@ -142,7 +142,7 @@ def _occurrences() -> None:
             "schedule_id", "revision", "recurrence_id", name=op.f("uq_occurrences_schedule_id_revision_recurrence_id")
         ),
     )
-    op.create_index("ix_occurrences_open", "occurrences", ["schedule_id", "status"], unique=False)
+    op.create_index("ix_occurrences_open", "occurrences", ["status", "schedule_id"], unique=False)
     op.create_index(op.f("ix_occurrences_organisation_id"), "occurrences", ["organisation_id"], unique=False)
     op.create_index(op.f("ix_occurrences_round_id"), "occurrences", ["round_id"], unique=False)
     op.create_index(op.f("ix_occurrences_schedule_id"), "occurrences", ["schedule_id"], unique=False)
