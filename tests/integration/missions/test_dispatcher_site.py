@@ -71,6 +71,12 @@ class Platform:
         with self.runtime.transaction() as session:
             self.round_id = create_round(session, site=self.site, name="r", key="r", missions=wanted, who="user:ops").id
 
+    def teach(self, *capabilities: str) -> None:
+        with self.runtime.transaction() as session:
+            for robot in session.exec(select(Robot)).all():
+                robot.capabilities = ["drive", *capabilities]
+                session.add(robot)
+
     def missions(self) -> dict[str, board.MissionView]:
         with self.runtime.reading() as session:
             view = board.round_view(session, self.site.organisation_id, self.round_id)
@@ -133,7 +139,9 @@ def _all_over(missions) -> bool:
 
 
 async def test_missions_fail_once_retry_succeed_and_are_refused_with_nobody_else_running(platform):
+    platform.teach("inspect_gas")
     platform.request(first={}, second={"priority": 5}, gas={"required_capabilities": ["inspect_gas"]})
+    platform.teach()
     async with _dispatching(Dispatcher(platform.runtime)):
         await platform.until(_all_over)
     missions = platform.missions()

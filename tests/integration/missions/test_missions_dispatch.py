@@ -101,12 +101,15 @@ def test_an_operators_hold_ends_with_its_time_and_an_attempts_hold_never_does(ya
     assert yard.assign("amr-01") == []
 
 
-def test_a_mission_that_nobody_can_do_is_refused_with_the_reason(yard):
-    mission = yard.request(required_capabilities=["inspect_gas"])
+def test_a_mission_that_nobody_can_do_any_more_is_refused_with_the_reason(yard, runtime, world):
+    mission = yard.request(required_capabilities=["inspect"])
+    with runtime.transaction() as session:
+        for robot in world.robots.values():
+            session.get_one(Robot, robot.id).capabilities = ["drive"]
     yard.assign()
     assert (yard.status(mission), yard.view(mission).reason) == (
         "REFUSED",
-        "No robot can do inspect_gas (of 2: amr-01, amr-02).",
+        "No robot can do inspect (of 2: amr-01, amr-02).",
     )
 
 
