@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse
 from api import description, docs, problems
 from api.deps import Doorman
 from api.edge import BODY_SECONDS, BodyLimit, Edge
-from api.group_commit import GroupCommit
+from api.group_commit import deliveries
+from api.group_commit import missions as mission_writer
 from api.routes import bags, health, missions, reports, requests, robots, uploads, webhooks
 from fleet.runtime import Runtime
 
@@ -30,7 +31,7 @@ Instants are UTC (RFC 3339), units are SI: metres, radians, seconds, fractions o
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    """The application over the parts of `runtime`; its writer thread lives from its start-up to its shutdown."""
+    """The application over the parts of `runtime`; its writer threads live from its start-up to its shutdown."""
     app = FastAPI(
         title="Yardmaster",
         version="1",
@@ -54,13 +55,14 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    writer = GroupCommit(app.state.runtime.transaction)
-    app.state.group_commit = writer
+    writer, asked = deliveries(app.state.runtime.transaction), mission_writer(app.state.runtime.transaction)
+    app.state.group_commit, app.state.missions = writer, asked
     app.state.letterbox = webhooks.Letterbox(app.state.runtime, writer)
     app.state.parts_under_way = uploads.parts_under_way()
     writer.start()
+    asked.start()
     yield
-    await asyncio.to_thread(writer.stop)
+    await asyncio.gather(asyncio.to_thread(writer.stop), asyncio.to_thread(asked.stop))
 
 
 def _limit_of(webhook_max_bytes: int, path: str) -> tuple[int, float]:

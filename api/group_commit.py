@@ -1,147 +1,82 @@
-"""Group commit: many webhooks share one commit, and each is answered only after it.
+"""What the API writes in groups: webhooks into the inbox, and the missions that are asked for."""
 
-A queue, one writer thread, no timer: while one batch is committed the next gathers by itself, so a lone webhook waits
-for nothing and a crowd costs few commits.
-"""
-
-import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
+from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
-from fleet.errors import Invalid, Unavailable, YardmasterError
+from fleet import ledger
+from fleet.errors import YardmasterError
+from fleet.group_commit import GroupCommit, Transaction
+from fleet.organisations import Principal, Site, site_named
 from ingestion import inbox
 from ingestion.models import Delivery
+from missions.board import MissionView, missions_seen
+from missions.create import create
+from missions.models import Mission, MissionCreate
 
 log = structlog.get_logger(__name__)
 
-BATCH_MAX = 512
-BATCH_MAX_BYTES = 16_000_000
-WAITING_MAX = 10_000
-WAITING_MAX_BYTES = 64_000_000
-STOP_S = 4.0
-Transaction = Callable[[], AbstractContextManager[Session]]
+Deliveries = GroupCommit[Delivery, None]
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    delivery: Delivery
-    answer: "asyncio.Future[None]"
-    loop: asyncio.AbstractEventLoop
+class Asked:
+    """A mission that somebody asks for."""
+
+    caller: Principal
+    site: str
+    wanted: MissionCreate
 
 
-class GroupCommit:
-    """Stores deliveries in the inbox; made and used on one event loop, written by one thread."""
+@dataclass(frozen=True)
+class Answered:
+    """The mission as it was when it was committed; `is_new` is false when it was there already."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        """`transaction` opens a write transaction that is committed when its block ends."""
-        self._transaction = transaction
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._thread = Thread(target=self._write, name="group-commit", daemon=True)
-        self._waiting = 0
-        self._waiting_bytes = 0
+    mission: MissionView
+    is_new: bool
 
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
 
-    def stop(self) -> None:
-        """Write what waits and end, within STOP_S seconds."""
-        self._queue.put(None)
-        self._thread.join(STOP_S)
+Missions = GroupCommit[Asked, Answered]
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the writer writes."""
-        return self._thread.is_alive()
 
-    async def store(self, delivery: Delivery) -> None:
-        """Returns when the delivery is committed; a second one of the same account and key changes nothing.
+def deliveries(transaction: Transaction) -> Deliveries:
+    """The writer of the inbox; a second delivery of the same account and key changes nothing."""
+    return GroupCommit(transaction, _receive, what="deliveries", size_of=lambda delivery: len(delivery.body))
 
-        Raises:
-            Unavailable: too many wait already, or the database did not take it; nothing is acknowledged.
-            Invalid: the database can never take it.
-        """
-        is_full = self._waiting >= WAITING_MAX or self._waiting_bytes >= WAITING_MAX_BYTES
-        if is_full or not self.is_alive:
-            raise Unavailable("More deliveries wait than can be stored now; send it again in a moment.")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[None] = loop.create_future()
-        self._waiting += 1
-        self._waiting_bytes += len(delivery.body)
-        self._queue.put(_Waiting(delivery, answer, loop))
-        try:
-            await answer
-        finally:
-            self._waiting -= 1
-            self._waiting_bytes -= len(delivery.body)
 
-    def _write(self) -> None:
-        while batch := self._gather():
-            self._store(batch)
+def missions(transaction: Transaction) -> Missions:
+    """The writer of missions; asking again with the same key gives the mission that is there."""
+    return GroupCommit(transaction, _create, what="missions")
 
-    def _store(self, batch: Sequence[_Waiting]) -> None:
-        error: YardmasterError | None = Unavailable("The writer of the inbox stopped; send it again.")
-        try:
-            error = self._commit(batch)
-        finally:
-            # Also when something unforeseen ends this thread, nobody is left waiting for an answer.
-            if isinstance(error, Invalid) and len(batch) > 1:
-                for one in batch:
-                    self._store([one])
-            else:
-                _answer(batch, error)
 
-    def _gather(self) -> list[_Waiting]:
-        """The next batch, at least one; empty when it is time to stop."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        batch, size = [first], len(first.delivery.body)
-        while len(batch) < BATCH_MAX and size < BATCH_MAX_BYTES:
+def _receive(session: Session, batch: Sequence[Delivery]) -> list[None]:
+    new = inbox.receive_all(session, batch)
+    if new < len(batch):
+        log.info("duplicate deliveries collapsed", count=len(batch) - new)
+    return [None] * len(batch)
+
+
+def _create(session: Session, batch: Sequence[Asked]) -> list[Answered | YardmasterError]:
+    made: list[tuple[Mission, bool] | YardmasterError] = []
+    with ledger.together(session):
+        for asked in batch:
             try:
-                following = self._queue.get_nowait()
-            except Empty:
-                break
-            if following is None:
-                self._queue.put(None)
-                break
-            batch.append(following)
-            size += len(following.delivery.body)
-        return batch
-
-    def _commit(self, batch: Sequence[_Waiting]) -> YardmasterError | None:
-        try:
-            with self._transaction() as session:
-                new = inbox.receive_all(session, [one.delivery for one in batch])
-        except (IntegrityError, DataError) as error:
-            return Invalid(f"The database cannot take this delivery: {type(error).__name__}.")
-        except (YardmasterError, SQLAlchemyError, OSError) as error:
-            log.error("deliveries not stored", count=len(batch), error=str(error))
-            return Unavailable("The delivery could not be stored now; send it again in a moment.")
-        if new < len(batch):
-            log.info("duplicate deliveries collapsed", count=len(batch) - new)
-        return None
+                with ledger.savepoint(session):
+                    made.append(_create_one(session, asked))
+            except YardmasterError as error:
+                made.append(error)
+    ids = {one[0].id: one[0] for one in made if not isinstance(one, YardmasterError)}
+    views = {view.id: view for view in missions_seen(session, list(ids.values()))}
+    return [one if isinstance(one, YardmasterError) else Answered(views[one[0].id], is_new=one[1]) for one in made]
 
 
-def _answer(batch: Sequence[_Waiting], error: YardmasterError | None) -> None:
-    for one in batch:
-        try:
-            one.loop.call_soon_threadsafe(_resolve, one.answer, error)
-        except RuntimeError:
-            log.warning("nobody waits for this answer any more", key=one.delivery.key)
-
-
-def _resolve(answer: "asyncio.Future[None]", error: YardmasterError | None) -> None:
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(None)
-    else:
-        answer.set_exception(error)
+def _create_one(session: Session, asked: Asked) -> tuple[Mission, bool]:
+    organisation_id: UUID = asked.caller.organisation_id
+    site: Site = site_named(session, organisation_id, asked.site)
+    same = (Mission.organisation_id == organisation_id, Mission.key == asked.wanted.key)
+    known = session.exec(select(Mission.id).where(*same)).first()
+    mission = create(session, site=site, wanted=asked.wanted, who=str(asked.caller))
+    return mission, known is None

@@ -154,6 +154,11 @@ def mission_view(session: Session, organisation_id: UUID, mission_id: UUID) -> M
     return _views(session, [mission])[0]
 
 
+def missions_seen(session: Session, missions: Sequence[Mission]) -> list[MissionView]:
+    """These missions, which the caller has read or written in this transaction, in their order."""
+    return _views(session, missions)
+
+
 def round_view(session: Session, organisation_id: UUID, round_id: UUID) -> RoundView:
     """One round with its missions in the order they were asked for.
 

@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deps import Parts
-from api.group_commit import GroupCommit
 from api.problems import described
 from fleet.errors import Unavailable
+from fleet.group_commit import GroupCommit
 
 router = APIRouter(tags=["health"])
 
@@ -29,14 +29,15 @@ def is_alive() -> Health:
 
 @router.get("/readyz", responses=described(503))
 def is_ready(runtime: Parts, request: Request) -> Health:
-    """The database answers, has our tables, and deliveries can be stored."""
-    writer = request.app.state.group_commit
-    assert isinstance(writer, GroupCommit)
+    """The database answers, has our tables, and deliveries and missions can be stored."""
+    writers = {"inbox": request.app.state.group_commit, "missions": request.app.state.missions}
     try:
         with runtime.reading() as session:
             session.execute(text("SELECT 1 FROM deliveries LIMIT 1"))
     except SQLAlchemyError as error:
         raise Unavailable("The database does not answer or has no tables; run `yardmaster db migrate`.") from error
-    if not writer.is_alive:
-        raise Unavailable("The writer of the inbox has stopped; restart this process.")
+    for what, writer in writers.items():
+        assert isinstance(writer, GroupCommit)
+        if not writer.is_alive:
+            raise Unavailable(f"The writer of the {what} has stopped; restart this process.")
     return Health()

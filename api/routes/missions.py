@@ -5,19 +5,19 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from api.deps import Operator, Parts, Reader
+from api.group_commit import Asked, Missions
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
 from api.strict import StrictRoute
-from fleet.organisations import site_named
+from fleet.group_commit import GroupCommit
 from fleet.robots import Robot
 from missions.board import MissionView, mission_view
 from missions.commands import CommandName, command
-from missions.create import create
 from missions.models import Desired, Mission, MissionCreate, MissionStatus
 
 router = APIRouter(tags=["missions"], route_class=StrictRoute)
@@ -87,20 +87,22 @@ def _listed(session: Session, missions: Sequence[Mission]) -> list[MissionListed
     ]
 
 
-@router.post("/v1/missions", status_code=201, responses=described(401, 403, 404, 422))
-def create_mission(wanted: MissionWanted, runtime: Parts, caller: Operator, response: Response) -> MissionView:
+def _writer(request: Request) -> Missions:
+    writer = request.app.state.missions
+    assert isinstance(writer, GroupCommit)
+    return writer
+
+
+@router.post("/v1/missions", status_code=201, responses=described(401, 403, 404, 409, 422, 503))
+async def create_mission(
+    wanted: MissionWanted, caller: Operator, response: Response, writer: Annotated[Missions, Depends(_writer)]
+) -> MissionView:
     """Ask for a mission. Asking again with the same `key` gives the same mission (200 instead of 201)."""
-    same = (Mission.organisation_id == caller.organisation_id, Mission.key == wanted.key)
-    with runtime.transaction() as session:
-        site = site_named(session, caller.organisation_id, wanted.site)
-        known = session.exec(select(Mission.id).where(*same)).first()
-        asked = MissionCreate.model_validate(wanted.model_dump(exclude={"site"}))
-        mission = create(session, site=site, wanted=asked, who=str(caller))
-        session.flush()
-        view = mission_view(session, caller.organisation_id, mission.id)
-    response.status_code = 201 if known is None else 200
-    response.headers["Location"] = f"/v1/missions/{mission.id}"
-    return view
+    asked = MissionCreate.model_validate(wanted.model_dump(exclude={"site"}))
+    answered = await writer.write(Asked(caller, wanted.site, asked))
+    response.status_code = 201 if answered.is_new else 200
+    response.headers["Location"] = f"/v1/missions/{answered.mission.id}"
+    return answered.mission
 
 
 @router.get("/v1/missions/{mission_id}", responses=described(401, 403, 404))

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.deps import Parts
-from api.group_commit import GroupCommit
+from api.group_commit import Deliveries
 from api.memory import Remembered
 from api.problems import described
 from fleet.accounts import ManufacturerAccount
@@ -32,7 +32,7 @@ HEADER_MAX_CHARACTERS = 1000
 class Letterbox:
     """Finds the account that a webhook is for, and stores what is posted to it."""
 
-    def __init__(self, runtime: Runtime, writer: GroupCommit) -> None:
+    def __init__(self, runtime: Runtime, writer: Deliveries) -> None:
         """`writer` commits what is stored."""
         self._runtime = runtime
         self._writer = writer
@@ -65,7 +65,7 @@ class Letterbox:
             body=body,
             received_at=self._runtime.clock.now(),
         )
-        await self._writer.store(delivery)
+        await self._writer.write(delivery)
 
 
 def _letterbox(request: Request) -> Letterbox:

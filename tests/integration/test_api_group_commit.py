@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 from sqlmodel import select
 
-from api import group_commit
-from api.group_commit import GroupCommit
+from api.group_commit import deliveries
+from fleet import group_commit
 from fleet.errors import Invalid, Unavailable
+from fleet.group_commit import GroupCommit
 from fleet.runtime import Runtime
 from ingestion.inbox import arriving
 from ingestion.models import Delivery
@@ -40,20 +41,20 @@ def keys(runtime: Runtime):
 @pytest.fixture
 def writer(runtime: Runtime):
     """A writer that has not begun, so that what is stored meets in one batch; it is ended after the test."""
-    writer = GroupCommit(runtime.transaction)
+    writer = deliveries(runtime.transaction)
     yield writer
     if writer.is_alive:
         writer.stop()
 
 
 @pytest.fixture
-def store_all(writer: GroupCommit, monkeypatch):
+def store_all(writer, monkeypatch):
     """Puts deliveries into one batch, then lets the writer begin; gives what became of each."""
 
-    async def do(deliveries: list[Delivery]) -> list:
+    async def do(arriving: list[Delivery]) -> list:
         with monkeypatch.context() as patched:
             patched.setattr(GroupCommit, "is_alive", True)
-            calls = [asyncio.ensure_future(writer.store(delivery)) for delivery in deliveries]
+            calls = [asyncio.ensure_future(writer.write(delivery)) for delivery in arriving]
             await asyncio.sleep(0)
         writer.start()
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -79,7 +80,7 @@ async def test_one_delivery_that_the_database_refuses_spoils_no_other(store_all,
 
 async def test_a_stopping_writer_writes_what_waits(store_all, writer, arriving_as, keys):
     await store_all([arriving_as("d-1")])
-    waiting = asyncio.ensure_future(writer.store(arriving_as("d-2")))
+    waiting = asyncio.ensure_future(writer.write(arriving_as("d-2")))
     await asyncio.sleep(0)
     await asyncio.to_thread(writer.stop)
     assert await waiting is None
@@ -90,7 +91,7 @@ async def test_a_writer_that_has_ended_takes_nothing(writer, arriving_as, keys):
     writer.start()
     await asyncio.to_thread(writer.stop)
     with pytest.raises(Unavailable):
-        await writer.store(arriving_as("d-1"))
+        await writer.write(arriving_as("d-1"))
     assert keys() == []
 
 
@@ -98,10 +99,10 @@ async def test_a_writer_that_has_ended_takes_nothing(writer, arriving_as, keys):
 async def test_when_too_much_waits_the_next_is_told_to_come_again(writer, arriving_as, monkeypatch, bound: str):
     monkeypatch.setattr(group_commit, bound, 1)
     monkeypatch.setattr(GroupCommit, "is_alive", True)
-    first = asyncio.ensure_future(writer.store(arriving_as("d-1")))
+    first = asyncio.ensure_future(writer.write(arriving_as("d-1")))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="in a moment"):
-        await writer.store(arriving_as("d-2"))
+        await writer.write(arriving_as("d-2"))
     monkeypatch.undo()
     writer.start()
     assert await first is None
@@ -110,7 +111,7 @@ async def test_when_too_much_waits_the_next_is_told_to_come_again(writer, arrivi
 async def test_a_sender_that_gave_up_does_not_hurt_the_writer(writer, arriving_as, keys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(GroupCommit, "is_alive", True)
-        gone, here = (asyncio.ensure_future(writer.store(arriving_as(key))) for key in ("d-1", "d-2"))
+        gone, here = (asyncio.ensure_future(writer.write(arriving_as(key))) for key in ("d-1", "d-2"))
         await asyncio.sleep(0)
     gone.cancel()
     writer.start()
@@ -118,16 +119,16 @@ async def test_a_sender_that_gave_up_does_not_hurt_the_writer(writer, arriving_a
     assert keys() == ["d-1", "d-2"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_even_an_unforeseen_end_of_the_writer_leaves_nobody_waiting(arriving_as):
+async def test_an_error_that_nobody_foresaw_leaves_nobody_waiting_and_does_not_end_the_writer(arriving_as):
     @contextmanager
     def broken():
         raise RuntimeError("nobody foresaw this")
         yield
 
-    writer = GroupCommit(broken)
+    writer = deliveries(broken)
     writer.start()
     with pytest.raises(Unavailable):
-        await writer.store(arriving_as("d-1"))
+        await writer.write(arriving_as("d-1"))
+    assert writer.is_alive
     await asyncio.to_thread(writer.stop)
     assert not writer.is_alive
