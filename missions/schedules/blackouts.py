@@ -2,16 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from sqlmodel import Session, col, or_, select
 
-from missions.calendars import occurrences
-from missions.schedules.models import Blackout, BlackoutKind
+from fleet import changes
+from fleet.clock import database_now
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.events import insert_new
+from fleet.organisations import Site
+from missions.calendars import instant_of, occurrences, zone_named
+from missions.schedules.models import Blackout, BlackoutCreate, BlackoutKind
 from missions.schedules.recurrence import MOMENT, wall
+
+LONGEST = timedelta(days=366)
+ASKED = ("name", "kind", "begins_at", "ends_at", "timezone", "rule", "exdates")
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,80 @@ class Window:
     kind: BlackoutKind
     begins_at: datetime
     ends_at: datetime
+
+
+def add(session: Session, *, site: Site, wanted: BlackoutCreate, who: str) -> Blackout:
+    """The blackout of (site, `wanted.key`): a new one, or the same one already there.
+
+    Raises:
+        Invalid: a time, the zone or the rule is wrong, or it ends before it begins; says which.
+        Conflict: the key has a blackout with other content.
+    """
+    row = _row(session, site, wanted, who)
+    on = ["organisation_id", "site_id", "key"]
+    if insert_new(session, Blackout, row.model_dump(), on=on):
+        _tell(session, row, "added", who)
+        return session.get_one(Blackout, row.id)
+    same = (Blackout.organisation_id == site.organisation_id, Blackout.site_id == site.id, Blackout.key == wanted.key)
+    known = session.exec(select(Blackout).where(*same)).one()
+    differing = [name for name in ASKED if getattr(known, name) != getattr(row, name)]
+    if differing:
+        raise Conflict(
+            f"The key {wanted.key!r} has a blackout with another {' and '.join(differing)} already; remove that one, or "
+            "choose another key.",
+            key=wanted.key,
+            blackout=str(known.id),
+        )
+    return known
+
+
+def remove(session: Session, *, organisation_id: UUID, blackout_id: UUID, who: str) -> Blackout:
+    """The blackout, removed: what it kept from starting may start.
+
+    Raises:
+        NotFound: the organisation has none such.
+    """
+    row = session.get(Blackout, blackout_id)
+    if row is None or row.organisation_id != organisation_id:
+        raise NotFound(f"There is no blackout {blackout_id}.", blackout=str(blackout_id))
+    session.delete(row)
+    _tell(session, row, "removed", who)
+    return row
+
+
+def _row(session: Session, site: Site, wanted: BlackoutCreate, who: str) -> Blackout:
+    timezone = wanted.timezone or site.timezone
+    begins_at = instant_of(wall(wanted.begins, of="begins"), timezone, "begins")
+    ends_at = instant_of(wall(wanted.ends, of="ends"), timezone, "ends")
+    if not begins_at < ends_at <= begins_at + LONGEST:
+        raise Invalid(
+            f"The window from {wanted.begins} to {wanted.ends} must end after it begins, within {LONGEST.days} days.",
+            key=wanted.key,
+        )
+    row = Blackout(
+        **wanted.model_dump(include={"name", "key", "kind", "rule", "exdates"}),
+        organisation_id=site.organisation_id,
+        site_id=site.id,
+        begins_at=begins_at,
+        ends_at=ends_at,
+        timezone=timezone,
+        made_by=who,
+        created_at=database_now(session),
+    )
+    if row.rule:
+        _spans(_recurring(row), begins_at, begins_at + timedelta(days=1))  # refuses what it does not understand
+    return row
+
+
+def _tell(session: Session, row: Blackout, kind: str, who: str) -> None:
+    changes.record(
+        session,
+        organisation_id=row.organisation_id,
+        subject="blackout",
+        subject_id=row.id,
+        kind=kind,
+        fields={"name": row.name, "kind": row.kind.value, "who": who},
+    )
 
 
 def windows(session: Session, site_ids: Iterable[UUID], begins: datetime, ends: datetime) -> dict[UUID, list[Window]]:
@@ -54,8 +135,7 @@ def _windows_of(row: Blackout, begins: datetime, ends: datetime) -> list[Window]
     # Whole hours around, so that the windows of now are worked out once an hour and not at every look.
     first = begins.replace(minute=0, second=0, microsecond=0)
     last = ends.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    recurring = _Recurring(row.rule, row.begins_at, row.ends_at, row.timezone, tuple(row.exdates))
-    spans = _spans(recurring, first, last)
+    spans = _spans(_recurring(row), first, last)
     return [Window(row.name, row.kind, *span) for span in spans if span[0] < ends and span[1] > begins]
 
 
@@ -68,10 +148,14 @@ class _Recurring:
     exdates: tuple[str, ...]
 
 
+def _recurring(row: Blackout) -> _Recurring:
+    return _Recurring(row.rule, row.begins_at, row.ends_at, row.timezone, tuple(row.exdates))
+
+
 @lru_cache(maxsize=4096)
 def _spans(of: _Recurring, first: datetime, last: datetime) -> tuple[tuple[datetime, datetime], ...]:
     """Each lasts as long on the wall clock as the first, so that a night ends at its hour also when clocks change."""
-    zone = ZoneInfo(of.timezone)
+    zone = zone_named(of.timezone)
     begins = of.begins_at.astimezone(zone).replace(tzinfo=None)
     length = of.ends_at.astimezone(zone).replace(tzinfo=None) - begins
     starts = occurrences(
@@ -82,5 +166,5 @@ def _spans(of: _Recurring, first: datetime, last: datetime) -> tuple[tuple[datet
         before=last,
         exdates=tuple(wall(text, of="exdates") for text in of.exdates),
     )
-    ends = [(at.astimezone(zone).replace(tzinfo=None) + length).replace(tzinfo=zone).astimezone(UTC) for at in starts]
+    ends = [instant_of(at.astimezone(zone).replace(tzinfo=None) + length, zone) for at in starts]
     return tuple((begin, end) for begin, end in zip(starts, ends, strict=True) if end > first)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, select
@@ -58,10 +59,13 @@ def create(session: Session, *, site: Site, wanted: ScheduleCreate, who: str) ->
 def _the_same(session: Session, known: Schedule, site: Site, wanted: ScheduleCreate) -> Schedule:
     first = revision_of(session, known.id, 1)
     asked = _content(wanted.recurrence, wanted.missions)
-    kept = {"recurrence": first.recurrence, "missions": first.missions}
-    differing = [part for part in kept if _sha256(kept[part]) != _sha256(asked[part])]
-    differing += ["site"] if known.site_id != site.id else []
-    differing += ["name"] if known.revision == 1 and known.name != wanted.name else []
+    differs = {
+        "recurrence": first.recurrence != asked.recurrence,
+        "missions": first.missions != asked.missions,
+        "site": known.site_id != site.id,
+        "name": known.name != wanted.name and known.revision == 1,
+    }
+    differing = [part for part, does in differs.items() if does]
     if differing:
         raise Conflict(
             f"The key {wanted.key!r} has a schedule with another {' and '.join(differing)} already; revise that one, or "
@@ -87,17 +91,24 @@ def revision_row(
         schedule_id=schedule.id,
         number=schedule.revision,
         organisation_id=schedule.organisation_id,
-        **content,
-        content_sha256=_sha256(content),
+        recurrence=content.recurrence,
+        missions=content.missions,
+        content_sha256=_sha256([content.recurrence, content.missions]),
         valid_from_at=valid_from_at,
         made_by=who,
         created_at=made_at,
     )
 
 
-def _content(recurrence: Recurrence, missions: Sequence[MissionTemplate]) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Content:
+    recurrence: dict[str, object]
+    missions: list[dict[str, object]]
+
+
+def _content(recurrence: Recurrence, missions: Sequence[MissionTemplate]) -> _Content:
     templates = [one.model_dump(mode="json", exclude={"key"}) for one in missions]
-    return {"recurrence": recurrence.model_dump(mode="json"), "missions": templates}
+    return _Content(recurrence.model_dump(mode="json"), templates)
 
 
 def _sha256(content: object) -> str:

@@ -198,3 +198,20 @@ class Blackout(SQLModel, table=True):
     exdates: list[str] = Field(default_factory=list, sa_column=Column(JSONColumn, nullable=False))
     made_by: str
     created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class BlackoutCreate(BaseModel):
+    """A window in which nothing may start at the site; `key` makes asking twice harmless."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text = Value(min_length=1, max_length=200)
+    key: Text = Value(min_length=1, max_length=200)
+    kind: BlackoutKind = Value(
+        BlackoutKind.blackout, description="A holiday keeps out only schedules that skip holidays."
+    )
+    begins: Text = Value(description="Local time, such as 2026-03-01T22:00:00; with a rule, of the first one.")
+    ends: Text = Value(description="Local time at which it is over; with a rule, of the first one.")
+    timezone: Text = Value("", description="Name of the IANA time zone; empty: the site's.")
+    rule: Text = Value("", max_length=1000, description="An RRULE or a five-field cron, when it recurs.")
+    exdates: list[Text] = Value(default_factory=list, max_length=1000, description="Local times of those left out.")

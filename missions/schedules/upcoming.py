@@ -6,7 +6,7 @@ from itertools import chain
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, and_, col, or_, select
 
 from fleet.clock import database_now
 from fleet.organisations import Organisation, Site
@@ -180,7 +180,7 @@ def _coming(session: Session, schedule: Schedule, names: tuple[str, str], limit:
 
 
 def _rows_ahead(session: Session, schedule: Schedule, after: datetime, now: datetime) -> Sequence[Occurrence]:
-    is_planned = (Occurrence.status == OccurrenceStatus.planned) & (col(Occurrence.due_at) > now)
+    is_planned = and_(col(Occurrence.status) == OccurrenceStatus.planned, col(Occurrence.due_at) > now)
     query = select(Occurrence).where(
         Occurrence.schedule_id == schedule.id, or_(is_planned, col(Occurrence.recurrence_id) > after)
     )
