@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled
 from sqlmodel import Session, col, or_, select
 
@@ -16,8 +24,10 @@ from fleet.clock import SystemClock
 from fleet.errors import Conflict
 from missions import commands
 from missions.models import MISSION_TERMINAL, Desired, Mission, Round
+from orchestration.desk_board import Reading
 from orchestration.desk_requests import Transaction
-from orchestration.pool import YardmasterWorker
+from orchestration.mirrored import shown_by
+from orchestration.pool import POOL, YardmasterWorker
 
 log = structlog.get_logger(__name__)
 ABANDONED_S = 30.0
@@ -27,7 +37,7 @@ async def cancel(client: PrefectClient, run: FlowRun, worker: YardmasterWorker, 
     """First the missions of `run`, then the run: as long as the first is not written, the second stays Cancelling."""
     await asyncio.to_thread(cancel_missions, transaction, run, await actor(client, run))
     live = worker.live.get(run.id)
-    ending: State[Any] = Cancelled(message="Cancelled by an operator.")
+    ending: State[Any] = Cancelled(name="Canceled", message="Cancelled by an operator.")
     if live is not None:
         live.end(ending)
     elif worker.left_behind([run]) or _abandoned(run):
@@ -52,11 +62,41 @@ def cancel_missions(transaction: Transaction, run: FlowRun, who: str) -> int:
     Asked again, nothing changes: what is being cancelled already is passed over.
     """
     with transaction() as session:
-        missions = missions_of_run(session, run.id, run.parameters)
+        missions = _asked_before_its_end(session, run)
         asked = [_cancel(session, mission, run.name, who) for mission in missions]
     if any(asked):
         log.info("missions of a cancelled run are cancelled", run=run.name, missions=sum(asked))
     return sum(asked)
+
+
+async def catch_up(
+    client: PrefectClient, since: datetime, transaction: Transaction, reading: Reading
+) -> Sequence[FlowRun]:
+    """Cancel the missions of runs that ended Cancelled after `since` without passing us; gives all such runs.
+
+    Prefect cancels at once what it takes to be nowhere: a run that is suspended, or that waits for a worker. Its missions
+    may be under way all the same.
+    """
+    cancelled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLED]))
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=cancelled, end_time=FlowRunFilterEndTime(after_=since)),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    for run in await asyncio.to_thread(_with_live_missions, reading, runs):
+        await asyncio.to_thread(cancel_missions, transaction, run, await actor(client, run))
+    return runs
+
+
+def _with_live_missions(reading: Reading, runs: Sequence[FlowRun]) -> list[FlowRun]:
+    with reading() as session:
+        return [run for run in runs if _asked_before_its_end(session, run)]
+
+
+def _asked_before_its_end(session: Session, run: FlowRun) -> list[Mission]:
+    """The missions to cancel for `run`; what was retried after the run had ended is somebody's later wish."""
+    missions = missions_of_run(session, run.id, run.parameters)
+    ended_at = run.state.timestamp if run.state is not None and run.state.is_final() else None
+    return [one for one in missions if one.retry_of is None or ended_at is None or one.created_at < ended_at]
 
 
 def _cancel(session: Session, mission: Mission, run_name: str, who: str) -> bool:
@@ -75,10 +115,11 @@ def _cancel(session: Session, mission: Mission, run_name: str, who: str) -> bool
 
 
 def missions_of_run(session: Session, run_id: UUID, parameters: Mapping[str, object]) -> Sequence[Mission]:
-    """The missions that the flow run asked for, that are not over and not yet being cancelled."""
+    """The missions that the flow run asked for or shows, that are not over and not yet being cancelled."""
     wanted = parameters.get("mission")
     own_key = wanted.get("key") if isinstance(wanted, dict) else None
-    rounds = select(Round.id).where(Round.key == str(run_id))
+    shown = shown_by(parameters)
+    rounds = select(Round.id).where(col(Round.key).in_([str(run_id), *([shown.key] if shown else [])]))
     asked = [col(Mission.key).startswith(f"{run_id}/", autoescape=True), col(Mission.round_id).in_(rounds)]
     if own_key:
         asked.append(col(Mission.key) == str(own_key))

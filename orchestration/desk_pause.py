@@ -13,7 +13,7 @@ from fleet.errors import Conflict
 from missions import commands
 from missions.models import MISSION_TERMINAL, Desired, Mission, Transition
 from orchestration.desk_board import Reading
-from orchestration.desk_cancel import actor, missions_of_run
+from orchestration.desk_cancel import actor, cancel_missions, missions_of_run
 from orchestration.desk_requests import Transaction
 from orchestration.pool import YardmasterWorker
 
@@ -79,8 +79,10 @@ async def go_on(
         run, live = await client.read_flow_run(run_id), worker.live.get(run_id)
         if live is None or run.state is None or run.state.is_paused():
             continue
+        if run.state.is_cancelled():  # Prefect cancels a suspended run at once
+            await asyncio.to_thread(cancel_missions, transaction, run, await actor(client, run))
         if run.state.is_final():
-            live.end(run.state)  # its missions stay held: nobody said that they may go on
+            live.end(run.state)  # a pause ran out: its missions stay held, for nobody said that they may go on
             continue
         await asyncio.to_thread(_release, transaction, missions, await actor(client, run), run.name)
         live.paused = None

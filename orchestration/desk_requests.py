@@ -21,7 +21,17 @@ from fleet.transport import HTTP_ERRORS
 
 log = structlog.get_logger(__name__)
 Transaction = Callable[[], AbstractContextManager[Session]]
-KINDS = ("process-bag", "train-rul", "publish-report", "request-mission", "request-round", "control-mission")
+KINDS = (
+    "process-bag",
+    "train-rul",
+    "publish-report",
+    "request-mission",
+    "request-round",
+    "control-mission",
+    "control-round",
+    "approve-mission",
+)
+AGAIN = {"approve-mission"}  # a question that was deleted in Prefect is asked again
 GATHERED = {"process-bag": "bag_ids"}
 GATHER_MAX = 32
 
@@ -139,12 +149,14 @@ async def carry_once(client: PrefectClient, errand: Errand, transaction: Transac
 async def settle_ended(client: PrefectClient, transaction: Transaction) -> int:
     """Settle the requests whose runs have ended, or are gone from the server; gives how many still run."""
     with transaction() as session:
-        waiting = {row.id: UUID(row.flow_run_id) for row in requests.started(session) if row.flow_run_id}
+        rows = [row for row in requests.started(session) if row.flow_run_id]
+        waiting = {row.id: UUID(str(row.flow_run_id)) for row in rows}
+        again = {row.id for row in rows if row.kind in AGAIN}
     if not waiting:
         return 0
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=sorted(set(waiting.values()))))
     runs = {run.id: run for run in await client.read_flow_runs(flow_run_filter=wanted)}
-    ended = {id_: _ending(runs.get(run_id)) for id_, run_id in waiting.items()}
+    ended = {id_: _ending(runs.get(run_id), is_asked_again=id_ in again) for id_, run_id in waiting.items()}
     with transaction() as session:
         for request_id, ending in ended.items():
             if ending is not None:
@@ -152,7 +164,9 @@ async def settle_ended(client: PrefectClient, transaction: Transaction) -> int:
     return sum(ending is None for ending in ended.values())
 
 
-def _ending(run: FlowRun | None) -> tuple[RequestStatus, str | None] | None:
+def _ending(run: FlowRun | None, *, is_asked_again: bool) -> tuple[RequestStatus, str | None] | None:
+    if run is None and is_asked_again:
+        return RequestStatus.pending, None
     if run is None:
         return RequestStatus.failed, "The flow run was deleted in Prefect before it ended."
     if run.state is None or not run.state.is_final():

@@ -1,6 +1,7 @@
-"""What the desk watches on runs' pages in Prefect: cancelling, pausing, resuming, and runs that a dead worker left."""
+"""What the desk watches on runs' pages in Prefect: cancelling, pausing, resuming, answers, and runs of dead workers."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import anyio
 import structlog
@@ -15,8 +16,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry
 
+from fleet.clock import SystemClock
+from orchestration import desk_approvals
 from orchestration.desk_board import Reading
-from orchestration.desk_cancel import cancel
+from orchestration.desk_cancel import cancel, catch_up
 from orchestration.desk_pause import go_on, hold
 from orchestration.desk_requests import Transaction
 from orchestration.pool import POOL, YardmasterWorker
@@ -25,22 +28,31 @@ log = structlog.get_logger(__name__)
 LOOK_S = 1.0
 LOOK_IDLE_S = 3.0
 ADOPT_EVERY = 10
+CATCH_UP = timedelta(days=7)  # how far a desk that starts looks back for runs that were cancelled without it
+MARGIN = timedelta(minutes=2)
 
 
 async def watch(
     client: PrefectClient, worker: Callable[[], YardmasterWorker], transaction: Transaction, reading: Reading
 ) -> None:
     """For ever: turn what is pressed on runs' pages into wishes for their missions, and take up what was left."""
-    looks = 0
+    looks, caught_up_at = 0, SystemClock().now() - CATCH_UP
     while True:
         crew = worker()
         pressed = await _runs(client, [StateType.CANCELLING, StateType.PAUSED])
-        paused = [run for run in pressed if run.state_type is StateType.PAUSED]
+        asking = [run for run in pressed if desk_approvals.waits_for_answer(run)]
+        paused = [run for run in pressed if run.state_type is StateType.PAUSED and run not in asking]
         for run in pressed:
-            await (hold if run in paused else cancel)(client, run, crew, transaction)
+            if run not in asking:
+                await (hold if run in paused else cancel)(client, run, crew, transaction)
         await go_on(client, {run.id for run in paused}, crew, transaction, reading)
+        await desk_approvals.look(client, asking, transaction, reading)
         if looks % ADOPT_EVERY == 0:
             await adopt(client, crew)
+            began_at = SystemClock().now()
+            cancelled = await catch_up(client, caught_up_at - MARGIN, transaction, reading)
+            await desk_approvals.explain(client, cancelled)
+            caught_up_at = began_at
         looks += 1
         await anyio.sleep(LOOK_S if crew.live else LOOK_IDLE_S)
 

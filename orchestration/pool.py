@@ -7,7 +7,8 @@ flow too, and takes up again what a dead worker of its name left behind.
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import anyio
 import anyio.abc
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import Abort, ParameterTypeError, Pause, SignatureMismatchError
+from prefect.exceptions import Abort, ParameterTypeError, Pause, PrefectHTTPStatusError, SignatureMismatchError
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import load_flow_from_flow_run
 from prefect.results import ResultStore
@@ -25,6 +26,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 
 from fleet.clock import SystemClock
 from fleet.errors import Invalid
+from fleet.transport import HTTP_ERRORS
 from orchestration.flows.forms import complaints
 
 POOL = "yardmaster"
@@ -58,10 +60,20 @@ class LoopEngine(AsyncFlowRunEngine[Any, Any]):
 
     live: LiveRun
 
+    @contextmanager
+    def setup_flow_run_suspension_request(self) -> Iterator[Any]:
+        """Watch for no suspending: the desk does that for all runs, instead of a thread and a connection for each."""
+        yield self._get_flow_run_suspension_request()
+
     async def handle_exception(
         self, exc: Exception, msg: str | None = None, result_store: ResultStore | None = None
     ) -> State[Any]:
-        """Write Failed; for parameters that are wrong, with a sentence for each that names field, reason and value."""
+        """Write Failed; for parameters that are wrong, with a sentence for each that names field, reason and value.
+
+        A flow that broke down because Prefect's server is away has not failed: it is left to be taken up again.
+        """
+        if is_away(exc):
+            raise Abort(f"Prefect does not answer ({type(exc).__name__}).")
         if isinstance(exc, (ParameterTypeError, SignatureMismatchError)):
             exc = Invalid("; ".join(complaints(self.flow.fn, self.live.parameters)) or str(exc))
             msg = "The form was not filled in right:"
@@ -137,6 +149,10 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
                 await run_in_loop(flow, flow_run, live)
             except (Abort, Pause) as signal:
                 self._logger.info("Run %s goes no further here: %s", flow_run.name, signal)
+            except HTTP_ERRORS as error:
+                if not is_away(error):
+                    raise
+                self._logger.warning("Run %s is taken up again when Prefect answers: %s", flow_run.name, error)
             except SystemExit as left:
                 self._logger.error("The flow of run %s tried to end the worker: %r", flow_run.name, left)
         if live.ending is not None and live.scope.cancelled_caught:
@@ -178,6 +194,13 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, live: LiveRun) ->
         while engine.is_running():
             async with engine.run_context():
                 await engine.call_flow_fn()  # type: ignore[unused-coroutine]  # Prefect annotates it twice over
+
+
+def is_away(error: Exception) -> bool:
+    """Whether `error` says that Prefect's server is away or overloaded, not that it refused something."""
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code in {408, 429}
+    return isinstance(error, HTTP_ERRORS)
 
 
 def lateness_s(flow_run: FlowRun) -> float:

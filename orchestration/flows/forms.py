@@ -15,6 +15,7 @@ from missions.models import MissionCreate, TaskCreate
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
+TaskNumber = Annotated[int, Field(ge=0, lt=200)]
 
 
 class MissionForm(MissionCreate):
@@ -38,6 +39,16 @@ class MissionCommand(StrEnum):
     cancel = "cancel"
     approve = "approve"
     retry = "retry"
+    skip = "skip"
+    abandon = "abandon"
+
+
+class RoundCommand(StrEnum):
+    """What may be told to all missions of a round that are left."""
+
+    pause = "pause"
+    resume = "resume"
+    cancel = "cancel"
 
 
 def complaints(function: Callable[..., object], parameters: Mapping[str, object]) -> list[str]:

@@ -16,6 +16,8 @@ NAMES = [
     "request-mission",
     "request-round",
     "control-mission",
+    "control-round",
+    "approve-mission",
     "poll-manufacturer",
     "receive-webhooks",
     "process-bag",
@@ -52,7 +54,7 @@ def test_every_field_of_every_form_says_what_it_is(flow: Flow):
 
 
 def test_no_form_needs_more_than_the_essential(flow: Flow):
-    assert set(parameter_schema(flow).required) <= {"mission", "command"}
+    assert set(parameter_schema(flow).required) <= {"mission", "command", "round"}
 
 
 def test_every_deployment_says_in_words_what_it_is_for(deployments: dict[str, Deployment]):

@@ -73,6 +73,7 @@ class Prefect:
     environment: dict[str, str]
     log: Path
     worker: "subprocess.Popen[bytes] | None" = None
+    server: "subprocess.Popen[bytes] | None" = None
     ids: dict[str, str] = field(default_factory=dict)
 
     def post(self, path: str, content: Any) -> Any:
@@ -109,6 +110,33 @@ class Prefect:
     def artifacts(self, run_id: str) -> dict[str, Any]:
         found = self.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
         return {artifact["key"]: artifact["data"] for artifact in found}
+
+    def resume(self, run_id: str, **answer: object) -> dict[str, Any]:
+        return dict(self.post(f"/flow_runs/{run_id}/resume", {"run_input": answer} if answer else {}))
+
+    def start_server(self) -> None:
+        """Start the server and wait until it answers; its database is that of the one before."""
+        with self.log.with_name("server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", self.port],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: _is_healthy(self.api) or self._server_ended(), bool, within_s=120)
+        assert not self._server_ended(), self.log.with_name("server.log").read_text()
+
+    def _server_ended(self) -> bool:
+        return self.server is None or self.server.poll() is not None
+
+    def kill_server(self) -> None:
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+
+    @property
+    def port(self) -> str:
+        return self.environment["PREFECT_API_URL"].removesuffix("/api").rpartition(":")[2]
 
     def start_worker(self) -> None:
         with self.log.open("ab") as log:
@@ -159,28 +187,25 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     }
     runtime = open_runtime(Settings(var_dir=folder / "var"))
     migrate(runtime.engine)
-    with (folder / "server.log").open("wb") as log:
-        port = url.rpartition(":")[2]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
     api = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False)
+    prefect = Prefect(api, runtime, environment, folder / "worker.log")
     try:
-        until(lambda: _is_healthy(api) or server.poll() is not None, bool, within_s=120)
-        assert server.poll() is None, (folder / "server.log").read_text()
-        yield Prefect(api, runtime, environment, folder / "worker.log")
+        prefect.start_server()
+        yield prefect
     finally:
         api.close()
         runtime.engine.dispose()
-        server.terminate()
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        if prefect.server is not None:
+            _end(prefect.server)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _is_healthy(api: httpx.Client) -> bool:
@@ -200,7 +225,8 @@ from fleet.runtime import open_runtime
 from orchestration.pool_settings import point_prefect_here
 point_prefect_here(open_runtime())
 from orchestration.pool_deployments import apply
-print(len(asyncio.run(apply(pathlib.Path({str(file)!r})))), end=" ")
+first = asyncio.run(apply(pathlib.Path({str(file)!r})))
+print(len(first) == {len(yaml.safe_load(file.read_text())["deployments"])}, end=" ")
 print(len(asyncio.run(apply(pathlib.Path({str(file)!r})))))
 """
     ran = subprocess.run(
@@ -211,7 +237,7 @@ print(len(asyncio.run(apply(pathlib.Path({str(file)!r})))))
         text=True,
         check=False,
     )
-    assert ran.stdout.split() == ["11", "0"], ran.stdout + ran.stderr  # the second time there is nothing to do
+    assert ran.stdout.split() == ["True", "0"], ran.stdout + ran.stderr  # the second time there is nothing to do
     found = installation.post("/deployments/filter", {})
     installation.ids = {row["name"]: row["id"] for row in found}
     return installation

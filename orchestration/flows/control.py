@@ -1,0 +1,163 @@
+"""Telling missions and rounds what to do: the path that is always open, whatever became of the run that asked for them."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from sqlmodel import Session, col, select
+
+from fleet.clock import SystemClock
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.organisations import organisation_named
+from missions import board, commands
+from missions.models import MISSION_TERMINAL, Mission, MissionStatus, Round
+from orchestration import pictures
+from orchestration.flows import edge
+from orchestration.flows.forms import MissionCommand, Name, Reason, RoundCommand, TaskNumber
+from orchestration.run_page import RunPage
+
+OBEYED_S = 60.0
+GOES_ON = "Running"
+EVERY = set(MissionStatus)
+OBEYED = {
+    MissionCommand.pause: {MissionStatus.paused, *MISSION_TERMINAL},
+    MissionCommand.resume: EVERY - {MissionStatus.paused},
+    MissionCommand.cancel: set(MISSION_TERMINAL),
+    MissionCommand.approve: EVERY - {MissionStatus.awaiting_approval},
+    MissionCommand.retry: EVERY,
+    MissionCommand.skip: EVERY,
+    MissionCommand.abandon: EVERY,
+}
+
+
+@flow(name="control-mission", flow_run_name="{command} {mission}")
+async def control_mission(
+    mission: Name,
+    command: MissionCommand,
+    reason: Reason = "asked for by an operator",
+    task: TaskNumber | None = None,
+    organisation: Name = "demo",
+) -> State[Any]:
+    """Pause, resume, cancel, approve, retry, skip a task of, or abandon a mission, and see whether its robot obeyed.
+
+    Args:
+        mission: The mission's id, or its name when only one live mission has it.
+        command: What it is told. Abandon: its robot is lost and a person knows that it no longer has the order.
+        reason: Why; it is kept with the mission.
+        task: To skip: the number of the task as the mission's page shows it, from 0; empty: the one it is at.
+        organisation: Whose mission.
+    """
+    who = edge.who("control-mission")
+
+    def tell(session: Session) -> tuple[UUID, UUID]:
+        owner = organisation_named(session, organisation)
+        found = mission_id_of(session, owner.id, mission, is_over=command is MissionCommand.retry)
+        told = commands.command(
+            session, organisation_id=owner.id, mission_id=found, command=command.value, who=who, why=reason, task=task
+        )
+        return owner.id, told.id
+
+    organisation_id, mission_id = await edge.written(tell)
+    view = await _until_obeyed(organisation_id, mission_id, command)
+    name = "Done" if view.status in OBEYED[command] else "Told"
+    text = f"{command} {view.name}: it is {view.status}."
+    if name == "Told":
+        text += f" The robot has not obeyed within {OBEYED_S:g} s; it is told until it does."
+    get_run_logger().info(text)
+    return Completed(name=name, message=text, data=pictures.mission_row(view))
+
+
+@flow(name="control-round", flow_run_name="{command} {round}")
+async def control_round(
+    round: Name, command: RoundCommand, reason: Reason = "asked for by an operator", organisation: Name = "demo"
+) -> State[Any]:
+    """Pause, resume or cancel everything that is left of a round.
+
+    Args:
+        round: The round's id, or its name: then the newest of that name.
+        command: What its missions are told.
+        reason: Why; it is kept with every mission.
+        organisation: Whose round.
+    """
+    who = edge.who("control-round")
+
+    def tell(session: Session) -> tuple[UUID, UUID, list[str]]:
+        owner = organisation_named(session, organisation)
+        found = _round_id(session, owner.id, round)
+        live = (Mission.round_id == found, col(Mission.status).not_in(MISSION_TERMINAL))
+        left = session.exec(select(Mission).where(*live).order_by(col(Mission.id))).all()
+        return owner.id, found, [name for one in left if (name := _told(session, one, command, who, reason))]
+
+    organisation_id, round_id, told = await edge.written(tell)
+    view = await edge.looked_up(lambda session: board.round_view(session, organisation_id, round_id))
+    await RunPage(UUID(edge.run_id()), "round").show(replace(pictures.of_round(view), state=GOES_ON))
+    text = f"{command} {view.name}: {len(told)} of its {len(view.missions)} missions were told ({pictures.told(view)})."
+    get_run_logger().info(text)
+    return Completed(name="Told" if told else "Nothing left", message=text)
+
+
+def _told(session: Session, mission: Mission, command: RoundCommand, who: str, why: str) -> str:
+    try:
+        commands.command(
+            session,
+            organisation_id=mission.organisation_id,
+            mission_id=mission.id,
+            command=command.value,
+            who=who,
+            why=why,
+        )
+    except Conflict:
+        return ""  # it ended, or is being cancelled
+    return mission.name
+
+
+def mission_id_of(session: Session, organisation_id: UUID, named: str, *, is_over: bool = False) -> UUID:
+    """The mission of that id, or the one of that name that is live (with `is_over`: that has ended; the newest).
+
+    Raises:
+        NotFound: none is called so.
+        Invalid: several live ones are; names their ids.
+    """
+    try:
+        return UUID(named)
+    except ValueError:
+        over = col(Mission.status).in_(MISSION_TERMINAL)
+        query = (
+            select(Mission.id)
+            .where(Mission.organisation_id == organisation_id, Mission.name == named, over if is_over else ~over)
+            .order_by(col(Mission.id).desc())
+        )
+    found = session.exec(query).all()
+    if not found:
+        state = "that is over" if is_over else "that is still live"
+        raise NotFound(f"mission: there is no mission {named!r} {state}; give its id or another name.")
+    if len(found) > 1 and not is_over:
+        ids = ", ".join(map(str, found))
+        raise Invalid(f"mission: {len(found)} live missions are called {named!r}; give one id of: {ids}.")
+    return found[0]
+
+
+def _round_id(session: Session, organisation_id: UUID, named: str) -> UUID:
+    try:
+        return UUID(named)
+    except ValueError:
+        same = (Round.organisation_id == organisation_id, Round.name == named)
+        found = session.exec(select(Round.id).where(*same).order_by(col(Round.id).desc())).first()
+    if found is None:
+        raise NotFound(f"round: there is no round {named!r}; give its id or another name.")
+    return found
+
+
+async def _until_obeyed(organisation_id: UUID, mission_id: UUID, command: MissionCommand) -> board.MissionView:
+    until = SystemClock().now() + timedelta(seconds=OBEYED_S)
+    page = RunPage(UUID(edge.run_id()), "mission")
+    async for _ in edge.looks():
+        view = await edge.looked_up(lambda session: board.mission_view(session, organisation_id, mission_id))
+        await page.show(replace(pictures.of_mission(view), state=GOES_ON))
+        if view.status in OBEYED[command] or SystemClock().now() > until:
+            return view
+    raise AssertionError
