@@ -20,6 +20,7 @@ from missions.models import (
     Mission,
     MissionStatus,
     MissionTask,
+    Recall,
     Round,
     TaskResult,
     Transition,
@@ -39,6 +40,8 @@ class AttemptView(View):
     status: AttemptStatus
     robot: str
     reason: str
+    recall: Recall | None = Field(None, description="Why it is, or was, taken back although its mission goes on.")
+    recall_reason: str = ""
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -49,6 +52,8 @@ class TaskView(View):
     position: int
     kind: str
     station: str | None
+    skipped_at: datetime | None = Field(None, description="When a person left it out.")
+    skipped_by: str = ""
 
 
 class ResultView(View):
@@ -96,6 +101,7 @@ class MissionView(View):
     requested_by: str
     earliest_start_at: datetime | None
     not_after_at: datetime | None
+    deadline_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None
@@ -222,7 +228,7 @@ def _tasks(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, list[Tas
     for row, station in session.exec(
         query.where(col(MissionTask.mission_id).in_(mission_ids)).order_by(col(MissionTask.position))
     ).all():
-        found.setdefault(row.mission_id, []).append(TaskView(position=row.position, kind=row.kind, station=station))
+        found.setdefault(row.mission_id, []).append(TaskView(**row.model_dump(), station=station))
     return found
 
 

@@ -11,7 +11,7 @@ from fleet.clock import database_now
 from fleet.errors import Conflict
 from fleet.organisations import Station
 from fleet.robots import Robot
-from missions import leases, outbox
+from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempt, move_mission
 from missions.live import lock_mission
 from missions.models import Attempt, Command, Desired, Mission, MissionStatus, MissionTask
@@ -64,6 +64,9 @@ def assign(session: Session, assignment: Assignment, snapshot: Snapshot, *, who:
     fence = leases.take(session, robot, str(attempt.id))
     if fence is None:
         raise Conflict(f"{robot.name} is held by somebody else.", robot=robot.name)
+    held = holds.held_by(session, robot)
+    if held is not None:  # put since the snapshot was taken
+        raise Conflict(f"{robot.name} is {holds.words(held)}.", robot=robot.name)
     attempt.fence = fence
     cause = Cause(who, f"given to {robot.name}", {"robot": robot.name, "attempt": number, "fence": fence})
     begin_attempt(session, attempt, cause)

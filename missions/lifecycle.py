@@ -123,6 +123,18 @@ def wish(session: Session, mission: Mission, desired: Desired, cause: Cause) -> 
     _tell(session, mission, mission.status, wished, kind=f"desired_{desired.value}")
 
 
+def note(session: Session, mission: Mission, kind: str, cause: Cause) -> None:
+    """Write into the history of a live mission what changed of it besides its status, such as a skipped task.
+
+    Raises:
+        Conflict: the mission has ended, or somebody else was faster.
+    """
+    if not MISSION_MOVES[mission.status]:
+        raise Conflict(f"The mission has ended: it is {mission.status}.", mission=str(mission.id))
+    _swap(session, mission, {})
+    _tell(session, mission, mission.status, cause, kind=kind)
+
+
 def take_back(
     session: Session, attempt: Attempt, recall: Recall, cause: Cause, *, for_mission: UUID | None = None
 ) -> bool:

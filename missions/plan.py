@@ -50,6 +50,7 @@ class Candidate(Frozen):
     name: str
     capabilities: frozenset[str]
     is_held: bool
+    held_by: str = Field("", description="What people hold it for: 'held by <who> (<reason>)'; empty: nobody does.")
     activity: Activity = Activity.offline
     heard_at: datetime | None = None
     battery_fraction: float | None = None
@@ -107,7 +108,7 @@ def plan(snapshot: Snapshot) -> Plan:
 
 def is_assignable(robot: Candidate, now: datetime) -> bool:
     """Whether the robot may begin a mission now: heard of, idle, held by nobody, with enough battery."""
-    if robot.is_held or robot.activity is not Activity.idle or robot.heard_at is None:
+    if robot.is_held or robot.held_by or robot.activity is not Activity.idle or robot.heard_at is None:
         return False
     is_silent = (now - robot.heard_at).total_seconds() > SILENCE_S
     is_low = robot.battery_fraction is not None and robot.battery_fraction < robot.battery_minimum_fraction
@@ -217,7 +218,9 @@ def _occupations(robots: Sequence[Candidate], now: datetime) -> str:
 
 
 def _occupation(robot: Candidate, now: datetime) -> str:
-    """What keeps a robot that is not assignable; the figures in brackets."""
+    """What keeps a robot that is not assignable; the figures, and a person's reason, in brackets."""
+    if robot.held_by:
+        return robot.held_by
     if robot.heard_at is None:
         return "not heard of yet"
     silent_s = (now - robot.heard_at).total_seconds()

@@ -11,6 +11,7 @@ from fleet.clock import AHEAD_S, database_now
 from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
+from missions import holds
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask
 from missions.plan import Candidate, Snapshot, Wanted, reason_to_wait
 from missions.progress import counts_as_failure, pause_s
@@ -100,7 +101,7 @@ def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, t
         select(MissionTask.mission_id, func.min(MissionTask.position).label("position"))
         .join(Mission, col(Mission.id) == MissionTask.mission_id)
         .where(col(MissionTask.mission_id).in_(mission_ids), col(MissionTask.station_id).is_not(None))
-        .where(col(MissionTask.position) >= Mission.first_task)
+        .where(col(MissionTask.position) >= Mission.first_task, col(MissionTask.skipped_at).is_(None))
         .group_by(col(MissionTask.mission_id))
         .subquery()
     )
@@ -120,7 +121,11 @@ def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) ->
         .where(col(Robot.organisation_id).in_(organisation_ids))
         .order_by(Robot.name)
     )
-    return [_as_candidate(robot, state, _is_held(lease, now)) for robot, state, lease in session.exec(query).all()]
+    held = holds.open_holds(session, organisation_ids)
+    return [
+        _as_candidate(robot, state, _is_held(lease, now), holds.covering(robot, held))
+        for robot, state, lease in session.exec(query).all()
+    ]
 
 
 def _is_held(lease: RobotLease | None, now: datetime) -> bool:
@@ -128,7 +133,7 @@ def _is_held(lease: RobotLease | None, now: datetime) -> bool:
     return lease is not None and (lease.holder_kind is HolderKind.attempt or lease.expires_at >= now)
 
 
-def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool) -> Candidate:
+def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool, hold: holds.Hold | None) -> Candidate:
     known = state.model_dump(include={"activity", "battery_fraction", "x_m", "y_m"}) if state else {}
     return Candidate(
         id=robot.id,
@@ -137,6 +142,7 @@ def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool) -> Cand
         name=robot.name,
         capabilities=frozenset(robot.capabilities),
         is_held=is_held,
+        held_by=holds.words(hold) if hold else "",
         heard_at=state.received_at if state else None,
         battery_minimum_fraction=robot.battery_minimum_fraction,
         **known,

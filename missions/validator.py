@@ -54,6 +54,8 @@ def _wrong_time(mission: Wanted, snapshot: Snapshot) -> Iterator[str]:
 def _wrong_robot(robot: Candidate, snapshot: Snapshot) -> Iterator[str]:
     if robot.is_held:
         yield "the robot is held"
+    if robot.held_by:
+        yield f"the robot is {robot.held_by}"
     if robot.activity.value != "idle":
         yield f"the robot is {robot.activity.value}"
     if robot.heard_at is None or snapshot.now - robot.heard_at > timedelta(seconds=SILENCE_S):

@@ -15,9 +15,10 @@ from fleet.changes import Change
 from fleet.clock import SteppableClock
 from fleet.robots import RobotLease
 from fleet.runtime import Runtime
-from missions import board, commands, dispatch, feedback, recovery, sending, snapshot
+from missions import board, commands, dispatch, feedback, holds, recovery, sending, snapshot
 from missions.board import MissionView
 from missions.create import create
+from missions.holds import Hold, HoldView, HoldWanted
 from missions.models import Attempt, Mission, MissionCreate, OutboxMessage, OutboxStatus, TaskCreate
 from missions.plan import plan
 from missions.scripted import Faults, ScriptedRobots
@@ -135,7 +136,14 @@ class Yard:
             self.hear(question)
         return len(asked)
 
-    def command(self, mission: Mission, name: commands.CommandName, organisation_id: UUID | None = None) -> Mission:
+    def command(
+        self,
+        mission: Mission,
+        name: commands.CommandName,
+        organisation_id: UUID | None = None,
+        *,
+        task: int | None = None,
+    ) -> Mission:
         with self.runtime.transaction() as session:
             return commands.command(
                 session,
@@ -144,7 +152,43 @@ class Yard:
                 command=name,
                 who="user:ops",
                 why="because",
+                task=task,
             )
+
+    def hold(self, **wanted: object) -> Hold:
+        asked = {"scope": "robot", "robot": "amr-01", "reason": "a wheel squeaks", "key": "h"} | wanted
+        with self.runtime.transaction() as session:
+            return holds.hold(
+                session,
+                organisation_id=self.world.organisation.id,
+                wanted=HoldWanted.model_validate(asked),
+                who="user:ops",
+            )
+
+    def release(self, hold: Hold | HoldView) -> Hold:
+        with self.runtime.transaction() as session:
+            return holds.release(session, organisation_id=self.world.organisation.id, hold_id=hold.id, who="user:chief")
+
+    def holds(self) -> list[HoldView]:
+        with self.runtime.reading() as session:
+            return holds.views(session, session.exec(select(Hold).order_by(Hold.id)).all())
+
+    def time_out(self) -> int:
+        with self.runtime.transaction() as session:
+            return recovery.time_out(session, who=WHO)
+
+    def expire(self) -> int:
+        with self.runtime.transaction() as session:
+            return recovery.expire(session, who=WHO)
+
+    def lose(self, name: str = "m", **news: object) -> tuple[Mission, Attempt]:
+        """A mission on amr-01 whose robot has gone silent."""
+        mission, attempt = self.running(name, **news)
+        for _ in range(6):
+            self.clock.step(6)
+            for question in self.questions():
+                self.hear(question, Unknown(why="no answer"))
+        return mission, attempt
 
     def view(self, mission: Mission) -> MissionView:
         with self.runtime.reading() as session:

@@ -1,0 +1,71 @@
+"""What is wanted of a live mission is written, and its robot told: cancel, pause, resume. The mission is locked."""
+
+from sqlmodel import Session, col, select
+
+from fleet.errors import Conflict
+from missions import outbox
+from missions.lifecycle import Cause, move_mission, note, wish
+from missions.live import live_attempt
+from missions.models import AttemptStatus, Command, Desired, Mission, MissionStatus, Transition
+from missions.outcome import advance
+
+
+def cancel(session: Session, mission: Mission, cause: Cause) -> None:
+    """End the mission: at once where no robot has its order, else when its robot says so."""
+    if mission.desired is Desired.cancel:
+        return
+    wish(session, mission, Desired.cancel, cause)
+    attempt = live_attempt(session, mission.id)
+    if attempt is None:
+        move_mission(session, mission, MissionStatus.canceled, cause)
+    elif attempt.status is AttemptStatus.prepared:  # nothing was sent, and in this transaction nobody can begin to
+        advance(session, mission, attempt, AttemptStatus.canceled, cause)
+    else:
+        outbox.enqueue(session, attempt, Command.cancel)
+
+
+def pause(session: Session, mission: Mission, cause: Cause) -> None:
+    """Hold the mission; a person's pause of one that a hold has paused stands when that hold is released."""
+    refuse_while_canceling(mission)
+    if mission.desired is Desired.pause:
+        if "hold" not in cause.evidence and is_wish_of_hold(session, mission):
+            kept = Cause(cause.who, cause.why, {**cause.evidence, "desired": Desired.pause.value})
+            note(session, mission, f"desired_{Desired.pause}", kept)
+        return
+    wish(session, mission, Desired.pause, cause)
+    _tell_robot(session, mission, Command.pause)
+
+
+def resume(session: Session, mission: Mission, cause: Cause) -> None:
+    """Let the mission go on."""
+    refuse_while_canceling(mission)
+    if mission.desired is Desired.run and mission.status is not MissionStatus.paused:
+        return
+    wish(session, mission, Desired.run, cause)
+    _tell_robot(session, mission, Command.resume)
+
+
+def is_wish_of_hold(session: Session, mission: Mission) -> bool:
+    """Whether what is wanted of the mission now is what a hold wants, and no person."""
+    same = (Transition.subject == "mission", Transition.subject_id == mission.id)
+    newest = select(Transition.evidence).where(*same, Transition.from_status == Transition.to_status)
+    for evidence in session.exec(newest.order_by(col(Transition.version).desc())).all():
+        if "desired" in evidence:
+            return "hold" in evidence
+    return False
+
+
+def refuse_while_canceling(mission: Mission) -> None:
+    """Nothing else is wanted of a mission that is being cancelled.
+
+    Raises:
+        Conflict: it is.
+    """
+    if mission.desired is Desired.cancel:
+        raise Conflict(f"Mission {mission.name!r} is being cancelled; that is not taken back.", mission=str(mission.id))
+
+
+def _tell_robot(session: Session, mission: Mission, command: Command) -> None:
+    attempt = live_attempt(session, mission.id)
+    if attempt is not None and attempt.recall is None:  # one that is taken back is to end, not to pause or go on
+        outbox.enqueue(session, attempt, command)
