@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli import bags, database, learning, missions, platform, processes
+from deployments.cli import bags, calendar, database, learning, missions, platform, processes
 from fleet.errors import YardmasterError
 
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(missions.app, name="missions", help="Ask for missions, look at them, command them.")
 app.add_typer(missions.robots, name="robots", help="The fleet.")
 app.add_typer(bags.app, name="bags", help="Recordings: convert, list, verify.")
+app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(database.app, name="db", help="Our own database: migrate, seed, check.")
 app.add_typer(learning.reports, name="report", help="Publish reports.")
 for part in (platform, learning, processes):
