@@ -1,4 +1,5 @@
-"""What nobody needs any more leaves the database: understood deliveries and published changes of long ago.
+"""What nobody needs any more leaves the database: understood deliveries, published changes and decided occurrences of
+long ago.
 
 Rejected deliveries stay until somebody has looked at them, and the history of missions stays for ever.
 """
@@ -14,6 +15,7 @@ from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
 from ingestion import inbox
+from missions.schedules import retention as occurrences
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +29,7 @@ class Forgotten:
 
     deliveries: int
     changes: int
+    occurrences: int = 0
 
 
 async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S) -> None:
@@ -34,15 +37,16 @@ async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S)
 
     Several dispatchers may sweep at once: none waits for a row of another. What cannot be done now, the next does.
     """
-    deliveries = published = 0
+    deliveries = published = decided = 0
     try:
         while (batch := await asyncio.to_thread(forget, runtime, limit=limit)) != Forgotten(0, 0):
             deliveries, published = deliveries + batch.deliveries, published + batch.changes
+            decided += batch.occurrences
             await asyncio.sleep(rest_s)
     except YardmasterError as error:
         log.warning("the sweep is left to the next hour", error=error.message)
-    if deliveries or published:
-        log.info("old rows removed", deliveries=deliveries, changes=published)
+    if deliveries or published or decided:
+        log.info("old rows removed", deliveries=deliveries, changes=published, occurrences=decided)
 
 
 def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
@@ -52,4 +56,6 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
         deliveries = inbox.forget(session, before=database_now(session) - kept, limit=limit)
     with runtime.transaction() as session:
         published = changes.forget(session, before=database_now(session) - kept, limit=limit)
-    return Forgotten(deliveries, published)
+    with runtime.transaction() as session:
+        decided = occurrences.forget(session, before=database_now(session) - kept, limit=limit)
+    return Forgotten(deliveries, published, decided)

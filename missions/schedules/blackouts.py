@@ -18,6 +18,7 @@ from missions.schedules.models import Blackout, BlackoutCreate, BlackoutKind
 from missions.schedules.recurrence import MOMENT, wall
 
 LONGEST = timedelta(days=366)
+IMPORTED = "calendar:"  # how the keys of imported windows begin, and no other's
 ASKED = ("name", "kind", "begins_at", "ends_at", "timezone", "rule", "exdates")
 
 
@@ -71,6 +72,8 @@ def remove(session: Session, *, organisation_id: UUID, blackout_id: UUID, who: s
 
 
 def _row(session: Session, site: Site, wanted: BlackoutCreate, who: str) -> Blackout:
+    if wanted.key.startswith(IMPORTED):
+        raise Invalid(f"A key that begins with {IMPORTED!r} is an imported calendar's; choose another.", key=wanted.key)
     timezone = wanted.timezone or site.timezone
     begins_at = instant_of(wall(wanted.begins, of="begins"), timezone, "begins")
     ends_at = instant_of(wall(wanted.ends, of="ends"), timezone, "ends")

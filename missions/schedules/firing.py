@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy import inspect
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from fleet.clock import database_now
 from fleet.database import claim
 from fleet.errors import Unavailable, YardmasterError
-from fleet.events import insert_new
 from missions.models import Mission
 from missions.schedules.catch_up import Decision, decide
 from missions.schedules.due import Batch, batch_of
@@ -97,8 +98,7 @@ def work_off(session: Session, schedule: Schedule, moment: Moment) -> int:
     decisions = decide(batch.candidates, now=moment.now, recurrence=batch.recurrence)
     due = [_unless_paused(schedule, one) for one in decisions if one.candidate.rank <= batch.horizon]
     done = _affordable(due, batch.round_size)
-    quiet = [_carry_out(session, schedule, batch, decision, moment) for decision in done]
-    _tell(session, schedule, [row for row in quiet if row is not None])
+    _carry_out(session, schedule, batch, done, moment)
     reached = batch.until if len(done) == len(due) else _newest_regular(done)
     schedule.decided_until_at = max(schedule.decided_until_at, reached)
     schedule.version += 1
@@ -126,28 +126,33 @@ def _newest_regular(done: list[Decision]) -> datetime:
     return max(regular, default=datetime.min.replace(tzinfo=UTC))
 
 
-def _carry_out(
-    session: Session, schedule: Schedule, batch: Batch, decision: Decision, moment: Moment
-) -> Occurrence | None:
-    """Write what is decided; gives the row when it was decided without starting anything."""
-    one = decision.candidate
-    row = batch.planned.get(one.recurrence_id) or _new_row(session, schedule, batch.revision, decision, moment)
-    if row is None or decision.status is OccurrenceStatus.planned:
-        return None
-    if decision.status is OccurrenceStatus.fired:
-        start(session, schedule, row, moment)
-        return None
-    settle(row, decision.status, decision.reason, moment)
-    return row
+def _carry_out(session: Session, schedule: Schedule, batch: Batch, decisions: list[Decision], moment: Moment) -> None:
+    """Write what is decided, start what is to start, and tell of both."""
+    new = {
+        one.candidate.recurrence_id: _new_row(schedule, batch.revision, one, moment)
+        for one in decisions
+        if one.candidate.recurrence_id not in batch.planned
+    }
+    _insert(session, list(new.values()))
+    quiet = []
+    for decision in decisions:
+        recurrence_id = decision.candidate.recurrence_id
+        waiting = batch.planned.get(recurrence_id)
+        if decision.status is OccurrenceStatus.fired:
+            # None when another row has its place: nothing is ever decided twice.
+            row = waiting or session.get(Occurrence, new[recurrence_id].id)
+            if row is not None:
+                start(session, schedule, row, moment)
+        elif decision.status is not OccurrenceStatus.planned:
+            row = waiting or new[recurrence_id]
+            settle(row, decision.status, decision.reason, moment)
+            quiet.append(row)
+    _tell(session, schedule, quiet)
 
 
-def _new_row(
-    session: Session, schedule: Schedule, revision: int, decision: Decision, moment: Moment
-) -> Occurrence | None:
-    """The new row of the occurrence; None when it has one (nothing is ever decided twice)."""
-    is_start = decision.status is OccurrenceStatus.fired
-    is_open = is_start or decision.status is OccurrenceStatus.planned
-    row = Occurrence(
+def _new_row(schedule: Schedule, revision: int, decision: Decision, moment: Moment) -> Occurrence:
+    is_open = decision.status in {OccurrenceStatus.fired, OccurrenceStatus.planned}
+    return Occurrence(
         organisation_id=schedule.organisation_id,
         site_id=schedule.site_id,
         schedule_id=schedule.id,
@@ -160,9 +165,16 @@ def _new_row(
         created_at=moment.now,
         decided_at=None if is_open else moment.now,
     )
-    if not insert_new(session, Occurrence, row.model_dump(), on=["schedule_id", "revision", "recurrence_id"]):
-        return None
-    return session.get_one(Occurrence, row.id) if is_start else row
+
+
+def _insert(session: Session, rows: list[Occurrence]) -> None:
+    if not rows:
+        return
+    connection = session.connection()
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(inspect(Occurrence).local_table)
+    unique = ["schedule_id", "revision", "recurrence_id"]
+    connection.execute(insert.on_conflict_do_nothing(index_elements=unique), [row.model_dump() for row in rows])
 
 
 def _tell(session: Session, schedule: Schedule, quiet: list[Occurrence]) -> None:
