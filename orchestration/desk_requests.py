@@ -30,6 +30,10 @@ KINDS = (
     "control-mission",
     "control-round",
     "approve-mission",
+    "create-schedule",
+    "control-schedule",
+    "hold",
+    "release-hold",
 )
 AGAIN = {"approve-mission"}  # a question that was deleted in Prefect is asked again
 GATHERED = {"process-bag": "bag_ids"}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
@@ -26,6 +27,13 @@ def runtime() -> Runtime:
 def who(flow_name: str) -> str:
     """The actor that is written beside everything this run changes."""
     return f"prefect:{deployment.name or flow_name}"
+
+
+def asked_at() -> datetime:
+    """When this run was to begin; the same however often it is carried out."""
+    at = flow_run.scheduled_start_time
+    assert isinstance(at, datetime)
+    return at
 
 
 def run_id() -> str:

@@ -11,10 +11,12 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from fleet import errors
 from fleet.adapter import TaskKind
 from fleet.organisations import Station, StationKind
-from missions.models import MissionCreate, TaskCreate
+from missions.models import MissionCreate, TaskCreate, Text
+from missions.schedules.models import Recurrence
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
+RuleText = Annotated[str, Field(max_length=1000)]
 TaskNumber = Annotated[int, Field(ge=0, lt=200)]
 
 
@@ -49,6 +51,29 @@ class RoundCommand(StrEnum):
     pause = "pause"
     resume = "resume"
     cancel = "cancel"
+
+
+class ScheduleCommand(StrEnum):
+    """What may be told to a schedule."""
+
+    pause = "pause"
+    resume = "resume"
+    revise = "revise"
+    end = "end"
+
+
+class RecurrenceForm(Recurrence):
+    """When a schedule recurs, as an operator fills it in."""
+
+    rule: Text = Field(
+        min_length=1,
+        max_length=1000,
+        description="An RRULE such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=6;BYMINUTE=0 or a cron such as 0 6 * * 1-5.",
+    )
+    begins: Text = Field(
+        "", description="Local time from which it counts, such as 2026-03-01T06:00:00; empty: the minute of this run."
+    )
+    timezone: Text = Field("", description="Such as Europe/Berlin; empty: the site's own.")
 
 
 def complaints(function: Callable[..., object], parameters: Mapping[str, object]) -> list[str]:

@@ -1,7 +1,7 @@
 """Missions from Prefect: request one, or a round of many, and watch them. The database stays the truth about them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -11,10 +11,13 @@ from sqlmodel import Session
 from fleet.errors import Invalid
 from fleet.organisations import stations_of
 from missions import create
+from missions.models import MissionCreate
 from orchestration.flows import edge
 from orchestration.flows.forms import MissionForm, Name, RoundTemplate, inspection_missions, with_key
 from orchestration.flows.watching import mission_shown, round_shown
 from orchestration.work.places import place
+
+Asked = TypeVar("Asked", bound=MissionCreate)
 
 
 @flow(name="request-mission", flow_run_name="{mission.name}")
@@ -73,15 +76,15 @@ async def request_round(
 
 
 def listed_or_made(
-    session: Session, site_id: UUID, listed: list[MissionForm], template: RoundTemplate
-) -> Sequence[MissionForm]:
+    session: Session, site_id: UUID, listed: Sequence[Asked], template: RoundTemplate
+) -> Sequence[Asked | MissionForm]:
     """The missions of a form: those listed, and those that the template makes for the site.
 
     Raises:
         Invalid: there are none.
     """
     if template is RoundTemplate.inspection:
-        listed = [*listed, *inspection_missions(list(stations_of(session, site_id).values()))]
+        return [*listed, *inspection_missions(list(stations_of(session, site_id).values()))]
     if not listed:
         raise Invalid(
             f"missions: the round has none; list some, or take the template {RoundTemplate.inspection.value!r}."
