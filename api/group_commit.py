@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from fleet import ledger
 from fleet.errors import YardmasterError

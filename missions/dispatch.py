@@ -1,20 +1,25 @@
 """A plan becomes attempts: hold, attempt and outbox row in one transaction, before anything is sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
+from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from fleet import ledger
 from fleet.adapter import Order, OrderTask, TaskKind
 from fleet.clock import database_now
 from fleet.errors import Conflict
 from fleet.organisations import Station
 from fleet.robots import Robot
 from missions import holds, leases, outbox
-from missions.lifecycle import Cause, begin_attempt, move_mission
-from missions.live import lock_mission
-from missions.models import Attempt, Command, Desired, Mission, MissionStatus, MissionTask
+from missions.lifecycle import Cause, begin_attempts, move_mission
+from missions.live import lock_mission, lock_missions
+from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
 from missions.plan import Assignment, Plan, Refusal, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -22,36 +27,123 @@ log = structlog.get_logger(__name__)
 Transaction = Callable[[], AbstractContextManager[Session]]
 
 
-def carry_out(transaction: Transaction, plan: Plan, snapshot: Snapshot, *, who: str) -> list[Attempt]:
-    """The attempts that the plan became, each in a transaction of its own; what another was faster at is passed over."""
-    attempts: list[Attempt] = []
+@dataclass(frozen=True)
+class Given:
+    """A mission that was just given to a robot, in the transaction that wrote it."""
+
+    mission: Mission
+    robot: Robot
+    attempt: Attempt
+    message: OutboxMessage
+
+
+Also = Callable[[Session, Sequence[Given]], None]
+
+
+def _nothing(session: Session, given: Sequence[Given]) -> None:
+    pass
+
+
+def carry_out(
+    transaction: Transaction, plan: Plan, snapshot: Snapshot, *, who: str, also: Also = _nothing
+) -> list[Attempt]:
+    """The attempts that the plan became; what another was faster at is passed over.
+
+    All in one transaction, in which `also` is called with what was given. When one of them meets a conflict they are
+    done one by one, each in a transaction of its own, and `also` is called anew.
+    """
     for refusal in plan.refusals:
         with transaction() as session:
             refuse(session, refusal, snapshot, who=who)
-    for assignment in plan.assignments:
-        try:
-            with transaction() as session:
-                attempt = assign(session, assignment, snapshot, who=who)
-        except Conflict as error:
-            log.info("assignment passed over", mission=str(assignment.mission_id), reason=error.message)
-            continue
-        if attempt is not None:
-            attempts.append(attempt)
-    return attempts
+    if not plan.assignments:
+        return []
+    try:
+        return _together(transaction, plan.assignments, snapshot, who, also)
+    except (Conflict, IntegrityError) as error:
+        log.info("assignments done one by one", reason=str(error))
+    return [
+        attempt for assignment in plan.assignments for attempt in _alone(transaction, assignment, snapshot, who, also)
+    ]
 
 
-def assign(session: Session, assignment: Assignment, snapshot: Snapshot, *, who: str) -> Attempt | None:
-    """The attempt of this assignment, or None when the mission or the robot has changed since the snapshot.
+def _together(
+    transaction: Transaction, assignments: Sequence[Assignment], snapshot: Snapshot, who: str, also: Also
+) -> list[Attempt]:
+    with transaction() as session, ledger.together(session):
+        given = assign_all(session, assignments, snapshot, who=who)
+        also(session, given)
+    return [one.attempt for one in given]
 
-    Of several dispatchers with the same plan one gets the hold; the others get None. Raises Conflict (and the caller
-    rolls back) when two meet in the very same instant.
+
+def _alone(transaction: Transaction, assignment: Assignment, snapshot: Snapshot, who: str, also: Also) -> list[Attempt]:
+    try:
+        return _together(transaction, [assignment], snapshot, who, also)
+    except (Conflict, IntegrityError) as error:
+        log.info("assignment passed over", mission=str(assignment.mission_id), reason=str(error))
+        return []
+
+
+def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Snapshot, *, who: str) -> list[Given]:
+    """What these assignments became, without those whose mission or robot has changed since the snapshot.
+
+    Of several dispatchers with the same plan one gets the hold. Raises Conflict or IntegrityError (and the caller rolls
+    back) when the database itself refuses one of them.
     """
-    mission = _unchanged(session, assignment.mission_id, snapshot)
-    if mission is None:
-        return None
-    robot = session.exec(select(Robot).where(Robot.id == assignment.robot_id).with_for_update()).one()
-    number = len(session.exec(select(Attempt.id).where(Attempt.mission_id == mission.id)).all()) + 1
-    attempt = Attempt(
+    missions = _all_unchanged(session, [assignment.mission_id for assignment in assignments], snapshot)
+    wanted = {
+        assignment.robot_id: assignment.mission_id for assignment in assignments if assignment.mission_id in missions
+    }
+    robots = _free(session, list(wanted))
+    numbers = _numbers(session, list(missions))
+    attempts = [
+        _attempt(session, missions[wanted[robot.id]], robot, numbers.get(wanted[robot.id], 0) + 1) for robot in robots
+    ]
+    fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
+    taken = [attempt for attempt in attempts if attempt.robot_id in fences]
+    for attempt in taken:
+        attempt.fence = fences[attempt.robot_id]
+    named = {robot.id: robot for robot in robots}
+    begun = [(attempt, _cause(attempt, named[attempt.robot_id], who)) for attempt in taken]
+    begin_attempts(session, begun)
+    tasks = _tasks(session, [attempt.mission_id for attempt in taken])
+    given = []
+    for attempt, cause in begun:
+        mission, robot = missions[attempt.mission_id], named[attempt.robot_id]
+        message = outbox.enqueue_first(session, attempt, _order(mission, attempt, robot, tasks[mission.id]))
+        mission.robot_id = robot.id
+        move_mission(session, mission, MissionStatus.assigned, cause)
+        given.append(Given(mission, robot, attempt, message))
+    return given
+
+
+def _all_unchanged(session: Session, mission_ids: Sequence[UUID], snapshot: Snapshot) -> dict[UUID, Mission]:
+    versions = {mission.id: mission.version for mission in snapshot.missions}
+    return {
+        mission.id: mission
+        for mission in lock_missions(session, mission_ids).values()
+        if mission.version == versions[mission.id] and _is_waiting(mission)
+    }
+
+
+def _is_waiting(mission: Mission) -> bool:
+    return mission.status is MissionStatus.scheduled and mission.desired is Desired.run
+
+
+def _free(session: Session, robot_ids: Sequence[UUID]) -> list[Robot]:
+    """The robots, locked in order of their ids, without those that people hold since the snapshot was taken."""
+    query = select(Robot).where(col(Robot.id).in_(robot_ids)).order_by(col(Robot.id))
+    robots = session.exec(query.with_for_update(key_share=True)).all()
+    held = holds.open_holds(session, {robot.organisation_id for robot in robots})
+    return [robot for robot in robots if not holds.covering(robot, held)]
+
+
+def _numbers(session: Session, mission_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    query = select(Attempt.mission_id, func.count()).where(col(Attempt.mission_id).in_(mission_ids))
+    return dict(session.exec(query.group_by(col(Attempt.mission_id))).all())
+
+
+def _attempt(session: Session, mission: Mission, robot: Robot, number: int) -> Attempt:
+    return Attempt(
         organisation_id=mission.organisation_id,
         mission_id=mission.id,
         robot_id=robot.id,
@@ -61,19 +153,11 @@ def assign(session: Session, assignment: Assignment, snapshot: Snapshot, *, who:
         first_task=mission.first_task,
         created_at=database_now(session),
     )
-    fence = leases.take(session, robot, str(attempt.id))
-    if fence is None:
-        raise Conflict(f"{robot.name} is held by somebody else.", robot=robot.name)
-    held = holds.held_by(session, robot)
-    if held is not None:  # put since the snapshot was taken
-        raise Conflict(f"{robot.name} is {holds.words(held)}.", robot=robot.name)
-    attempt.fence = fence
-    cause = Cause(who, f"given to {robot.name}", {"robot": robot.name, "attempt": number, "fence": fence})
-    begin_attempt(session, attempt, cause)
-    outbox.enqueue(session, attempt, Command.submit, _order(session, mission, attempt, robot))
-    mission.robot_id = robot.id
-    move_mission(session, mission, MissionStatus.assigned, cause)
-    return attempt
+
+
+def _cause(attempt: Attempt, robot: Robot, who: str) -> Cause:
+    evidence = {"robot": robot.name, "attempt": attempt.number, "fence": attempt.fence}
+    return Cause(who, f"given to {robot.name}", evidence)
 
 
 def refuse(session: Session, refusal: Refusal, snapshot: Snapshot, *, who: str) -> Mission | None:
@@ -87,23 +171,31 @@ def refuse(session: Session, refusal: Refusal, snapshot: Snapshot, *, who: str) 
 def _unchanged(session: Session, mission_id: object, snapshot: Snapshot) -> Mission | None:
     seen = next(mission for mission in snapshot.missions if mission.id == mission_id)
     mission = lock_mission(session, seen.id)
-    is_same = mission.version == seen.version and mission.desired is Desired.run
-    return mission if is_same and mission.status is MissionStatus.scheduled else None
+    return mission if mission.version == seen.version and _is_waiting(mission) else None
 
 
-def _order(session: Session, mission: Mission, attempt: Attempt, robot: Robot) -> Order:
+def _tasks(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, list[tuple[MissionTask, Station | None]]]:
     query = (
         select(MissionTask, Station)
         .join(Station, col(Station.id) == MissionTask.station_id, isouter=True)
-        .where(MissionTask.mission_id == mission.id)
+        .where(col(MissionTask.mission_id).in_(mission_ids))
         .order_by(col(MissionTask.position))
     )
+    found: dict[UUID, list[tuple[MissionTask, Station | None]]] = {mission_id: [] for mission_id in mission_ids}
+    for task, station in session.exec(query).all():
+        found[task.mission_id].append((task, station))
+    return found
+
+
+def _order(
+    mission: Mission, attempt: Attempt, robot: Robot, tasks: Sequence[tuple[MissionTask, Station | None]]
+) -> Order:
     return Order(
         key=attempt.key,
         fence=attempt.fence,
         serial_number=robot.serial_number,
         mission_id=str(mission.id),
-        tasks=order_tasks(session.exec(query).all(), first_task=mission.first_task),
+        tasks=order_tasks(tasks, first_task=mission.first_task),
     )
 
 

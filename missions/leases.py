@@ -1,38 +1,50 @@
 """The exclusive hold of an attempt on a robot: a lease row, and a fence that only rises."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, inspect, update
 from sqlmodel import Session, col, select
 
 from fleet.clock import database_now
-from fleet.events import insert_new
 from fleet.robots import HolderKind, Robot, RobotLease
 from missions.models import Attempt
 
 # For people who look at the row. Nothing is decided by it: an attempt holds its robot until it has ended.
 LEASE_S = 3600.0
+LOOSE = {"synchronize_session": False}  # no row of these is in anybody's hands
 
 
-def take(session: Session, robot: Robot, holder_id: str) -> int | None:
-    """Hold the robot for an attempt: the new fence, or None when somebody else holds it.
+def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
+    """Hold robots, which the caller has locked, for attempts: robot to new fence, without those that somebody else holds.
 
     A hold of an operator or a charger that has run out is free; one of an attempt never runs out.
     """
     now = database_now(session)
-    run_out = (col(RobotLease.robot_id) == robot.id, col(RobotLease.expires_at) < now)
-    session.execute(delete(RobotLease).where(*run_out, col(RobotLease.holder_kind) != HolderKind.attempt))
-    session.execute(update(Robot).where(col(Robot.id) == robot.id).values(fence=Robot.fence + 1))
-    fence = session.exec(select(Robot.fence).where(Robot.id == robot.id)).one()
-    lease = RobotLease(
-        robot_id=robot.id,
-        organisation_id=robot.organisation_id,
-        holder_kind=HolderKind.attempt,
-        holder_id=holder_id,
-        fence=fence,
-        expires_at=now + timedelta(seconds=LEASE_S),
+    wanted = col(RobotLease.robot_id).in_(holders)
+    run_out = (wanted, col(RobotLease.expires_at) < now, col(RobotLease.holder_kind) != HolderKind.attempt)
+    session.execute(delete(RobotLease).where(*run_out).execution_options(**LOOSE))
+    held = set(session.exec(select(RobotLease.robot_id).where(wanted)).all())
+    free = [robot_id for robot_id in holders if robot_id not in held]
+    session.execute(
+        update(Robot).where(col(Robot.id).in_(free)).values(fence=Robot.fence + 1).execution_options(**LOOSE)
     )
-    return fence if insert_new(session, RobotLease, lease.model_dump(), on=["robot_id"]) else None
+    rows = session.exec(select(Robot.id, Robot.organisation_id, Robot.fence).where(col(Robot.id).in_(free))).all()
+    leases = [
+        {
+            "robot_id": robot_id,
+            "organisation_id": organisation_id,
+            "holder_kind": HolderKind.attempt,
+            "holder_id": holders[robot_id],
+            "fence": fence,
+            "expires_at": now + timedelta(seconds=LEASE_S),
+        }
+        for robot_id, organisation_id, fence in rows
+    ]
+    if leases:
+        session.connection().execute(inspect(RobotLease).local_table.insert(), leases)
+    return {robot_id: fence for robot_id, _, fence in rows}
 
 
 def release(session: Session, attempt: Attempt) -> None:

@@ -4,7 +4,7 @@ Every change is a compare-and-set on (status, version), leaves a row with who, w
 the changes feed, all in the caller's transaction.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -77,9 +77,15 @@ def begin_mission(session: Session, mission: Mission, cause: Cause) -> None:
 
 def begin_attempt(session: Session, attempt: Attempt, cause: Cause) -> None:
     """Insert the attempt and write the first line of its history."""
-    session.add(attempt)
+    begin_attempts(session, [(attempt, cause)])
+
+
+def begin_attempts(session: Session, begun: Sequence[tuple[Attempt, Cause]]) -> None:
+    """Insert the attempts and write the first line of the history of each."""
+    session.add_all([attempt for attempt, _ in begun])
     session.flush()
-    _tell(session, attempt, None, cause)
+    for attempt, cause in begun:
+        _tell(session, attempt, None, cause)
 
 
 def move_mission(session: Session, mission: Mission, to: MissionStatus, cause: Cause) -> None:

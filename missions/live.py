@@ -1,14 +1,35 @@
 """The live rows of a mission, locked in one fixed order: mission, then attempt, then robot, so that nobody deadlocks."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session, col, select
 
 from fleet.errors import NotFound
 from missions.models import Attempt, Mission
 
 FRESH = {"populate_existing": True}
+LOCKED = "locked_missions"
+
+
+def lock_missions(session: Session, mission_ids: Collection[UUID]) -> dict[UUID, Mission]:
+    """These missions as they are now, locked like `lock_mission` in order of their ids, with their attempts.
+
+    Until the transaction ends, asking for one of them or for its attempts costs no further query. One that does not
+    exist is left out.
+    """
+    # Rows that refer to a mission or a robot may be written by others meanwhile: their keys do not change.
+    query: Any = select(Mission).where(col(Mission.id).in_(mission_ids)).order_by(col(Mission.id))
+    found = session.exec(query.with_for_update(key_share=True).execution_options(**FRESH)).all()
+    attempts: Any = select(Attempt).where(col(Attempt.mission_id).in_(mission_ids))
+    kept = session.exec(attempts.execution_options(**FRESH)).all()
+    locked = session.info.setdefault(LOCKED, {})
+    locked.update({mission.id: [mission] for mission in found})
+    for attempt in kept:
+        locked[attempt.mission_id].append(attempt)  # held here, for a session forgets what nobody holds
+    return {mission.id: mission for mission in found}
 
 
 def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | None = None) -> Mission:
@@ -17,8 +38,11 @@ def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | Non
     Raises:
         NotFound: no such mission, or another organisation's.
     """
-    query: Any = select(Mission).where(Mission.id == mission_id).with_for_update()
-    mission: Mission | None = session.exec(query.execution_options(**FRESH)).first()
+    if mission_id in session.info.get(LOCKED, {}):
+        mission: Mission | None = session.get(Mission, mission_id)
+    else:
+        query: Any = select(Mission).where(Mission.id == mission_id).with_for_update(key_share=True)
+        mission = session.exec(query.execution_options(**FRESH)).first()
     if mission is None or organisation_id not in {None, mission.organisation_id}:
         raise NotFound(f"There is no mission {mission_id}.", mission=str(mission_id))
     return mission
@@ -33,6 +57,9 @@ def live_attempt(session: Session, mission_id: UUID) -> Attempt | None:
 
 def attempt_now(session: Session, attempt_id: UUID) -> Attempt:
     """The attempt as it is now; the mission is locked by the caller."""
+    known = session.identity_map.get(identity_key(Attempt, attempt_id))
+    if isinstance(known, Attempt) and known.mission_id in session.info.get(LOCKED, {}):
+        return known
     query: Any = select(Attempt).where(Attempt.id == attempt_id)
     found: Attempt = session.exec(query.execution_options(**FRESH)).one()
     return found

@@ -39,6 +39,24 @@ def enqueue(session: Session, attempt: Attempt, command: Command, order: Order |
     return message
 
 
+def enqueue_first(session: Session, attempt: Attempt, order: Order) -> OutboxMessage:
+    """The first message of a new attempt, its order; written with the next flush."""
+    now = database_now(session)
+    message = OutboxMessage(
+        organisation_id=attempt.organisation_id,
+        robot_id=attempt.robot_id,
+        attempt_id=attempt.id,
+        command=Command.submit,
+        fence=attempt.fence,
+        order=order.model_dump(mode="json"),
+        next_try_at=now,
+        created_at=now,
+    )
+    session.add(message)
+    session.info["ring"] = True
+    return message
+
+
 def _last_number(session: Session, attempt: Attempt, command: Command) -> int:
     mine = (OutboxMessage.attempt_id == attempt.id, OutboxMessage.command == command)
     return session.exec(select(func.max(OutboxMessage.number)).where(*mine)).one() or 0

@@ -5,7 +5,7 @@ from the second try on the robot is asked first whether it has the order.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -31,9 +31,18 @@ from fleet.clock import database_now, has_come
 from fleet.errors import YardmasterError
 from fleet.robots import Robot
 from missions import feedback, outbox
+from missions.dispatch import Given
 from missions.lifecycle import Cause
 from missions.live import attempt_now, lock_mission
-from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Command, OutboxMessage, OutboxStatus
+from missions.models import (
+    ATTEMPT_TERMINAL,
+    Attempt,
+    AttemptStatus,
+    Command,
+    Mission,
+    OutboxMessage,
+    OutboxStatus,
+)
 from missions.outcome import advance
 
 CLAIM_S = 30.0
@@ -98,13 +107,53 @@ def begin(session: Session, due: Due, *, who: str) -> Parcel | None:
         return None
     attempt = attempt_now(session, message.attempt_id)
     now = database_now(session)
+    _claim(session, message, now)
+    if message.command is Command.submit:
+        _note_sent(session, mission, attempt, message, now, who)
+    return _parcel(session, message, attempt)
+
+
+def begin_new(
+    session: Session, given: Sequence[Given], *, has_room: Callable[[UUID, UUID], bool], who: str
+) -> list[Parcel]:
+    """Claim the orders of missions that were just given, in the transaction that gave them, so that they go at once.
+
+    One for whose robot (first) of whose account (second) there is no room now, or whose robot must be told something
+    else before, stays for `due`.
+    """
+    earlier = _told_before(session, given)
+    begun = [one for one in given if one.robot.id not in earlier and has_room(one.robot.id, one.robot.account_id)]
+    now = database_now(session)
+    accounts = {one.robot.account_id for one in begun}
+    session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(accounts))).all()
+    for one in begun:
+        _claim(session, one.message, now)
+        _note_sent(session, one.mission, one.attempt, one.message, now, who)
+    return [_parcel(session, one.message, one.attempt) for one in begun]
+
+
+def _told_before(session: Session, given: Sequence[Given]) -> Collection[UUID]:
+    mine = [one.message.id for one in given]
+    query = select(OutboxMessage.robot_id).where(
+        OutboxMessage.status == OutboxStatus.pending,
+        col(OutboxMessage.robot_id).in_([one.robot.id for one in given]),
+        col(OutboxMessage.id).not_in(mine),
+    )
+    return set(session.exec(query).all())
+
+
+def _claim(session: Session, message: OutboxMessage, now: datetime) -> None:
     message.claimed_until, message.tries = now + timedelta(seconds=CLAIM_S), message.tries + 1
     session.add(message)
-    if message.command is Command.submit:
-        advance(session, mission, attempt, AttemptStatus.dispatched, Cause(who, "sent", {"tries": message.tries}))
-        attempt.sent_at = now
+
+
+def _note_sent(
+    session: Session, mission: Mission, attempt: Attempt, message: OutboxMessage, now: datetime, who: str
+) -> None:
+    cause = Cause(who, "sent", {"tries": message.tries})
+    if not advance(session, mission, attempt, AttemptStatus.dispatched, cause):
+        attempt.sent_at = now  # again
         session.add(attempt)
-    return _parcel(session, message, attempt)
 
 
 def _claimable(session: Session, message_id: UUID) -> OutboxMessage | None:
