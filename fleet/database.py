@@ -5,7 +5,9 @@ IMMEDIATE, so that it waits at its start and never fails in its middle.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from fleet.errors import Invalid
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 Row = TypeVar("Row")
+_IDS: ContextVar[Callable[[], UUID] | None] = ContextVar("ids", default=None)
 
 # One naming rule, so that constraints carry the same names in both databases and migrations can find them.
 SQLModel.metadata.naming_convention = {
@@ -78,7 +81,18 @@ JSONColumn = JSON().with_variant(JSONB(), "postgresql")
 
 def new_id() -> UUID:
     """A UUID version 7 (RFC 9562): unique, and later ones sort after earlier ones."""
-    return uuid_utils.compat.uuid7()
+    given = _IDS.get()
+    return given() if given else uuid_utils.compat.uuid7()
+
+
+@contextmanager
+def ids_from(source: Callable[[], UUID]) -> Iterator[None]:
+    """Within the block new ids come from `source`, so that a simulated world is the same whenever it is run again."""
+    token = _IDS.set(source)
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
 
 
 def metadata() -> MetaData:

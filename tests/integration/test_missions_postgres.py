@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from random import Random
 
 import pytest
 from sqlmodel import select
@@ -16,8 +15,9 @@ from missions import dispatch, sending, snapshot
 from missions.create import create_round
 from missions.models import Attempt, Mission, MissionCreate, MissionStatus, OutboxMessage, TaskCreate
 from missions.plan import plan
-from missions.scripted import Faults, ScriptedRobots
-from missions.simulation import Night
+from missions.simulation.night import Night, trouble
+from missions.simulation.place import Scene
+from missions.simulation.processes import Ground
 
 pytestmark = pytest.mark.proof
 
@@ -116,15 +116,11 @@ def test_the_feed_of_concurrent_writers_has_no_gap(postgres_runtime, postgres_wo
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_night_of_faults_is_survived(postgres_runtime, postgres_world, clock, seed: int):
-    _request(postgres_runtime, postgres_world, 8)
-    rows = list(postgres_world.robots.values())
-    chance = Random(seed)
-    faults = Faults(request_lost=0.15, request_late=0.1, answer_lost=0.15, report_lost=0.2, report_repeated=0.2)
-    robots = ScriptedRobots([row.serial_number for row in rows], clock=clock, chance=chance, faults=faults)
-    runtime = postgres_runtime
-    night = Night(runtime.transaction, runtime.reading, clock, robots, rows, chance, crash=0.05, command=0.1)
-    tally = asyncio.run(night.run(faulty_s=120, calm_s=3000))
-    assert tally.is_sound, tally
+    place = Ground(postgres_runtime.transaction, postgres_runtime.reading, clock)
+    scene = Scene(postgres_world.site, tuple(postgres_world.robots.values()))
+    tally = asyncio.run(Night(seed, trouble(seed, 60), place, scene).run())
+    assert tally.is_sound, tally.wrongs
+    assert tally.crashes.total() > 30
 
 
 def test_a_mission_asked_for_by_many_at_once_is_one_mission(postgres_runtime, postgres_world):
