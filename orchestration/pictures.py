@@ -46,7 +46,7 @@ def of_mission(view: MissionView) -> Picture:
         "### Tasks",
         table_text([_task_row(view, task) for task in view.tasks]),
         "### History",
-        table_text([_history_row(line) for line in view.transitions[-SHOWN_MAX:]]),
+        table_text([_history_row(line) for line in view.transitions[-SHOWN_MAX:]] or [{"when": "nothing yet"}]),
         BOARD_LINK,
     ]
     message = "; ".join(part for part in (view.robot or "", current_task(view), view.reason) if part)
@@ -104,11 +104,7 @@ def _task_words(task: TaskView) -> str:
 
 def _is_done(view: MissionView, task: TaskView) -> bool:
     result = _result(view, task)
-    return _skipped_by(task) is not None or (result is not None and result.status in {"succeeded", "skipped"})
-
-
-def _skipped_by(task: TaskView) -> str | None:
-    return getattr(task, "skipped_by", None) or None
+    return bool(task.skipped_by) or (result is not None and result.status in {"succeeded", "skipped"})
 
 
 def _result(view: MissionView, task: TaskView) -> ResultView | None:
@@ -120,11 +116,10 @@ def _result(view: MissionView, task: TaskView) -> ResultView | None:
 def _task_row(view: MissionView, task: TaskView) -> dict[str, object]:
     result = _result(view, task)
     reading = "" if result is None or result.value is None else f"{result.value:g} {result.unit or ''}".strip()
-    by = _skipped_by(task)
     return {
         "task": task.position,
         "what": _task_words(task),
-        "state": f"skipped by {by}" if by else result.status if result else "pending",
+        "state": f"skipped by {task.skipped_by}" if task.skipped_by else result.status if result else "pending",
         "reading": reading,
         "told": result.message if result else "",
         "ended": _at(result.finished_at) if result else "",
