@@ -2,9 +2,12 @@
 
 Greedy: the highest priority first, then the oldest; each takes the assignable robot that costs least. It never looks
 ahead, so it is not the best plan, but it is always a right one (missions/validator says what right means).
+
+An urgent mission (priority URGENT and above) that finds no free robot takes one from a preemptible mission of lower
+priority: of those it could use, the one whose mission matters least. The robot is free when it says that it has ended;
+then the urgent mission is the first that is asked about, and the other one goes on later where it was.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from math import hypot
@@ -15,11 +18,11 @@ from pydantic import Field
 
 from fleet.adapter import Activity, Frozen
 
+URGENT = 50  # priority from which a mission may take the robot of a preemptible one
 SILENCE_S = 30.0  # a robot of which nothing was heard for longer is offline
 BATTERY_WORTH_M = 20.0  # a full battery instead of an empty one is worth this much of a way
 BATTERY_UNKNOWN = 0.5
 UNPLACED_M = 1e6  # a robot that has not said where it is comes last
-NAMED_MAX = 3
 
 
 class Wanted(Frozen):
@@ -36,9 +39,24 @@ class Wanted(Frozen):
     pinned_robot_id: UUID | None = None
     ready_at: datetime | None = Field(None, description="Not before: the earliest start, or the pause before a retry.")
     not_after_at: datetime | None = None
+    closed_until: datetime | None = Field(None, description="Nothing starts at its site before then.")
+    closed_for: str = Field("", description="Name of the blackout that closes its site.")
     x_m: float | None = Field(None, description="Where it begins.")
     y_m: float | None = None
     tried_robot_ids: frozenset[UUID] = frozenset()
+
+
+class Work(Frozen):
+    """What a robot is at: the live attempt of a mission."""
+
+    mission_id: UUID
+    mission_name: str
+    attempt_id: UUID
+    priority: int
+    is_preemptible: bool
+    is_ending: bool = Field(False, description="It is being cancelled or taken back already.")
+    recalled_for: UUID | None = Field(None, description="The urgent mission that it is taken back for.")
+    is_stuck: bool = Field(False, description="Its robot is lost, or does not end what it was told to end.")
 
 
 class Candidate(Frozen):
@@ -57,6 +75,9 @@ class Candidate(Frozen):
     battery_minimum_fraction: float = 0.0
     x_m: float | None = None
     y_m: float | None = None
+    foreign_order: str = Field("", description="What it works on that was not ordered here.")
+    work: Work | None = Field(None, description="What it works on; read only while urgent missions wait.")
+    freed_for: UUID | None = Field(None, description="The urgent mission that it was taken back for just now.")
 
 
 class Snapshot(Frozen):
@@ -81,29 +102,48 @@ class Refusal(Frozen):
     reason: str
 
 
+class Preemption(Frozen):
+    """This attempt is taken back from this robot, because `mission_id` needs it."""
+
+    mission_id: UUID
+    attempt_id: UUID
+    robot_id: UUID
+
+
 class Plan(Frozen):
-    """What to do now; missions in neither list wait."""
+    """What to do now; missions that are neither assigned nor refused wait, also those that something is preempted for."""
 
     kind: Literal["plan"] = "plan"
     assignments: tuple[Assignment, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    preemptions: tuple[Preemption, ...] = ()
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """The greedy plan for the snapshot; the same snapshot gives the same plan."""
     assignments: list[Assignment] = []
     refusals: list[Refusal] = []
+    preemptions: list[Preemption] = []
     free = [robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)]
+    usable = [robot for robot in snapshot.robots if is_takeable(robot, snapshot.now)]
     for mission in sorted(snapshot.missions, key=lambda mission: (-mission.priority, mission.created_at, mission.id)):
         reason = reason_to_refuse(mission, snapshot.robots)
         if reason:
             refusals.append(Refusal(mission_id=mission.id, reason=reason))
             continue
-        robot = _cheapest(mission, free) if is_ready(mission, snapshot.now) else None
+        if not is_ready(mission, snapshot.now):
+            continue
+        robot = _cheapest(mission, free)
         if robot is not None:
             free.remove(robot)
             assignments.append(Assignment(mission_id=mission.id, robot_id=robot.id))
-    return Plan(assignments=tuple(assignments), refusals=tuple(refusals))
+            continue
+        victim = _least_important(mission, usable) if _may_take(mission, snapshot.robots, snapshot.now) else None
+        if victim is not None and victim.work is not None:
+            usable.remove(victim)
+            attempt_id = victim.work.attempt_id
+            preemptions.append(Preemption(mission_id=mission.id, attempt_id=attempt_id, robot_id=victim.id))
+    return Plan(assignments=tuple(assignments), refusals=tuple(refusals), preemptions=tuple(preemptions))
 
 
 def is_assignable(robot: Candidate, now: datetime) -> bool:
@@ -115,14 +155,49 @@ def is_assignable(robot: Candidate, now: datetime) -> bool:
     return not (is_silent or is_low)
 
 
+def is_takeable(robot: Candidate, now: datetime) -> bool:
+    """Whether the robot could begin another mission as soon as it has ended the preemptible one that it is at."""
+    work = robot.work
+    is_takeable = work is not None and work.is_preemptible and not work.is_ending and not work.is_stuck
+    return is_takeable and _is_soon_assignable(robot, now)
+
+
+def _is_soon_assignable(robot: Candidate, now: datetime) -> bool:
+    freed = robot.model_copy(update={"is_held": False, "activity": Activity.idle})
+    return robot.activity in {Activity.idle, Activity.executing, Activity.paused} and is_assignable(freed, now)
+
+
+def _may_take(mission: Wanted, robots: Sequence[Candidate], now: datetime) -> bool:
+    """Whether the mission may take a robot: it is urgent, and none is being freed for it already."""
+    return mission.priority >= URGENT and not any(is_being_freed(robot, mission, now) for robot in robots)
+
+
+def is_being_freed(robot: Candidate, mission: Wanted, now: datetime) -> bool:
+    """Whether the robot was taken back for this mission, and will soon be, or just became, free for it."""
+    if robot.work is not None:
+        return robot.work.recalled_for == mission.id and not robot.work.is_stuck
+    return robot.freed_for == mission.id and _is_soon_assignable(robot, now)
+
+
+def _least_important(mission: Wanted, usable: Sequence[Candidate]) -> Candidate | None:
+    able = [
+        (robot.work.priority, _cost(mission, robot), robot)
+        for robot in usable
+        if robot.work is not None and robot.work.priority < mission.priority and _fits(mission, robot)
+    ]
+    return min(able, key=lambda each: each[:2], default=(0, (), None))[-1]
+
+
 def is_ready(mission: Wanted, now: datetime) -> bool:
     """Whether the mission may begin now."""
     is_early = mission.ready_at is not None and now < mission.ready_at
     is_late = mission.not_after_at is not None and now > mission.not_after_at
-    return not (is_early or is_late)
+    is_closed = mission.closed_until is not None and now < mission.closed_until
+    return not (is_early or is_late or is_closed)
 
 
-def _can_do(mission: Wanted, robot: Candidate) -> bool:
+def can_do(mission: Wanted, robot: Candidate) -> bool:
+    """Whether the robot is one that may and can do the mission, wherever it is and whatever it is at."""
     is_wanted = mission.pinned_robot_id in {None, robot.id}
     return (
         is_wanted
@@ -132,8 +207,12 @@ def _can_do(mission: Wanted, robot: Candidate) -> bool:
 
 
 def _cheapest(mission: Wanted, free: Sequence[Candidate]) -> Candidate | None:
-    able = [robot for robot in free if _can_do(mission, robot) and robot.site_id == mission.site_id]
+    able = [robot for robot in free if _fits(mission, robot)]
     return min(able, key=lambda robot: _cost(mission, robot), default=None)
+
+
+def _fits(mission: Wanted, robot: Candidate) -> bool:
+    return can_do(mission, robot) and robot.site_id == mission.site_id
 
 
 def _cost(mission: Wanted, robot: Candidate) -> tuple[bool, float, str]:
@@ -156,7 +235,7 @@ def reason_to_refuse(mission: Wanted, robots: Sequence[Candidate]) -> str:
     While the organisation has no robots at all, the mission waits for them.
     """
     ours = [robot for robot in robots if robot.organisation_id == mission.organisation_id]
-    if not ours or any(_can_do(mission, robot) for robot in ours):
+    if not ours or any(can_do(mission, robot) for robot in ours):
         return ""
     wanted = ", ".join(sorted(mission.required_capabilities))
     pinned = next((robot for robot in ours if robot.id == mission.pinned_robot_id), None)
@@ -170,75 +249,3 @@ def reason_to_refuse(mission: Wanted, robots: Sequence[Candidate]) -> str:
     if nowhere:
         return f"No robot can do {', '.join(nowhere)} (of {len(ours)}: {named})."
     return f"No robot can do all of {wanted} (of {len(ours)}: {named})."
-
-
-def reason_to_wait(mission: Wanted, robots: Sequence[Candidate], now: datetime) -> str:
-    """Why the mission has no robot yet, for a person; names three robots at most.
-
-    When one is free nothing is in the way but missions that are more urgent, and it says so.
-    """
-    refusal = reason_to_refuse(mission, robots)
-    if refusal or not is_ready(mission, now):
-        return refusal or _out_of_time(mission, now)
-    able = [robot for robot in robots if _can_do(mission, robot)]
-    here = sorted((robot for robot in able if robot.site_id == mission.site_id), key=lambda robot: robot.name)
-    if not here:
-        return _nobody_here(able)
-    free = [robot.name for robot in here if is_assignable(robot, now)]
-    if free:
-        verb = "is" if len(free) == 1 else "are"
-        return f"{_some(free)} {verb} free, and the most urgent missions go first."
-    if mission.pinned_robot_id:
-        return f"Only {here[0].name} may do it, and it is {_occupation(here[0], now)}."
-    return f"No robot is free: {_occupations(here, now)}."
-
-
-def _out_of_time(mission: Wanted, now: datetime) -> str:
-    if mission.ready_at is not None and now < mission.ready_at:
-        return f"It is too early until {mission.ready_at:%Y-%m-%d %H:%M:%S} UTC."
-    return f"It is too late since {mission.not_after_at:%Y-%m-%d %H:%M:%S} UTC; it is about to expire."
-
-
-def _nobody_here(able: Sequence[Candidate]) -> str:
-    if not able:
-        return "The organisation has no robots yet."
-    return f"No robot that can do it is at its site (elsewhere: {_some(sorted(robot.name for robot in able))})."
-
-
-def _some(names: Sequence[str]) -> str:
-    left_out = len(names) - NAMED_MAX
-    return ", ".join(names[:NAMED_MAX]) + (f" and {left_out} more" if left_out > 0 else "")
-
-
-def _occupations(robots: Sequence[Candidate], now: datetime) -> str:
-    named = ", ".join(f"{robot.name} is {_occupation(robot, now)}" for robot in robots[:NAMED_MAX])
-    others = Counter(_occupation(robot, now).partition(" (")[0] for robot in robots[NAMED_MAX:])
-    counted = ", ".join(f"{count} {word}" for word, count in others.most_common())
-    return f"{named}; of the others {counted}" if counted else named
-
-
-def _occupation(robot: Candidate, now: datetime) -> str:
-    """What keeps a robot that is not assignable; the figures, and a person's reason, in brackets."""
-    if robot.held_by:
-        return robot.held_by
-    if robot.heard_at is None:
-        return "not heard of yet"
-    silent_s = (now - robot.heard_at).total_seconds()
-    if silent_s > SILENCE_S:
-        return f"silent (for {_span(silent_s)})"
-    if robot.is_held or robot.activity is Activity.executing:
-        return "busy"
-    if robot.activity is Activity.idle:
-        return f"low on battery ({robot.battery_fraction:.1%}, it needs {robot.battery_minimum_fraction:.0%})"
-    if robot.activity is Activity.charging and robot.battery_fraction is not None:
-        return f"charging ({robot.battery_fraction:.0%})"
-    return {Activity.maintenance: "in maintenance", Activity.error: "in error"}.get(
-        robot.activity, robot.activity.value
-    )
-
-
-def _span(seconds: float) -> str:
-    for unit, unit_s in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * unit_s:
-            return f"{seconds // unit_s:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
 from fleet.clock import AHEAD_S, database_now
@@ -12,10 +12,13 @@ from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions import holds
-from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask
-from missions.plan import Candidate, Snapshot, Wanted, reason_to_wait
+from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
+from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work
 from missions.progress import counts_as_failure, pause_s
+from missions.schedules.blackouts import blackout_until
+from missions.waiting import reason_to_wait
 
+FREED_S = 60.0  # how long an urgent mission waits for a robot that is taken back for it, before it takes another
 WAITING_MAX = 500  # the most urgent; the others come when these are served
 HELD = "It is paused until it is resumed."
 
@@ -41,9 +44,10 @@ def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str
 def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
     now = database_now(session)
     organisations = {mission.organisation_id for mission in missions}
-    return Snapshot(
-        now=now, missions=tuple(_wanted(session, missions)), robots=tuple(_candidates(session, organisations, now))
-    )
+    robots = _candidates(session, organisations, now)
+    if any(mission.priority >= URGENT for mission in missions):
+        robots = _with_work(session, robots, organisations, now)
+    return Snapshot(now=now, missions=tuple(_wanted(session, missions, now)), robots=tuple(robots))
 
 
 def _waiting(session: Session) -> Sequence[Mission]:
@@ -51,14 +55,20 @@ def _waiting(session: Session) -> Sequence[Mission]:
     return session.exec(query.order_by(col(Mission.priority).desc(), col(Mission.id)).limit(WAITING_MAX)).all()
 
 
-def _wanted(session: Session, missions: Sequence[Mission]) -> list[Wanted]:
+def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> list[Wanted]:
     keys = [mission.id for mission in missions]
     places = _first_places(session, keys)
     tries: dict[UUID, list[Attempt]] = {}
     for attempt in session.exec(select(Attempt).where(col(Attempt.mission_id).in_(keys))).all():
         tries.setdefault(attempt.mission_id, []).append(attempt)
-    until = database_now(session) + timedelta(seconds=AHEAD_S)
-    return [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, []), until) for mission in missions]
+    closed = blackout_until(session, {mission.site_id for mission in missions}, now) if missions else {}
+    until = now + timedelta(seconds=AHEAD_S)
+    found = [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, []), until) for mission in missions]
+    return [_closed(mission, *closed[mission.site_id]) if mission.site_id in closed else mission for mission in found]
+
+
+def _closed(mission: Wanted, until: datetime, name: str) -> Wanted:
+    return mission.model_copy(update={"closed_until": until, "closed_for": name})
 
 
 def _as_wanted(
@@ -146,4 +156,39 @@ def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool, hold: h
         heard_at=state.received_at if state else None,
         battery_minimum_fraction=robot.battery_minimum_fraction,
         **known,
+    )
+
+
+def _with_work(
+    session: Session, robots: Sequence[Candidate], organisation_ids: set[UUID], now: datetime
+) -> list[Candidate]:
+    """The robots with what each works on, or was taken from just now, for those that urgent missions may take."""
+    just_now = now - timedelta(seconds=FREED_S)
+    is_freed = and_(col(Attempt.recalled_for).is_not(None), col(Attempt.finished_at) > just_now)
+    query = (
+        select(Attempt, Mission)
+        .join(Mission, col(Mission.id) == Attempt.mission_id)
+        .where(col(Attempt.organisation_id).in_(organisation_ids), or_(col(Attempt.finished_at).is_(None), is_freed))
+    )
+    work: dict[UUID, Work] = {}
+    freed: dict[UUID, UUID | None] = {}
+    for attempt, mission in session.exec(query).all():
+        if attempt.finished_at is None:
+            work[attempt.robot_id] = _as_work(attempt, mission, now)
+        else:
+            freed[attempt.robot_id] = attempt.recalled_for
+    return [robot.model_copy(update={"work": work.get(robot.id), "freed_for": freed.get(robot.id)}) for robot in robots]
+
+
+def _as_work(attempt: Attempt, mission: Mission, now: datetime) -> Work:
+    is_late = attempt.recalled_at is not None and abs((now - attempt.recalled_at).total_seconds()) > FREED_S
+    return Work(
+        mission_id=mission.id,
+        mission_name=mission.name,
+        attempt_id=attempt.id,
+        priority=mission.priority,
+        is_preemptible=mission.preemptible,
+        is_ending=attempt.recall is not None or mission.desired is Desired.cancel,
+        recalled_for=attempt.recalled_for,
+        is_stuck=attempt.status is AttemptStatus.lost or is_late,
     )

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
-from missions.plan import SILENCE_S, Candidate, Plan, Snapshot, Wanted
+from missions.plan import SILENCE_S, URGENT, Candidate, Plan, Preemption, Snapshot, Wanted
 
 
 def violations(snapshot: Snapshot, plan: Plan) -> list[str]:
     """Every rule the plan breaks, as a sentence; empty for a right plan."""
     missions = {mission.id: mission for mission in snapshot.missions}
     robots = {robot.id: robot for robot in snapshot.robots}
-    named = [a.mission_id for a in plan.assignments] + [refusal.mission_id for refusal in plan.refusals]
+    named = [each.mission_id for each in (*plan.assignments, *plan.refusals, *plan.preemptions)]
     found = [f"mission {key} is named {count} times" for key, count in Counter(named).items() if count > 1]
-    used = Counter(assignment.robot_id for assignment in plan.assignments)
+    used = Counter(each.robot_id for each in (*plan.assignments, *plan.preemptions))
     found += [f"robot {key} is given {count} missions" for key, count in used.items() if count > 1]
     found += [f"mission {key} is unknown" for key in named if key not in missions]
     found += [f"robot {key} is unknown" for key in used if key not in robots]
@@ -24,6 +24,9 @@ def violations(snapshot: Snapshot, plan: Plan) -> list[str]:
         found += _wrong_pair(missions[assignment.mission_id], robots[assignment.robot_id], snapshot)
     for refusal in plan.refusals:
         found += _wrong_refusal(missions[refusal.mission_id], snapshot)
+    for preemption in plan.preemptions:
+        found += _wrong_preemption(preemption, snapshot, plan)
+    found += _needless_waits(snapshot, plan)
     return found + list(_passed_over(snapshot, plan, missions, robots))
 
 
@@ -49,6 +52,8 @@ def _wrong_time(mission: Wanted, snapshot: Snapshot) -> Iterator[str]:
         yield "too early"
     if mission.not_after_at is not None and mission.not_after_at < snapshot.now:
         yield "too late"
+    if mission.closed_until is not None and mission.closed_until > snapshot.now:
+        yield f"its site is closed for {mission.closed_for}"
 
 
 def _wrong_robot(robot: Candidate, snapshot: Snapshot) -> Iterator[str]:
@@ -93,3 +98,75 @@ def _passed_over(
         for robot in idle:
             if not _wrong_pair(mission, robot, snapshot):
                 yield f"{mission.name} waits although {robot.name} is free for it"
+
+
+def _wrong_preemption(preemption: Preemption, snapshot: Snapshot, plan: Plan) -> list[str]:
+    mission = next(each for each in snapshot.missions if each.id == preemption.mission_id)
+    robot = next(each for each in snapshot.robots if each.id == preemption.robot_id)
+    wrong = [*_unfit_for_taking(mission, robot, snapshot), *_wrong_time(mission, snapshot)]
+    if robot.work is not None and robot.work.attempt_id != preemption.attempt_id:
+        wrong.append("the attempt is not the one that it is at")
+    if any(_is_reserved(mission, other, snapshot) for other in snapshot.robots):
+        wrong.append("a robot is being freed for it already")
+    busy = {assignment.robot_id for assignment in plan.assignments}
+    wrong += [
+        f"{other.name} is free for it"
+        for other in snapshot.robots
+        if other.id not in busy and not _wrong_pair(mission, other, snapshot)
+    ]
+    taken = {each.robot_id for each in plan.preemptions}
+    wrong += [
+        f"{other.name} is at something less important"
+        for other in snapshot.robots
+        if other.id not in taken and _matters_less(other, robot) and not [*_unfit_for_taking(mission, other, snapshot)]
+    ]
+    return [f"{mission.name} takes {robot.name}: {reason}" for reason in wrong]
+
+
+def _matters_less(one: Candidate, other: Candidate) -> bool:
+    return one.work is not None and other.work is not None and one.work.priority < other.work.priority
+
+
+def _unfit_for_taking(mission: Wanted, robot: Candidate, snapshot: Snapshot) -> Iterator[str]:
+    yield from _wrong_match(mission, robot)
+    yield from _unusable(robot, snapshot)
+    if mission.priority < URGENT:
+        yield "the mission is not urgent"
+    if robot.work is None:
+        yield "the robot is at nothing"
+        return
+    if not robot.work.is_preemptible:
+        yield f"{robot.work.mission_name} is not preemptible"
+    if robot.work.priority >= mission.priority:
+        yield f"{robot.work.mission_name} is as important"
+    if robot.work.is_ending:
+        yield f"{robot.work.mission_name} is ending already"
+    if robot.work.is_stuck:
+        yield "the robot is lost"
+
+
+def _unusable(robot: Candidate, snapshot: Snapshot) -> Iterator[str]:
+    """Why the robot would not be given anything even when it had ended what it is at."""
+    ended = robot.model_copy(update={"is_held": False})
+    for reason in _wrong_robot(ended, snapshot):
+        if reason not in {"the robot is executing", "the robot is paused"}:
+            yield reason
+
+
+def _is_reserved(mission: Wanted, robot: Candidate, snapshot: Snapshot) -> bool:
+    if robot.work is not None:
+        return robot.work.recalled_for == mission.id and not robot.work.is_stuck
+    return robot.freed_for == mission.id and not [*_unusable(robot, snapshot)]
+
+
+def _needless_waits(snapshot: Snapshot, plan: Plan) -> list[str]:
+    """Urgent missions that wait although they may take a robot."""
+    served = {each.mission_id for each in (*plan.assignments, *plan.refusals, *plan.preemptions)}
+    taken = {each.robot_id for each in plan.preemptions}
+    return [
+        f"{mission.name} waits although it may take {robot.name}"
+        for mission in snapshot.missions
+        if mission.id not in served and not any(_is_reserved(mission, each, snapshot) for each in snapshot.robots)
+        for robot in snapshot.robots
+        if robot.id not in taken and not [*_unfit_for_taking(mission, robot, snapshot), *_wrong_time(mission, snapshot)]
+    ]

@@ -31,7 +31,7 @@ from missions.models import (
     TaskCreate,
     Transition,
 )
-from missions.plan import Candidate, Snapshot, Wanted, plan
+from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work, plan
 from missions.validator import violations
 
 NOW = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
@@ -43,12 +43,12 @@ places = st.none() | st.floats(-50, 50)
 robot_ids = st.none() | st.integers(1000, 1004).map(lambda number: UUID(int=number))
 wanted = st.builds(
     Wanted,
-    id=st.integers(1, 10**9).map(lambda number: UUID(int=number)),
+    id=st.integers(1, 12).map(lambda number: UUID(int=number)),
     organisation_id=organisations,
     site_id=sites,
     name=st.just("m"),
     version=st.just(1),
-    priority=st.integers(-2, 2),
+    priority=st.sampled_from([-2, 0, 2, 49, 50, 60, 90]),
     created_at=st.integers(0, 5).map(lambda minutes: NOW - timedelta(minutes=minutes)),
     required_capabilities=capabilities,
     pinned_robot_id=st.none() | robot_ids,
@@ -57,6 +57,20 @@ wanted = st.builds(
     x_m=places,
     y_m=places,
     tried_robot_ids=st.just(frozenset()),
+    closed_until=st.none() | st.none() | moments,
+    closed_for=st.just("holiday"),
+)
+mission_ids = st.integers(1, 6).map(lambda number: UUID(int=number))
+works = st.builds(
+    Work,
+    mission_id=st.just(UUID(int=77)),
+    mission_name=st.just("w"),
+    attempt_id=st.integers(1, 10**9).map(lambda number: UUID(int=number)),
+    priority=st.sampled_from([-2, 0, 49, 50, 60, 90]),
+    is_preemptible=st.sampled_from([True, True, False]),
+    is_ending=st.sampled_from([False, False, True]),
+    recalled_for=st.none() | mission_ids,
+    is_stuck=st.sampled_from([False, False, True]),
 )
 candidates = st.builds(
     Candidate,
@@ -66,12 +80,15 @@ candidates = st.builds(
     name=st.just("r"),
     capabilities=capabilities,
     is_held=st.booleans(),
-    activity=st.sampled_from([Activity.idle, Activity.idle, Activity.charging]),
+    held_by=st.sampled_from(["", "", "", "held by user:ops (a wheel squeaks)"]),
+    activity=st.sampled_from([Activity.idle, Activity.idle, Activity.executing, Activity.charging]),
     heard_at=moments,
     battery_fraction=st.none() | st.floats(0, 1),
     battery_minimum_fraction=st.just(0.2),
     x_m=places,
     y_m=places,
+    work=st.none() | works,
+    freed_for=st.none() | mission_ids,
 )
 snapshots = st.builds(
     Snapshot,
@@ -86,6 +103,36 @@ in_a_database = settings(max_examples=25, deadline=None, suppress_health_check=[
 @settings(deadline=None)
 def test_a_plan_breaks_no_rule_of_the_validator(snapshot: Snapshot):
     assert violations(snapshot, plan(snapshot)) == []
+
+
+@given(snapshots)
+@settings(deadline=None)
+def test_only_the_urgent_take_robots_each_one_and_each_robot_is_taken_once_from_what_matters_less(snapshot: Snapshot):
+    made = plan(snapshot)
+    missions = {mission.id: mission for mission in snapshot.missions}
+    robots = {robot.id: robot for robot in snapshot.robots}
+    for taken in made.preemptions:
+        work = robots[taken.robot_id].work
+        assert missions[taken.mission_id].priority >= max(URGENT, work.priority + 1)
+        assert work.is_preemptible
+        assert not work.is_ending
+    for ids in ([each.mission_id for each in made.preemptions], [each.robot_id for each in made.preemptions]):
+        assert len(set(ids)) == len(ids)
+    assert not {each.mission_id for each in made.preemptions} & {each.mission_id for each in made.assignments}
+
+
+@given(snapshots)
+@settings(deadline=None)
+def test_a_freed_robot_goes_to_nobody_less_important_while_its_urgent_mission_waits_ready(snapshot: Snapshot):
+    made = plan(snapshot)
+    missions = {mission.id: mission for mission in snapshot.missions}
+    given_to = {each.robot_id: missions[each.mission_id] for each in made.assignments}
+    waiting = set(missions) - {each.mission_id for each in made.assignments}
+    for robot in snapshot.robots:
+        urgent = missions.get(robot.freed_for)
+        if robot.id in given_to and urgent is not None and urgent.id in waiting:
+            alone = Snapshot(now=NOW, missions=(urgent,), robots=(robot,))
+            assert not plan(alone).assignments or given_to[robot.id].priority >= urgent.priority
 
 
 @given(snapshots)

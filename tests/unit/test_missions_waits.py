@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.adapter import Activity
-from missions.plan import Candidate, Snapshot, Wanted, plan, reason_to_refuse, reason_to_wait
+from missions.plan import Candidate, Snapshot, Wanted, plan, reason_to_refuse
+from missions.waiting import reason_to_wait
 
 NOW = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 ORGANISATION, SITE = UUID(int=100), UUID(int=200)
