@@ -5,6 +5,7 @@ one worker carries many waiting runs. Prefect's own workers cancel only what has
 flow too, and takes up again what a dead worker of its name left behind.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ POOL = "yardmaster"
 POOL_TYPE = "yardmaster"
 LATEST_ONLY = "latest-only"
 LATE_S = 120.0
+SETTLE_S = 10.0
 
 
 class RunResult(BaseWorkerResult):
@@ -80,12 +82,16 @@ class LoopEngine(AsyncFlowRunEngine[Any, Any]):
         return await super().handle_exception(exc, msg, result_store)
 
     async def handle_crash(self, exc: BaseException) -> None:
-        """Write the final state, also while the run's scope is cancelled."""
-        if self.live.ending is None:
+        """Write the final state, also while the run's scope is cancelled.
+
+        A run that is cancelled although nobody ended it has lost its worker, which gave up while Prefect was away: it is
+        left waiting for the next one. What cannot be written now is found and taken up by the desk.
+        """
+        if self.live.ending is None and not isinstance(exc, asyncio.CancelledError):
             await super().handle_crash(exc)
             return
-        with anyio.CancelScope(shield=True):
-            await self.set_state(self.live.ending, force=True)
+        with anyio.move_on_after(SETTLE_S, shield=True):
+            await self.set_state(self.live.ending or AwaitingRetry(message="Its worker gave up."), force=True)
 
 
 class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult]):
