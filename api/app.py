@@ -13,7 +13,7 @@ from api.deps import Doorman
 from api.edge import BODY_SECONDS, BodyLimit, Edge
 from api.group_commit import deliveries
 from api.group_commit import missions as mission_writer
-from api.routes import bags, health, missions, reports, requests, robots, uploads, webhooks
+from api.routes import bags, blackouts, health, missions, reports, requests, robots, schedules, uploads, webhooks
 from fleet.runtime import Runtime
 
 JSON_MAX_BYTES = 1_000_000
@@ -44,7 +44,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.doorman = Doorman(runtime)
     problems.install(app)
-    for room in (missions, robots, reports, bags, uploads, requests, webhooks, health):
+    for room in (missions, schedules, blackouts, robots, reports, bags, uploads, requests, webhooks, health):
         app.include_router(room.router)
     _add_docs(app)
     description.install(app)
@@ -71,6 +71,8 @@ def _limit_of(webhook_max_bytes: int, path: str) -> tuple[int, float]:
         return webhook_max_bytes, BODY_SECONDS
     if uploads.is_part(path):
         return uploads.PART_MAX_BYTES, uploads.PART_SECONDS
+    if path == blackouts.IMPORTS:
+        return blackouts.IMPORT_MAX_BYTES, BODY_SECONDS
     return JSON_MAX_BYTES, BODY_SECONDS
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli import bags, calendar, database, learning, missions, platform, processes
+from deployments.cli import bags, calendar, database, learning, missions, platform, processes, schedules
 from fleet.errors import YardmasterError
 
 
@@ -38,6 +38,10 @@ app.add_typer(missions.app, name="missions", help="Ask for missions, look at the
 app.add_typer(missions.robots, name="robots", help="The fleet.")
 app.add_typer(bags.app, name="bags", help="Recordings: convert, list, verify.")
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
+app.add_typer(
+    schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."
+)
+app.add_typer(schedules.blackouts, name="blackouts", help="Times at which nothing starts at a site.")
 app.add_typer(database.app, name="db", help="Our own database: migrate, seed, check.")
 app.add_typer(learning.reports, name="report", help="Publish reports.")
 for part in (platform, learning, processes):
