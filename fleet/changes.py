@@ -70,6 +70,11 @@ def record(
     session.info["ring"] = True
 
 
+def waits(session: Session) -> bool:
+    """Whether a committed change waits for its position."""
+    return session.exec(select(Change.id).where(col(Change.position).is_(None)).limit(1)).first() is not None
+
+
 def publish(session: Session, *, limit: int = 1000) -> int:
     """Assign positions to committed changes, oldest first; gives their number. One publisher at a time, by lock."""
     if session.get_bind().dialect.name == "postgresql":

@@ -4,6 +4,7 @@ LISTEN/NOTIFY on PostgreSQL; on SQLite a loopback datagram to every listener tha
 A ring may be lost (a crash between commit and ring), so every listener also looks by itself from time to time.
 """
 
+import secrets
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 CHANNEL = "yardmaster"
 PORTS = range(1, 65_536)
+NAME_BYTES = 8
 
 
 class Listener(Protocol):
@@ -40,8 +42,8 @@ class Doorbell(Protocol):
         """Wake every listener; never raises: what is told of is committed, and those who wait also look by themselves."""
         ...
 
-    def listen(self) -> Listener:
-        """A new listener; rings from its opening on are heard."""
+    def listen(self, *, own: bool = True) -> Listener:
+        """A new listener; rings from its opening on are heard, those of this very doorbell only with `own`."""
         ...
 
 
@@ -58,22 +60,24 @@ class PostgresDoorbell:
     def __init__(self, engine: Engine) -> None:
         """`engine` is the database whose listeners are woken."""
         self._engine = engine
+        self._name = secrets.token_hex(8)
 
     def ring(self) -> None:
         """Wake every listener; a ring that does not get through is lost."""
         try:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+                connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self._name}'")
         except SQLAlchemyError as error:
             log.warning("a ring was lost", error=str(error))
 
-    def listen(self) -> Listener:
+    def listen(self, *, own: bool = True) -> Listener:
         """A connection of its own that listens."""
-        return _PostgresListener(self._engine)
+        return _PostgresListener(self._engine, deaf_to=None if own else self._name)
 
 
 class _PostgresListener:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, deaf_to: str | None) -> None:
+        self._deaf_to = deaf_to
         self._connection = engine.raw_connection()
         self._connection.detach()
         driver = self._connection.dbapi_connection
@@ -83,7 +87,8 @@ class _PostgresListener:
         self._driver.execute(f"LISTEN {CHANNEL}")
 
     def wait(self, timeout_s: float) -> bool:
-        return any(True for _ in self._driver.notifies(timeout=timeout_s, stop_after=1))
+        rings = self._driver.notifies(timeout=timeout_s, stop_after=1)
+        return any(ring.payload != self._deaf_to for ring in rings)
 
     def __enter__(self) -> Self:
         return self
@@ -100,21 +105,22 @@ class DatagramDoorbell:
     def __init__(self, folder: Path) -> None:
         """`folder` is made when somebody listens."""
         self._folder = folder
+        self._name = secrets.token_bytes(8)
 
     def ring(self) -> None:
-        """One empty datagram to each listener; one that is gone hears nothing and hurts nobody."""
+        """One small datagram to each listener; one that is gone hears nothing and hurts nobody."""
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
                 for port in _ports(self._folder):
-                    _send(sender, port)
+                    _send(sender, port, self._name)
         except OSError as error:
             log.warning("a ring was lost", error=str(error))
 
-    def listen(self) -> Listener:
+    def listen(self, *, own: bool = True) -> Listener:
         """A bound socket, known to every ringer from now on; what listeners that were killed left is swept away."""
         _sweep(self._folder)
-        return _DatagramListener(self._folder)
+        return _DatagramListener(self._folder, deaf_to=None if own else self._name)
 
 
 def _ports(folder: Path) -> list[int]:
@@ -122,9 +128,9 @@ def _ports(folder: Path) -> list[int]:
     return [int(name) for name in names if name.isdecimal() and int(name) in PORTS]
 
 
-def _send(sender: socket.socket, port: int) -> None:
+def _send(sender: socket.socket, port: int, name: bytes) -> None:
     try:
-        sender.sendto(b"", ("127.0.0.1", port))
+        sender.sendto(name, ("127.0.0.1", port))
     except OSError:
         return  # its buffer is full or it is gone: it will look by itself
 
@@ -140,7 +146,8 @@ def _sweep(folder: Path) -> None:
 
 
 class _DatagramListener:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, deaf_to: bytes | None) -> None:
+        self._deaf_to = deaf_to
         folder.mkdir(parents=True, exist_ok=True)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -150,19 +157,19 @@ class _DatagramListener:
     def wait(self, timeout_s: float) -> bool:
         self._socket.settimeout(max(timeout_s, 0.001))
         try:
-            self._socket.recv(1)
+            first = self._socket.recv(NAME_BYTES)
         except TimeoutError:
             return False
-        self._drain()
-        return True
+        return any(name != self._deaf_to for name in [first, *self._others()])
 
-    def _drain(self) -> None:
+    def _others(self) -> list[bytes]:
         self._socket.setblocking(False)
+        names = []
         try:
             while True:
-                self._socket.recv(1)
+                names.append(self._socket.recv(NAME_BYTES))
         except BlockingIOError:
-            return
+            return names
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ from missions.lifecycle import Cause, begin_attempts, move_mission
 from missions.live import lock_mission, lock_missions
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
 from missions.plan import Assignment, Plan, Refusal, Snapshot
+from missions.preemption import preempt
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,9 @@ def carry_out(
     for refusal in plan.refusals:
         with transaction() as session:
             refuse(session, refusal, snapshot, who=who)
+    for preemption in plan.preemptions:
+        with transaction() as session:
+            preempt(session, preemption, snapshot, who=who)
     if not plan.assignments:
         return []
     try:

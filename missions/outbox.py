@@ -10,6 +10,7 @@ from fleet.adapter import Order
 from fleet.clock import database_now
 from missions.models import Attempt, Command, OutboxMessage, OutboxStatus
 
+MORE = "more_to_send"  # in a session's info: this transaction has written something that is to be sent
 PURSUE_S = 10.0  # a command that the robot's reports do not agree with is sent again after this long
 OPPOSITE = {
     Command.pause: {Command.resume},
@@ -35,7 +36,7 @@ def enqueue(session: Session, attempt: Attempt, command: Command, order: Order |
     )
     session.add(message)
     session.flush()
-    session.info["ring"] = True
+    session.info["ring"] = session.info[MORE] = True
     return message
 
 
@@ -107,7 +108,7 @@ def hasten(session: Session, attempt: Attempt) -> None:
     if message is not None and message.status is OutboxStatus.pending:
         message.next_try_at = database_now(session)
         session.add(message)
-        session.info["ring"] = True
+        session.info["ring"] = session.info[MORE] = True
 
 
 def pursue(session: Session, attempt: Attempt, command: Command) -> bool:

@@ -114,15 +114,24 @@ def _end_running(session: Session, running: Running, cause: Cause) -> bool:
 
 
 def questions(
-    session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64
+    session: Session,
+    *,
+    busy: Collection[UUID] = (),
+    crowded: Collection[UUID] = (),
+    limit: int = 64,
+    unheard_since: datetime | None = None,
 ) -> list[Question]:
     """Live attempts to ask about now, longest unheard first; the same is not given again for ASK_AFTER_S.
+
+    Those of which nothing was heard since `unheard_since`, when the asking process began, count as quiet at once.
 
     Those are the quiet ones, and those that do not yet do what we want of them, however much they talk. Robots in
     `busy` and those of accounts in `crowded` are asked later.
     """
     now = database_now(session)
     quiet_since = now - timedelta(seconds=ASK_AFTER_S)
+    if unheard_since is not None and unheard_since <= now:
+        quiet_since = max(quiet_since, unheard_since)
     is_quiet = has_come(func.coalesce(Attempt.heard_at, Attempt.sent_at), quiet_since)
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
     waiting = select(Robot.id).where(col(Robot.account_id).in_(crowded))

@@ -76,6 +76,14 @@ class Parcel:
     tries: int
 
 
+def has_due(session: Session) -> bool:
+    """Whether there is a message to send now, whoever's lane it needs; costs less than `due`."""
+    now = database_now(session)
+    is_free = (has_come(col(OutboxMessage.next_try_at), now), has_come(col(OutboxMessage.claimed_until), now))
+    waits = select(OutboxMessage.id).where(OutboxMessage.status == OutboxStatus.pending, *is_free)
+    return session.exec(waits.limit(1)).first() is not None
+
+
 def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64) -> list[Due]:
     """Messages to send now, oldest first, one a robot.
 

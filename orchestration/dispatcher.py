@@ -1,46 +1,57 @@
 """The dispatcher: plans, dispatches, sends, asks and recovers. Any number may run; the database keeps them apart.
 
-One turn, top to bottom: expire, plan and assign, tell whom a person must look at, publish changes, send what is due,
-ask about what is quiet, look at accounts that nobody polls; the inbox is drained beside it. A turn is woken by the
-doorbell, by the end of a lane and by a tick.
+One turn, top to bottom: now and then the chores (schedules that are due, what has expired or takes too long, whom a
+person must look at), then plan, give and claim in one transaction, then send what was claimed and what else is due, ask
+about what is quiet, look at accounts that nobody polls. The inbox is drained and changes are published beside it, and
+what robots answer is written in groups. A turn is woken by the doorbell, by the end of a lane and by a tick.
 """
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlmodel import col, select
+from sqlmodel import Session
 
 from fleet import changes
 from fleet.accounts import ManufacturerAccount
-from fleet.adapter import Acknowledged, OrderReport, Unknown
-from fleet.clock import database_now, has_come
+from fleet.adapter import Accepted, Acknowledged, OrderReport, OrderStatus, Unknown
 from fleet.doorbell import Listener
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
-from missions import alerts, dispatch, recovery, sending, snapshot
-from missions.models import Desired, Mission, MissionStatus
+from missions import dispatch, recovery, sending, snapshot
 from missions.plan import plan
 from orchestration import intake, retention
-from orchestration.lanes import Lanes, Links
+from orchestration.answers import Answers
+from orchestration.chores import WHO, Chores
+from orchestration.lanes import Lanes, Links, Room
 from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
 
-WHO = "system:dispatcher"
-INTAKE = UUID(int=0)
-DELIVERIES_MAX = 200
+INTAKE, FEED = UUID(int=0), UUID(int=1)
+DELIVERIES_MAX = 20  # in one transaction: while it writes, nobody else does on SQLite
 THREADS = 8
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
-LOOK_S = 5.0  # how often live missions are looked at for what a person must be told
 WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
+SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What one look at the database found to do for the lanes."""
+
+    parcels: list[sending.Parcel] = field(default_factory=list)
+    due: list[sending.Due] = field(default_factory=list)
+    questions: list[recovery.Question] = field(default_factory=list)
+    unwatched: list[ManufacturerAccount] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -50,70 +61,89 @@ class Dispatcher:
         """`runtime` is the process's; nothing is started yet."""
         self._runtime = runtime
         self.wake = asyncio.Event()
-        self.lanes = Lanes(self.wake.set)
+        self.lanes = Lanes(self._lane_ended)
         self.links = Links()
         self._intake = Lanes(lambda: None, width=1)  # apart, so that its troubles delay no mission
+        self._feed = Lanes(lambda: None, width=1)
+        self._answers = Answers(runtime.transaction)
+        self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
-        self._looked_at = -LOOK_S
+        self._is_blocked = False  # something waits for a lane
+        self._has_post = self._has_news = False  # the inbox, or unpublished changes, may have more
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
-        self._intake.start(INTAKE, self._drain)
-        await asyncio.to_thread(self._decide)
-        await self._send()
-        await self._ask()
-        await self._watch()
+        self._take_in()
+        todo = await asyncio.to_thread(self._look, self.lanes.room)
+        for parcel in todo.parcels:
+            self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
+        for due in todo.due:
+            self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+        for question in todo.questions:
+            self._start(question.robot_id, question.account.id, partial(self._ask, question))
+        for account in todo.unwatched:
+            self._watch(account)
+        self._tell()
 
     async def close(self) -> None:
-        """End the lanes and the links."""
+        """End the lanes and the links; what was answered is written."""
         await self._intake.close()
         await self.lanes.close()
+        await asyncio.to_thread(self._answers.stop)
+        await self._feed.close()
         await self.links.close()
 
-    async def _drain(self) -> None:
-        if await asyncio.to_thread(intake.drain, self._runtime, limit=DELIVERIES_MAX):
-            self.wake.set()  # there may be more, and what came in may free a robot
+    def _look(self, room: Room) -> Todo:
+        is_time = self._chores.do()
+        parcels = self._give(room)
+        with self._runtime.reading() as session:
+            waits = sending.has_due(session)
+            due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if waits else []
+        for one in due:
+            room.take(one.robot_id, one.account_id)
+        questions = self._chores.questions(room)
+        self._is_blocked = (waits and not due) or bool(questions)
+        return Todo(parcels, due, questions, self._chores.unwatched() if is_time else [])
 
-    def _decide(self) -> None:
-        with self._runtime.transaction() as session:
-            recovery.expire(session, who=WHO)
+    def _give(self, room: Room) -> list[sending.Parcel]:
+        """Plan, and give and claim what was planned in one transaction."""
         with self._runtime.reading() as session:
             seen = snapshot.take(session)
-        if seen.missions:
-            for attempt in dispatch.carry_out(self._runtime.transaction, plan(seen), seen, who=WHO):
-                log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
-        if self._runtime.clock.monotonic() - self._looked_at >= LOOK_S:
-            self._looked_at = self._runtime.clock.monotonic()
-            with self._runtime.transaction() as session:
-                alerts.follow(session)
-        self._publish()
+        if not seen.missions:
+            return []
+        parcels: list[sending.Parcel] = []
 
-    def _publish(self) -> None:
-        with self._runtime.transaction() as session:
-            published = changes.publish(session)
-        if published:
-            self._runtime.doorbell.ring()  # readers of the feed look again: now the positions are there
+        def claim(session: Session, given: Sequence[dispatch.Given]) -> None:
+            parcels.extend(sending.begin_new(session, given, has_room=room.take, who=WHO))
 
-    async def _send(self) -> None:
-        for due in await asyncio.to_thread(self._due):
-            self.lanes.start(due.robot_id, lambda due=due: self._send_one(due), account=due.account_id)  # type: ignore[misc]
+        for attempt in dispatch.carry_out(self._runtime.transaction, plan(seen), seen, who=WHO, also=claim):
+            log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
+        return parcels
 
-    def _due(self) -> list[sending.Due]:
-        with self._runtime.reading() as session:
-            return sending.due(session, busy=self.lanes.busy, crowded=self.lanes.crowded, limit=self.lanes.free)
+    def _start(self, robot_id: UUID, account_id: UUID, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        self.lanes.start(robot_id, work, account=account_id)
 
-    async def _send_one(self, due: sending.Due) -> None:
-        parcel = await asyncio.to_thread(self._begin, due)
-        if parcel is None:
-            return
-        adapter_answer = await self._deliver(parcel)
-        await asyncio.to_thread(self._settle, parcel, adapter_answer)
-        self._note_reach(parcel.robot_id, adapter_answer)
+    def _lane_ended(self) -> None:
+        self._tell()
+        if self._is_blocked:
+            self.wake.set()
 
-    def _begin(self, due: sending.Due) -> sending.Parcel | None:
-        with self._runtime.transaction() as session:
-            return sending.begin(session, due, who=WHO)
+    async def _send_due(self, due: sending.Due) -> None:
+        parcels: list[sending.Parcel | None] = []
+        await self._answers.write(due.mission_id, lambda session: parcels.append(sending.begin(session, due, who=WHO)))
+        if parcels[-1] is not None:  # the last one: when the commit failed it was tried again
+            await self._send(parcels[-1])
+
+    async def _send(self, parcel: sending.Parcel) -> None:
+        answer = await self._deliver(parcel)
+        received_at = self._runtime.clock.now()
+        await self._write(
+            parcel.mission_id,
+            answer,
+            lambda session: sending.settle(session, parcel, answer, who=WHO, received_at=received_at),
+        )
+        self._note_reach(parcel.robot_id, answer)
 
     async def _deliver(self, parcel: sending.Parcel) -> sending.Answer:
         try:
@@ -122,34 +152,30 @@ class Dispatcher:
             return Unknown(why=error.message)
         return await sending.deliver(adapter, parcel)
 
-    def _settle(self, parcel: sending.Parcel, answer: sending.Answer) -> None:
-        with self._runtime.transaction() as session:
-            sending.settle(session, parcel, answer, who=WHO, received_at=self._runtime.clock.now())
+    async def _ask(self, question: recovery.Question) -> None:
+        said = await self._query(question)
+        received_at = self._runtime.clock.now()
+        await self._write(
+            question.mission_id,
+            said,
+            lambda session: recovery.heard(session, question, said, received_at=received_at, who=WHO),
+        )
+        self._note_reach(question.robot_id, said)
 
-    async def _ask(self) -> None:
-        for question in await asyncio.to_thread(self._questions):
-            account = question.account.id
-            self.lanes.start(question.robot_id, lambda question=question: self._ask_one(question), account=account)  # type: ignore[misc]
-
-    def _questions(self) -> list[recovery.Question]:
-        with self._runtime.transaction() as session:
-            return recovery.questions(session, busy=self.lanes.busy, crowded=self.lanes.crowded, limit=self.lanes.free)
-
-    async def _ask_one(self, question: recovery.Question) -> None:
+    async def _query(self, question: recovery.Question) -> OrderReport | Unknown:
         try:
             adapter = await self.links.to(question.account)
             async with asyncio.timeout(sending.ANSWER_S):
-                said = await adapter.query(question.serial_number, question.key)
+                return await adapter.query(question.serial_number, question.key)
         except TimeoutError:
-            said = Unknown(why=f"no answer within {sending.ANSWER_S:.0f} s")
+            return Unknown(why=f"no answer within {sending.ANSWER_S:.0f} s")
         except YardmasterError as error:
-            said = Unknown(why=error.message)
-        await asyncio.to_thread(self._hear, question, said, self._runtime.clock.now())
-        self._note_reach(question.robot_id, said)
+            return Unknown(why=error.message)
 
-    def _hear(self, question: recovery.Question, said: OrderReport | Unknown, received_at: datetime) -> None:
-        with self._runtime.transaction() as session:
-            recovery.heard(session, question, said, received_at=received_at, who=WHO)
+    async def _write(self, mission_id: UUID, answer: sending.Answer, work: Callable[[Session], None]) -> None:
+        has_more = await self._answers.write(mission_id, work)
+        if has_more or not _is_routine(answer):
+            self.wake.set()  # there is something to send, or a robot is free
 
     def _note_reach(self, robot_id: UUID, answer: sending.Answer) -> None:
         if isinstance(answer, Unknown) and robot_id not in self._away:
@@ -159,22 +185,37 @@ class Dispatcher:
             self._away.remove(robot_id)
             log.info("robot came back", robot=str(robot_id))
 
-    async def _watch(self) -> None:
-        for account in await asyncio.to_thread(self._unwatched):
-            if self._runtime.clock.monotonic() - self._watched_at.get(account.id, -WATCH_S) >= WATCH_S:
-                self._watched_at[account.id] = self._runtime.clock.monotonic()
-                self.lanes.start(account.id, lambda account=account: self._poll(account))  # type: ignore[misc]
+    def _take_in(self) -> None:
+        self._has_post = True
+        self._intake.start(INTAKE, self._drain)
 
-    def _unwatched(self) -> list[ManufacturerAccount]:
-        """Accounts of organisations whose missions wait, and which nobody has polled for WATCH_S."""
-        waiting = select(Mission.organisation_id).where(
-            Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run
-        )
+    async def _drain(self) -> None:
+        while self._has_post:
+            self._has_post = False
+            while await asyncio.to_thread(intake.drain, self._runtime, limit=DELIVERIES_MAX):
+                self.wake.set()  # what came in may free a robot
+
+    def _tell(self) -> None:
+        self._has_news = True
+        self._feed.start(FEED, self._publish)
+
+    async def _publish(self) -> None:
+        while self._has_news:
+            self._has_news = False
+            while await asyncio.to_thread(self._publish_some):
+                self._runtime.doorbell.ring()  # readers of the feed look again: now the positions are there
+
+    def _publish_some(self) -> int:
         with self._runtime.reading() as session:
-            since = database_now(session) - timedelta(seconds=WATCH_S)
-            stale = has_come(col(ManufacturerAccount.polled_at), since)
-            ours = col(ManufacturerAccount.organisation_id).in_(waiting)
-            return list(session.exec(select(ManufacturerAccount).where(ours, stale)).all())
+            if not changes.waits(session):
+                return 0
+        with self._runtime.transaction() as session:
+            return changes.publish(session)
+
+    def _watch(self, account: ManufacturerAccount) -> None:
+        if self._runtime.clock.monotonic() - self._watched_at.get(account.id, -WATCH_S) >= WATCH_S:
+            self._watched_at[account.id] = self._runtime.clock.monotonic()
+            self.lanes.start(account.id, partial(self._poll, account))
 
     async def _poll(self, account: ManufacturerAccount) -> None:
         try:
@@ -184,6 +225,14 @@ class Dispatcher:
             self._note_reach(account.id, Unknown(why=error.message))
         else:
             self._note_reach(account.id, Acknowledged())
+            self._take_in()
+
+
+def _is_routine(answer: sending.Answer) -> bool:
+    """Whether nothing new follows from it: an order or a command arrived, or an order goes on."""
+    if isinstance(answer, OrderReport):
+        return answer.status in {OrderStatus.accepted, OrderStatus.running, OrderStatus.paused}
+    return isinstance(answer, Accepted | Acknowledged | Unknown)
 
 
 async def run(runtime: Runtime) -> None:
@@ -216,7 +265,8 @@ async def _turn(dispatcher: Dispatcher) -> None:
 
 
 async def _listen(runtime: Runtime, wake: asyncio.Event, stopping: asyncio.Event) -> None:
-    with await asyncio.to_thread(runtime.doorbell.listen) as listener:
+    # What this process writes itself it knows of: a ring of its own would only cost another turn.
+    with await asyncio.to_thread(runtime.doorbell.listen, own=False) as listener:
         while not stopping.is_set():
             if await asyncio.to_thread(_rung, listener):
                 wake.set()
@@ -243,6 +293,7 @@ def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, wake: asy
 
 def main() -> None:
     """`python -m orchestration.dispatcher`: settings from YARDMASTER_*."""
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(run(open_runtime()))
 
 

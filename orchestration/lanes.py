@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from uuid import UUID
 
@@ -16,6 +16,39 @@ log = structlog.get_logger(__name__)
 
 LANES_MAX = 256
 SHARE_MAX = 32  # of one account, so that a cloud that answers nobody leaves lanes for the others
+
+
+class Room:
+    """How much may be started now, counted down as it is given away; the lanes themselves take no notice."""
+
+    def __init__(self, taken: Collection[UUID], free: int, share: int, shares: Mapping[UUID, int]) -> None:
+        """`taken` are the busy keys, `free` the lanes left, of which an account may have `share`; `shares` has it now."""
+        self._taken = set(taken)
+        self._free, self._share, self._shares = free, share, Counter(shares)
+
+    def take(self, key: UUID, account: UUID) -> bool:
+        """Whether the lane of `key` may be started, which counts as begun from now on."""
+        if key in self._taken or not self._free or self._shares[account] >= self._share:
+            return False
+        self._taken.add(key)
+        self._free -= 1
+        self._shares[account] += 1
+        return True
+
+    @property
+    def busy(self) -> frozenset[UUID]:
+        """The keys whose lanes are taken."""
+        return frozenset(self._taken)
+
+    @property
+    def free(self) -> int:
+        """How many lanes more may be started."""
+        return self._free
+
+    @property
+    def crowded(self) -> frozenset[UUID]:
+        """The accounts that have their whole share of lanes."""
+        return frozenset(account for account, count in self._shares.items() if count >= self._share)
 
 
 class Lanes:
@@ -42,6 +75,11 @@ class Lanes:
     def crowded(self) -> frozenset[UUID]:
         """The accounts that have their whole share of lanes."""
         return frozenset(account for account, count in Counter(self._accounts.values()).items() if count >= self._share)
+
+    @property
+    def room(self) -> Room:
+        """A copy of what may be started, for somebody who plans in another thread."""
+        return Room(self.busy, self.free, self._share, Counter(self._accounts.values()))
 
     def start(self, key: UUID, work: Callable[[], Coroutine[None, None, None]], *, account: UUID | None = None) -> bool:
         """Begin `work` in the lane of `key`; False, and nothing begun, when it is taken, all are, or the account's share is."""

@@ -1,0 +1,86 @@
+"""What a dispatcher does now and then, whether or not anything happened: each chore by itself, so that none stops another."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from sqlmodel import Session, col, select
+
+from fleet.accounts import ManufacturerAccount
+from fleet.clock import database_now, has_come
+from fleet.runtime import Runtime
+from missions import alerts, recovery
+from missions.models import Desired, Mission, MissionStatus
+from missions.schedules import firing
+from orchestration.lanes import Room
+
+log = structlog.get_logger(__name__)
+
+WHO = "system:dispatcher"
+CHORES_S = 1.0  # how late a schedule fires, or a mission expires, at most
+LOOK_S = 5.0  # how often live missions are looked at for what a person must be told
+ASK_S = 0.5  # how often quiet robots are looked for
+WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
+
+
+class Chores:
+    """The chores of one dispatcher, and when each was done last."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Nothing was done yet."""
+        self._runtime = runtime
+        self._done_at: dict[str, float] = {}
+        self._began_at: datetime | None = None
+        self._asks_on = False
+
+    def do(self) -> bool:
+        """Fire schedules, expire, time out and look for whom to alert, where it is time for that; True when it was."""
+        if not self._is_time("chores", CHORES_S):
+            return False
+        self._safely("fire schedules", partial(firing.fire_due, self._runtime.transaction, who=WHO))
+        self._safely("expire missions", partial(self._write, partial(recovery.expire, who=WHO)))
+        self._safely("time out tasks", partial(self._write, partial(recovery.time_out, who=WHO)))
+        if self._is_time("alerts", LOOK_S):
+            self._safely("follow alerts", partial(self._write, alerts.follow))
+        return True
+
+    def questions(self, room: Room) -> list[recovery.Question]:
+        """Live attempts to ask about now; first of all, those that nobody has asked about since this process began."""
+        if not (self._is_time("questions", ASK_S) or self._asks_on):
+            return []
+        with self._runtime.transaction() as session:
+            self._began_at = self._began_at or database_now(session)
+            found = recovery.questions(
+                session, busy=room.busy, crowded=room.crowded, limit=room.free, unheard_since=self._began_at
+            )
+        self._asks_on = bool(found)
+        return found
+
+    def unwatched(self) -> list[ManufacturerAccount]:
+        """Accounts of organisations whose missions wait, and which nobody has polled for WATCH_S."""
+        waiting = select(Mission.organisation_id).where(
+            Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run
+        )
+        with self._runtime.reading() as session:
+            since = database_now(session) - timedelta(seconds=WATCH_S)
+            stale = has_come(col(ManufacturerAccount.polled_at), since)
+            ours = col(ManufacturerAccount.organisation_id).in_(waiting)
+            return list(session.exec(select(ManufacturerAccount).where(ours, stale)).all())
+
+    def _is_time(self, chore: str, every_s: float) -> bool:
+        now = self._runtime.clock.monotonic()
+        if now - self._done_at.get(chore, -every_s) < every_s:
+            return False
+        self._done_at[chore] = now
+        return True
+
+    def _safely(self, what: str, chore: Callable[[], object]) -> None:
+        try:
+            chore()
+        except Exception:
+            log.exception("a chore failed; the next turn tries again", chore=what)
+
+    def _write(self, work: Callable[[Session], object]) -> None:
+        with self._runtime.transaction() as session:
+            work(session)
