@@ -36,7 +36,7 @@ def _calendar(*, is_leap: bool, weekday: int) -> tuple[Day, ...]:
         if date(year, 1, 1).weekday() == weekday and (date(year, 12, 31).timetuple().tm_yday == 366) == is_leap
     )
     first = date(year, 1, 1).toordinal()
-    return tuple(_day(date.fromordinal(first + offset), offset) for offset in range(-7, 366 + is_leap + 7))
+    return tuple(_day(date.fromordinal(first + offset), offset) for offset in range(-7, 365 + is_leap + 7))
 
 
 def _day(day: date, offset: int) -> Day:

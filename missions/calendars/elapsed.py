@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from itertools import groupby
+from math import gcd
 from zoneinfo import ZoneInfo
 
 from missions.calendars.days import Days
-from missions.calendars.zones import DAY_S, LAST_S, Stretches
+from missions.calendars.zones import DAY_S, LAST_S, Stretches, offsets
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 # A search gives up after so many looks without a hit, a day for ten: more than 400 years of days (the calendar's cycle),
 # and more than any step below a day takes to meet every second that it can meet.
-LOOKS_MAX = 2_000_000
+LOOKS_MAX = 1_500_000
 LOOKS_OF_A_DAY = 10
 UNCHOSEN_MAX = 200_000
 
@@ -26,7 +27,8 @@ UNCHOSEN_MAX = 200_000
 class Pattern:
     """Windows of `width` seconds every `period` seconds from `origin` on (seconds since 1970), days and local seconds.
 
-    `seconds` are the permitted seconds of a local day, ascending; None: all. `positions` choose among the hits of a window.
+    `seconds` are the permitted seconds of a local day, ascending; None: all. `positions` choose among the hits of a window;
+    without one of `weekdays` (Monday 0; empty: all) no day is permitted.
     """
 
     origin: int
@@ -35,6 +37,7 @@ class Pattern:
     days: Days
     seconds: tuple[int, ...] | None
     positions: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
 
 
 @lru_cache(maxsize=64)
@@ -52,10 +55,24 @@ def seconds_of_day(hours: frozenset[int], minutes: frozenset[int], seconds: froz
 
 def ticks(pattern: Pattern, zone: ZoneInfo, begin: int) -> Iterator[int]:
     """The instants of a pattern from `begin` on, ascending, as seconds since 1970."""
+    if not _can_meet(pattern, zone, begin):
+        return iter(())
     window = max(0, (begin - pattern.origin) // pattern.period)
     found = _matching(pattern, zone, pattern.origin + window * pattern.period)
     chosen = _chosen(pattern, found) if pattern.positions else found
     return (tick for tick in chosen if tick >= begin)
+
+
+def _can_meet(pattern: Pattern, zone: ZoneInfo, begin: int) -> bool:
+    """Whether steps and local seconds of a week meet at all: both keep their remainder by what divides step and week."""
+    common = gcd(pattern.period, 7 * DAY_S)
+    if pattern.seconds is None or common <= pattern.width:
+        return True
+    seconds = {second % common for second in pattern.seconds}
+    # The week of the clock begins with a Monday, 1970 with a Thursday.
+    days = [(weekday - 3) * DAY_S for weekday in pattern.weekdays or range(7)]
+    wanted = {(day + second - pattern.origin) % common for day in days for second in seconds}
+    return any((local - offset) % common < pattern.width for offset in offsets(zone, begin) for local in wanted)
 
 
 def _chosen(pattern: Pattern, found: Iterator[int]) -> Iterator[int]:

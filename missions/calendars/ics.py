@@ -16,7 +16,7 @@ from icalendar.timezone import tzp
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from fleet.errors import Invalid, TooLarge
-from missions.calendars.recurrence import walk
+from missions.calendars.recurrence import check, walk
 from missions.calendars.zones import instant_of, zone_named
 
 SIZE_MAX = 5_000_000
@@ -180,6 +180,7 @@ class _Event:
         if not rule:
             return False
         try:
+            check(rule, dtstart=self._wall(), timezone=base.timezone)
             first = next(walk(rule, self._wall(), base.timezone), None)
         except Invalid as error:
             self.refuse(error.message)

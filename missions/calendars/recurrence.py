@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
+from itertools import chain, dropwhile, islice, takewhile
 from zoneinfo import ZoneInfo
 
 from fleet.errors import Invalid
@@ -113,7 +114,7 @@ def check(rule: str, *, dtstart: datetime, timezone: str) -> None:
             "begin at a time of the rule, or end it with UNTIL.",
         )
     last: datetime | None = None
-    for _, instant in zip(range(_LOOK), _ruled(series, None), strict=False):
+    for instant in islice(_ruled(series, None), _LOOK):
         if last is not None and instant - last < APART_S * _SECOND:
             refuse(rule, f"{last.isoformat()} and {instant.isoformat()} are less than {APART_S} s apart.")
         last = instant
@@ -130,7 +131,7 @@ def _series(rule: str, dtstart: datetime, timezone: str) -> _Series:
     return _Series(_read(rule), wall.replace(tzinfo=None, fold=0), begins, zone)
 
 
-def _read(rule: str) -> Rule | Cron:
+def _read(rule: object) -> Rule | Cron:
     if not isinstance(rule, str):
         raise Invalid(f"A rule is a text, an RRULE or a cron, but this is {rule!r:.80}.")
     if len(rule) > TEXT_MAX:
@@ -169,13 +170,42 @@ def _ruled(series: _Series, after: datetime | None) -> Iterator[datetime]:
     """What the rule itself gives after an instant, up to its COUNT or UNTIL."""
     rule = series.rule
     count, until = (None, None) if isinstance(rule, Cron) else (rule.count, rule.until)
-    end = None if until is None else instant_of(until, series.zone, "UNTIL")
-    reached = series.begins if after is None or count is not None else max(after, series.begins)
-    for number, instant in enumerate(_plain(series, reached)):
-        if number == count or (end is not None and instant > end):
-            return
-        if after is None or instant > after:
-            yield instant
+    if count is not None and after is not None:
+        return _counted(series, count, after)
+    found = _plain(series, series.begins if after is None else max(after, series.begins))
+    if after is not None:
+        found = dropwhile(lambda instant: instant <= after, found)
+    if until is not None:
+        end = instant_of(until, series.zone, "UNTIL")
+        found = takewhile(lambda instant: instant <= end, found)
+    return islice(found, count)
+
+
+def _counted(series: _Series, count: int, after: datetime) -> Iterator[datetime]:
+    """Counting begins at DTSTART; what the count ends with is remembered, so that the next look may skip to `after`."""
+    if count <= COUNT_MAX:
+        last = _last_counted(series, count)
+        found = _plain(series, max(after, series.begins)) if last is not None and after < last else iter(())
+        return takewhile(lambda instant: last is not None and instant <= last, filter(after.__lt__, found))
+    before = 0
+    found = _plain(series, series.begins)
+    for instant in found:
+        if instant > after:
+            return chain([instant], islice(found, count - before - 1))
+        before += 1
+        if before >= min(count, RESULT_MAX):
+            break
+    if before < count and before == RESULT_MAX:
+        raise Invalid(
+            f"More than {RESULT_MAX:,} of COUNT={count} occurrences lie before {after}; end the rule by UNTIL."
+        )
+    return iter(())
+
+
+@lru_cache(maxsize=1024)
+def _last_counted(series: _Series, count: int) -> datetime | None:
+    last = deque(islice(_plain(series, series.begins), count), maxlen=1)
+    return last[0] if last else None
 
 
 def _plain(series: _Series, reached: datetime) -> Iterator[datetime]:
@@ -191,7 +221,7 @@ def _pattern(series: _Series) -> Pattern:
     begins = seconds_of(series.begins)
     if isinstance(rule, Cron):
         days = Days(partial(permits_cron, rule))
-        return Pattern(begins, 60, 60, days, seconds_of_day(rule.hours, rule.minutes, frozenset({0})))
+        return Pattern(begins - begins % 60, 60, 60, days, seconds_of_day(rule.hours, rule.minutes, frozenset({0})))
     wall = series.begins.astimezone(series.zone)
     unit = UNIT_S[rule.freq]
     width = 1
@@ -208,6 +238,7 @@ def _pattern(series: _Series) -> Pattern:
         days=Days(partial(permits, rule)),
         seconds=seconds_of_day(rule.hours, rule.minutes, seconds),
         positions=rule.positions,
+        weekdays=frozenset(weekday for _, weekday in rule.weekdays),
     )
 
 

@@ -11,6 +11,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_S = 86_400
 LAST_S = int((datetime(9999, 12, 30, tzinfo=UTC) - EPOCH).total_seconds())  # later, local times leave the calendar
 _SECOND = timedelta(seconds=1)
+_SETTLED_YEAR = 2100  # from then on no zone's rules change any more from year to year
 
 
 @lru_cache(maxsize=256)
@@ -74,10 +75,22 @@ def offset_s(seconds: int, zone: ZoneInfo) -> int:
     return 0 if offset is None else int(offset.total_seconds())
 
 
+def offsets(zone: ZoneInfo, begin: int) -> frozenset[int]:
+    """The offsets that a zone has from an instant on, all of them; it may name some of the year before too."""
+    return _offsets(zone, min(at(begin).year, _SETTLED_YEAR))
+
+
+@lru_cache(maxsize=256)
+def _offsets(zone: ZoneInfo, year: int) -> frozenset[int]:
+    first = seconds_of(datetime(max(year, 2), 1, 1, tzinfo=UTC))
+    last = seconds_of(datetime(_SETTLED_YEAR + 2, 1, 1, tzinfo=UTC))
+    return frozenset(offset_s(seconds, zone) for seconds in range(first, last, 3 * DAY_S))
+
+
 class Stretches:
     """The stretches of one zone in which local time runs evenly, looked up with rising instants.
 
-    No zone changes its offset twice within a day and back (a test looks at every zone), so a day whose offset is the
+    No zone changes its offset twice within three days (a test looks at every zone), so a day whose offset is the
     same at both ends has no change in it.
     """
 
