@@ -1,17 +1,20 @@
 """The latest that each robot said of itself; newer wins by the robot's own time, never by arrival."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, String, case, cast, false, or_, true, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Field, Session, SQLModel, col
+from sqlmodel import Field, Session, SQLModel, col, select
 
+from fleet import changes
 from fleet.adapter import Activity, Observation
+from fleet.clock import database_now
 from fleet.database import UTCDateTime, text_of
 from fleet.robots import Robot
 
 AHEAD_S = 60.0
+RECOVERED_FRACTION = 0.05  # so far above its minimum a battery is no longer called low, so that it does not flicker
 
 
 class RobotState(SQLModel, table=True):
@@ -30,6 +33,10 @@ class RobotState(SQLModel, table=True):
     yaw_rad: float | None = None
     order_key: str | None = Field(default=None, description="The order the robot says it is working on.")
     skew_s: float = Field(default=0.0, description="received_at - observed_at: network delay plus clock difference.")
+    told_activity: Activity | None = Field(
+        default=None, sa_type=text_of(Activity), description="What the feed was last told; offline when it was silent."
+    )
+    is_told_low: bool = Field(default=False, description="Whether the feed was last told that its battery is low.")
 
 
 def observe(session: Session, robot: Robot, seen: Observation, *, received_at: datetime) -> bool:
@@ -53,7 +60,7 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     }
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     insert = dialect.insert(RobotState).values(values)
-    kept = {name: insert.excluded[name] for name in values if name != "robot_id"}
+    kept = {name: insert.excluded[name] for name in values if name != "robot_id"}  # what was told stays
     newer = col(RobotState.observed_at) < seen.observed_at
     if (received_at - seen.observed_at).total_seconds() >= -AHEAD_S:
         newer = or_(newer, col(RobotState.skew_s) < -AHEAD_S)
@@ -61,3 +68,55 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     # psycopg tells how many rows an INSERT wrote only when it is asked to.
     result = session.execute(upsert.execution_options(preserve_rowcount=True))
     return result.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+
+def tell_changes(session: Session, *, silence_s: float) -> int:
+    """Tell the feed which robots do something else, fell silent or came back, or have little battery; gives how many.
+
+    A robot of which nothing was heard for `silence_s` is offline. Looked at again and again it tells each change once,
+    also when several look at once; what comes and goes between two looks is not told.
+    """
+    now = database_now(session)
+    is_away = or_(col(RobotState.received_at) < now - timedelta(seconds=silence_s), _is(Activity.offline))
+    activity = case((is_away, Activity.offline.value), else_=cast(col(RobotState.activity), String))
+    is_low = case(
+        (col(RobotState.battery_fraction) < Robot.battery_minimum_fraction, true()),
+        (col(RobotState.battery_fraction) >= Robot.battery_minimum_fraction + RECOVERED_FRACTION, false()),
+        else_=col(RobotState.is_told_low),
+    )
+    told = cast(col(RobotState.told_activity), String)
+    changed = or_(told.is_distinct_from(activity), is_low != col(RobotState.is_told_low))
+    query = select(Robot, RobotState, activity, is_low).join(RobotState, col(RobotState.robot_id) == Robot.id)
+    rows = session.execute(query.where(changed).order_by(col(Robot.id))).all()
+    return sum(_tell(session, robot, state, Activity(now_is), bool(low)) for robot, state, now_is, low in rows)
+
+
+def _is(activity: Activity) -> ColumnElement[bool]:
+    return col(RobotState.activity) == activity
+
+
+def _tell(session: Session, robot: Robot, state: RobotState, activity: Activity, is_low: bool) -> bool:
+    """Write what is told, unless somebody else was faster, and tell it."""
+    was, was_low = state.told_activity, state.is_told_low
+    same = (col(RobotState.robot_id) == robot.id, col(RobotState.told_activity).is_not_distinct_from(was))
+    news = update(RobotState).where(*same, col(RobotState.is_told_low) == was_low)
+    news = news.values(told_activity=activity, is_told_low=is_low).execution_options(synchronize_session=False)
+    if session.execute(news).rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    kinds = []
+    if activity is not was:
+        is_back = was in (None, Activity.offline)
+        kinds += ["online", activity.value] if is_back and activity is not Activity.offline else [activity.value]
+    if is_low is not was_low:
+        kinds.append("battery_low" if is_low else "battery_recovered")
+    for kind in kinds:
+        fields = {"name": robot.name, "was": was.value if was else None, "battery_fraction": state.battery_fraction}
+        changes.record(
+            session,
+            organisation_id=robot.organisation_id,
+            subject="robot",
+            subject_id=robot.id,
+            kind=kind,
+            fields={**fields, "heard_at": state.received_at.isoformat()},
+        )
+    return True

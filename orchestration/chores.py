@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from sqlmodel import Session, col, select
 
+from fleet import states
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now, has_come
 from fleet.runtime import Runtime
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 WHO = "system:dispatcher"
 CHORES_S = 1.0  # how late a schedule fires, or a mission expires, at most
+OFFLINE_S = 150.0  # two and a half polling cycles; a mission is given to no robot that was silent for longer than 30 s
 LOOK_S = 5.0  # how often live missions are looked at for what a person must be told
 ASK_S = 0.5  # how often quiet robots are looked for
 WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
@@ -43,6 +45,7 @@ class Chores:
         self._safely("time out tasks", partial(self._write, partial(recovery.time_out, who=WHO)))
         if self._is_time("alerts", LOOK_S):
             self._safely("follow alerts", partial(self._write, alerts.follow))
+            self._safely("tell of robots", partial(self._write, partial(states.tell_changes, silence_s=OFFLINE_S)))
         return True
 
     def questions(self, room: Room) -> list[recovery.Question]:

@@ -189,4 +189,9 @@ def _new_columns() -> None:
     op.add_column("missions", sa.Column("retry_from", sa.String(32), nullable=False, server_default="failed_task"))
     op.add_column("missions", sa.Column("content_sha256", sa.String(), nullable=False, server_default=""))
 
+    op.add_column("robot_states", sa.Column("told_activity", sa.String(32), nullable=True))
+    op.add_column(
+        "robot_states", sa.Column("is_told_low", sa.Boolean(), nullable=False, server_default=sa.text("false"))
+    )
+
     op.add_column("task_results", sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True))
