@@ -43,12 +43,12 @@ places = st.none() | st.floats(-50, 50)
 robot_ids = st.none() | st.integers(1000, 1004).map(lambda number: UUID(int=number))
 wanted = st.builds(
     Wanted,
-    id=st.integers(1, 12).map(lambda number: UUID(int=number)),
+    id=st.just(UUID(int=1)),
     organisation_id=organisations,
     site_id=sites,
     name=st.just("m"),
     version=st.just(1),
-    priority=st.sampled_from([-2, 0, 2, 49, 50, 60, 90]),
+    priority=st.sampled_from([-2, 0, 49, 50, 60, 90, 90]),
     created_at=st.integers(0, 5).map(lambda minutes: NOW - timedelta(minutes=minutes)),
     required_capabilities=capabilities,
     pinned_robot_id=st.none() | robot_ids,
@@ -60,21 +60,21 @@ wanted = st.builds(
     closed_until=st.none() | st.none() | moments,
     closed_for=st.just("holiday"),
 )
-mission_ids = st.integers(1, 6).map(lambda number: UUID(int=number))
+mission_ids = st.integers(1, 8).map(lambda number: UUID(int=number))
 works = st.builds(
     Work,
     mission_id=st.just(UUID(int=77)),
     mission_name=st.just("w"),
     attempt_id=st.integers(1, 10**9).map(lambda number: UUID(int=number)),
     priority=st.sampled_from([-2, 0, 49, 50, 60, 90]),
-    is_preemptible=st.sampled_from([True, True, False]),
-    is_ending=st.sampled_from([False, False, True]),
-    recalled_for=st.none() | mission_ids,
-    is_stuck=st.sampled_from([False, False, True]),
+    is_preemptible=st.sampled_from([True, True, True, False]),
+    is_ending=st.sampled_from([False, False, False, True]),
+    recalled_for=st.none() | st.none() | mission_ids,
+    is_stuck=st.sampled_from([False, False, False, True]),
 )
 candidates = st.builds(
     Candidate,
-    id=robot_ids.filter(bool),
+    id=st.just(UUID(int=1000)),
     organisation_id=organisations,
     site_id=sites,
     name=st.just("r"),
@@ -87,15 +87,41 @@ candidates = st.builds(
     battery_minimum_fraction=st.just(0.2),
     x_m=places,
     y_m=places,
-    work=st.none() | works,
+    work=st.none() | works | works | works,
     freed_for=st.none() | mission_ids,
 )
-snapshots = st.builds(
-    Snapshot,
-    now=st.just(NOW),
-    missions=st.lists(wanted, max_size=8, unique_by=lambda mission: mission.id).map(tuple),
-    robots=st.lists(candidates, max_size=5, unique_by=lambda robot: robot.id).map(tuple),
+
+
+def _named(missions: list[Wanted], robots: list[Candidate]) -> Snapshot:
+    return Snapshot(
+        now=NOW,
+        missions=tuple(each.model_copy(update={"id": UUID(int=n)}) for n, each in enumerate(missions, start=1)),
+        robots=tuple(each.model_copy(update={"id": UUID(int=n)}) for n, each in enumerate(robots, start=1000)),
+    )
+
+
+anything = st.builds(_named, st.lists(wanted, max_size=8), st.lists(candidates, max_size=5))
+
+
+def _crowded(snapshot: Snapshot) -> Snapshot:
+    """The same at one place where all are wanted now and all robots answer, so that missions compete for robots."""
+    here = {"organisation_id": UUID(int=1), "site_id": UUID(int=11)}
+    now = {"ready_at": None, "not_after_at": None, "closed_until": None, "required_capabilities": frozenset()}
+    well = {"heard_at": NOW, "battery_fraction": None, "held_by": ""}
+    busy = {"is_held": True, "activity": Activity.executing}
+    return Snapshot(
+        now=NOW,
+        missions=tuple(
+            mission.model_copy(update=here | now | {"pinned_robot_id": None}) for mission in snapshot.missions
+        ),
+        robots=tuple(robot.model_copy(update=here | well | (busy if robot.work else {})) for robot in snapshot.robots),
+    )
+
+
+crowds = st.builds(_named, st.lists(wanted, min_size=1, max_size=4), st.lists(candidates, min_size=2, max_size=5)).map(
+    _crowded
 )
+snapshots = anything | crowds
 in_a_database = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
