@@ -131,7 +131,17 @@ class Dispatcher(Process):
 
     async def _carry_out(self, made: Plan, seen: Snapshot) -> None:
         await rest(self._chance.choice(STALLS))  # meanwhile another may carry out the same
-        dispatch.carry_out(partial(self.transaction, "carry out"), made, seen, who=WHO)
+        begun: dict[UUID, sending.Parcel] = {}
+
+        def begin(session: Session, given: Sequence[dispatch.Given]) -> None:
+            parcels = sending.begin_new(session, given, has_room=lambda robot, _: robot not in self._busy, who=WHO)
+            begun.update({parcel.mission_id: parcel for parcel in parcels})
+
+        opened = partial(self.transaction, "carry out")
+        for attempt in dispatch.carry_out(opened, made, seen, who=WHO, also=begin):
+            if attempt.mission_id in begun:
+                parcel = begun[attempt.mission_id]
+                self._start(parcel.robot_id, partial(self._deliver, parcel))
 
     def _follow(self) -> None:
         with self.transaction("watch") as session:
@@ -158,8 +168,10 @@ class Dispatcher(Process):
     async def _send_one(self, due: sending.Due) -> None:
         with self.transaction("begin") as session:
             parcel = sending.begin(session, due, who=WHO)
-        if parcel is None:
-            return
+        if parcel is not None:
+            await self._deliver(parcel)
+
+    async def _deliver(self, parcel: sending.Parcel) -> None:
         await rest()
         answer = await sending.deliver(self._line, parcel)  # type: ignore[arg-type]
         came_at = self._ground.clock.now()

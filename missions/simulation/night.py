@@ -29,6 +29,7 @@ TURN_S, CALM_TURN_S = 2.0, 5.0
 OBEYED_WITHIN_S = 150.0  # a pause reaches a robot within this long once nothing crashes, also one that was silent
 CALM_S = 1500.0
 CLOCK_JUMP_MAX_S = 3600.0
+ROBOTS = 4
 LIVES_A_TURN = 4  # of one dispatcher
 
 
@@ -43,7 +44,7 @@ class Trouble:
     wish: float = 0.0
     command: float = 0.0
     clock_jump: float = 0.0
-    turns: int = 60  # at most; fewer when all planned crashes have come
+    turns: int = 70  # at most; fewer when all planned crashes have come
     least_turns: int = 20
 
 
@@ -51,6 +52,7 @@ def trouble(seed: int, crashes: int) -> Trouble:
     """Everything at once, each seed with its own kind of robots and network."""
     chance = Random(f"trouble/{seed}")
     faults = Faults(
+        task_s=chance.choice([2.0, 4.0]),
         request_lost=chance.choice([0.0, 0.1, 0.2]),
         request_late=chance.choice([0.0, 0.1, 0.2]),
         request_repeated=chance.choice([0.0, 0.1, 0.3]),
@@ -72,14 +74,14 @@ def trouble(seed: int, crashes: int) -> Trouble:
         obeys_after_s=chance.choice([0.0, 0.0, 6.0]),
     )
     planned = crash_plan(chance, crashes)
-    return Trouble(faults, planned, dispatchers=chance.choice([2, 2, 3]), wish=0.4, command=0.4, clock_jump=0.01)
+    return Trouble(faults, planned, dispatchers=chance.choice([2, 2, 3]), missions=8, wish=0.6, command=0.5, clock_jump=0.01)
 
 
 async def live_through(seed: int, trouble: Trouble, folder: Path) -> Tally:
     """The tally of the night of this seed, in a database of its own in `folder`."""
     with ids_from(ids(seed)), ground(folder, SteppableClock(START)) as place:
         with place.transaction() as session:
-            scene = populate(session, robots=3, now=START)
+            scene = populate(session, robots=ROBOTS, now=START)
         return await Night(seed, trouble, place, scene).run()
 
 

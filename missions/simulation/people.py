@@ -53,7 +53,7 @@ class People(Process):
             self._command_something()
         if self._chance.random() < command / 4:
             self._look_after_lost()
-        if self._chance.random() < command / 6:
+        if self._chance.random() < command / 12:
             self._hold_something()
         if self._chance.random() < command / 3:
             self.release()

@@ -66,7 +66,7 @@ class Deaths:
 
     chance: Random
     plan: Counter[str]
-    likelihood: float = 0.4
+    likelihood: float = 0.3
     crashes: Counter[str] = field(default_factory=Counter)
 
     @property
