@@ -38,7 +38,7 @@ from orchestration.desk_requests import Transaction
 from orchestration.mirrored import Shown, Wanted, shown_by
 
 log = structlog.get_logger(__name__)
-LOOK_S = 5.0
+LOOK_S = 3.0
 MADE_MAX = 10  # a look; Prefect's server on SQLite takes about two runs a second
 PAGE = 200  # what Prefect gives at once
 SAME = timedelta(seconds=1)

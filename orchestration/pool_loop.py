@@ -11,7 +11,7 @@ import structlog
 from prefect.client.orchestration import get_client
 
 from fleet.runtime import Runtime
-from orchestration import desk, desk_mirror, desk_watch
+from orchestration import desk, desk_events, desk_mirror, desk_watch
 from orchestration.pool import POOL, YardmasterWorker
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,7 @@ class Crew:
                 ("requests", self._carry_requests),
                 ("board", self._show_board),
                 ("mirror", self._mirror),
+                ("events", self._tell_events),
             ):
                 group.start_soon(keep_up, name, duty)
             log.info("worker started", worker=self._worker.identity, pool=POOL)
@@ -77,6 +78,10 @@ class Crew:
     async def _mirror(self) -> None:
         async with get_client() as client:
             await desk_mirror.mirror(client, self._runtime.transaction, self._runtime.reading)
+
+    async def _tell_events(self) -> None:
+        async with get_client() as client:
+            await desk_events.tell(client, self._runtime.transaction, self._runtime.reading, self._runtime.doorbell)
 
 
 async def keep_up(name: str, duty: Callable[[], Awaitable[None]]) -> NoReturn:

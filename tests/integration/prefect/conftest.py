@@ -79,6 +79,9 @@ class Prefect:
     def post(self, path: str, content: Any) -> Any:
         return self._asked(lambda: self.api.post(path, json=content)).json()
 
+    def delete(self, path: str) -> None:
+        self._asked(lambda: self.api.delete(path))
+
     def _asked(self, call: Callable[[], httpx.Response]) -> httpx.Response:
         """The answer; SQLite under several runs answers 503 (locked) or late, and Prefect's own clients try again too."""
 
