@@ -1,9 +1,10 @@
 """The latest that each robot said of itself; newer wins by the robot's own time, never by arrival."""
 
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, case, cast, false, or_, true, update
+from sqlalchemy import ColumnElement, Insert, String, case, cast, false, or_, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -15,6 +16,20 @@ from fleet.robots import Robot
 
 AHEAD_S = 60.0
 RECOVERED_FRACTION = 0.05  # so far above its minimum a battery is no longer called low, so that it does not flicker
+
+
+OBSERVED = (
+    "organisation_id",
+    "observed_at",
+    "received_at",
+    "activity",
+    "battery_fraction",
+    "x_m",
+    "y_m",
+    "yaw_rad",
+    "order_key",
+    "skew_s",
+)
 
 
 class RobotState(SQLModel, table=True):
@@ -58,16 +73,23 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
         "order_key": seen.order_key,
         "skew_s": (received_at - seen.observed_at).total_seconds(),
     }
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(RobotState).values(values)
-    kept = {name: insert.excluded[name] for name in values if name != "robot_id"}  # what was told stays
-    newer = col(RobotState.observed_at) < seen.observed_at
-    if (received_at - seen.observed_at).total_seconds() >= -AHEAD_S:
-        newer = or_(newer, col(RobotState.skew_s) < -AHEAD_S)
-    upsert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
+    is_plausible = (received_at - seen.observed_at).total_seconds() >= -AHEAD_S
+    upsert = _upsert(session.get_bind().dialect.name, is_plausible)
     # psycopg tells how many rows an INSERT wrote only when it is asked to.
-    result = session.execute(upsert.execution_options(preserve_rowcount=True))
-    return result.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+    options = {"preserve_rowcount": True}
+    return session.connection().execute(upsert, values, execution_options=options).rowcount == 1
+
+
+@cache
+def _upsert(dialect_name: str, is_plausible: bool) -> Insert:
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    insert = dialect.insert(RobotState)
+    kept = {name: insert.excluded[name] for name in OBSERVED}  # what was told stays
+    newer: ColumnElement[bool] = col(RobotState.observed_at) < insert.excluded["observed_at"]
+    if is_plausible:
+        newer = or_(newer, col(RobotState.skew_s) < -AHEAD_S)
+    upsert: Insert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
+    return upsert
 
 
 def tell_changes(session: Session, *, silence_s: float) -> int:

@@ -1,17 +1,19 @@
 """Rules: which happenings somebody must look at, and which end that need. One open alert per robot and rule."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlmodel import Session, col, select
 
 from fleet.adapter import Observation
 from fleet.alerts import close_alert, open_alert
-from fleet.events import Event
+from fleet.events import Alert, Event
 from fleet.robots import Robot
 
 # Far enough above every robot's minimum that the alert does not flicker.
 CHARGED_FRACTION = 0.5
+BATTERY_LOW = "battery_low"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ RULES = (
         part="component",
     ),
     Rule(
-        name="battery_low",
+        name=BATTERY_LOW,
         opened_by="battery_low",
         closed_by=frozenset({"battery_charged", "charging_started"}),
         message="{robot}: its battery is low; send it to a dock.",
@@ -71,11 +73,18 @@ def follow(session: Session, robot: Robot, event: Event) -> None:
             close_alert(session, robot, verdict.rule, at=event.occurred_at)
 
 
+def with_low_battery(session: Session, robots: Iterable[Robot]) -> set[UUID]:
+    """Those of the robots whose battery alert is open: for the others there is nothing to do in `follow_state`."""
+    ids = [robot.id for robot in robots]
+    is_open = (col(Alert.robot_id).in_(ids), Alert.rule == BATTERY_LOW, col(Alert.open_key).is_not(None))
+    return {robot_id for robot_id in session.exec(select(Alert.robot_id).where(*is_open)).all() if robot_id}
+
+
 def follow_state(session: Session, robot: Robot, seen: Observation) -> None:
     """Close the battery alert of a robot that says it is charged again. Idempotent."""
     if seen.battery_fraction is None or seen.battery_fraction < CHARGED_FRACTION:
         return
-    close_alert(session, robot, "battery_low", at=seen.observed_at)
+    close_alert(session, robot, BATTERY_LOW, at=seen.observed_at)
 
 
 def _open(session: Session, robot: Robot, event: Event, verdict: Verdict) -> None:

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from fleet import events
 from fleet.adapter import Happening, OrderReport, OrderStatus, TaskReport
 from fleet.robots import Robot
 from missions import outbox
 from missions.lifecycle import Cause
-from missions.live import attempt_now, lock_mission
+from missions.live import attempt_now, attempt_of, lock_mission
 from missions.models import ATTEMPT_TERMINAL, Attempt, AttemptStatus, Command, TaskResult
 from missions.outcome import advance
 
@@ -41,7 +41,7 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
     """
     if report.status is OrderStatus.not_found:
         return
-    known = session.exec(select(Attempt).where(Attempt.key == report.key)).first()
+    known = attempt_of(session, report.key)
     if known is None or known.robot_id != robot.id:
         _note_foreign(session, robot, report, received_at)
         return
@@ -49,7 +49,7 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
     attempt = attempt_now(session, known.id)
     if report.sequence < attempt.report_sequence:
         return
-    is_news = report.sequence > attempt.report_sequence
+    is_news, is_first = report.sequence > attempt.report_sequence, attempt.report_sequence < 0
     attempt.heard_at = max(received_at, attempt.heard_at or received_at)
     attempt.report_sequence = report.sequence
     session.add(attempt)
@@ -58,7 +58,8 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
         if is_news and to not in ATTEMPT_TERMINAL:  # we had given it up and it runs: it must not
             outbox.enqueue(session, attempt, Command.cancel)
         return
-    outbox.arrived(session, attempt, f"the robot says {report.status}")
+    if is_first:
+        outbox.arrived(session, attempt, f"the robot says {report.status}")
     for task in report.tasks:
         _keep_result(session, attempt, task, received_at)
     evidence = {"sequence": report.sequence, "observed_at": report.observed_at.isoformat()}

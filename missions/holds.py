@@ -26,6 +26,7 @@ from missions import wishes
 from missions.lifecycle import Cause
 from missions.live import lock_mission
 from missions.models import MISSION_TERMINAL, Attempt, Desired, Mission, Name, Text
+from missions.plan import Candidate
 
 
 class HoldScope(StrEnum):
@@ -179,7 +180,7 @@ def open_holds(session: Session, organisation_ids: Collection[UUID]) -> Sequence
     return sorted(session.exec(query.order_by(col(Hold.id))).all(), key=lambda row: rank[row.scope])
 
 
-def covering(robot: Robot, holds: Sequence[Hold]) -> Hold | None:
+def covering(robot: Robot | Candidate, holds: Sequence[Hold]) -> Hold | None:
     """The first of the holds that holds this robot (pure)."""
     return next((row for row in holds if _covers(row, robot)), None)
 
@@ -236,7 +237,7 @@ def _same(session: Session, asked: Hold) -> Hold:
     return known
 
 
-def _covers(row: Hold, robot: Robot) -> bool:
+def _covers(row: Hold, robot: Robot | Candidate) -> bool:
     if row.organisation_id != robot.organisation_id:
         return False
     return row.scope is HoldScope.fleet or row.robot_id == robot.id or (row.site_id == robot.site_id)

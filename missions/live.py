@@ -11,7 +11,7 @@ from fleet.errors import NotFound
 from missions.models import Attempt, Mission
 
 FRESH = {"populate_existing": True}
-LOCKED = "locked_missions"
+LOCKED, KEYS = "locked_missions", "attempts_by_key"
 
 
 def lock_missions(session: Session, mission_ids: Collection[UUID]) -> dict[UUID, Mission]:
@@ -26,9 +26,9 @@ def lock_missions(session: Session, mission_ids: Collection[UUID]) -> dict[UUID,
     attempts: Any = select(Attempt).where(col(Attempt.mission_id).in_(mission_ids))
     kept = session.exec(attempts.execution_options(**FRESH)).all()
     locked = session.info.setdefault(LOCKED, {})
-    locked.update({mission.id: [mission] for mission in found})
-    for attempt in kept:
-        locked[attempt.mission_id].append(attempt)  # held here, for a session forgets what nobody holds
+    locked.update({mission.id: mission for mission in found})
+    # Held here, for a session forgets what nobody holds.
+    session.info.setdefault(KEYS, {}).update({attempt.key: attempt for attempt in kept})
     return {mission.id: mission for mission in found}
 
 
@@ -46,6 +46,18 @@ def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | Non
     if mission is None or organisation_id not in {None, mission.organisation_id}:
         raise NotFound(f"There is no mission {mission_id}.", mission=str(mission_id))
     return mission
+
+
+def lock_by_keys(session: Session, keys: Collection[str]) -> None:
+    """Lock the missions of these attempts, as `lock_missions` does; a key that is none of ours is passed over."""
+    query = select(Attempt.mission_id).where(col(Attempt.key).in_(keys))
+    lock_missions(session, set(session.exec(query).all()))
+
+
+def attempt_of(session: Session, key: str) -> Attempt | None:
+    """The attempt of this key, also when it has ended; None when it is none of ours."""
+    known: Attempt | None = session.info.get(KEYS, {}).get(key)
+    return known or session.exec(select(Attempt).where(Attempt.key == key)).first()
 
 
 def live_attempt(session: Session, mission_id: UUID) -> Attempt | None:

@@ -1,10 +1,13 @@
 """The snapshot that a plan rests on, read in a handful of queries however many missions wait."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import Text, and_, cast, func, or_
 from sqlmodel import Session, col, select
 
 from fleet.clock import AHEAD_S, database_now
@@ -12,6 +15,7 @@ from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions import holds
+from missions.foreign import foreign_orders
 from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
 from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work
 from missions.progress import counts_as_failure, pause_s
@@ -20,6 +24,35 @@ from missions.waiting import reason_to_wait
 
 FREED_S = 60.0  # how long an urgent mission waits for a robot that is taken back for it, before it takes another
 WAITING_MAX = 500  # the most urgent; the others come when these are served
+ROBOTS_KEPT = 10_000
+SEEN_AS = (
+    "id",
+    "organisation_id",
+    "site_id",
+    "name",
+    "capabilities",
+    "battery_minimum_fraction",
+    "activity",
+    "battery_fraction",
+    "x_m",
+    "y_m",
+    "heard_at",
+)
+SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS, and the lease
+    Robot.id,
+    Robot.organisation_id,
+    Robot.site_id,
+    Robot.name,
+    cast(col(Robot.capabilities), Text),
+    Robot.battery_minimum_fraction,
+    RobotState.activity,
+    RobotState.battery_fraction,
+    RobotState.x_m,
+    RobotState.y_m,
+    RobotState.received_at,
+    RobotLease.holder_kind,
+    RobotLease.expires_at,
+)
 HELD = "It is paused until it is resumed."
 
 
@@ -38,7 +71,12 @@ def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str
         return {}
     seen = _around(session, [mission for mission in waiting if mission.desired is Desired.run])
     told = {mission.id: HELD for mission in waiting if mission.desired is Desired.pause}
-    return told | {mission.id: reason_to_wait(mission, seen.robots, seen.now) for mission in seen.missions}
+    foreign = foreign_orders(session, {mission.organisation_id for mission in waiting})
+    robots = [
+        robot.model_copy(update={"foreign_order": foreign[robot.id].order}) if robot.id in foreign else robot
+        for robot in seen.robots
+    ]
+    return told | {mission.id: reason_to_wait(mission, robots, seen.now) for mission in seen.missions}
 
 
 def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
@@ -124,39 +162,30 @@ def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, t
 
 
 def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
-    query = (
-        select(Robot, RobotState, RobotLease)
-        .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
-        .join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
-        .where(col(Robot.organisation_id).in_(organisation_ids))
-        .order_by(Robot.name)
-    )
+    robots = select(*SEEN).join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
+    query = robots.join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
+    rows = session.execute(query.where(col(Robot.organisation_id).in_(organisation_ids)).order_by(Robot.name)).all()
     held = holds.open_holds(session, organisation_ids)
-    return [
-        _as_candidate(robot, state, _is_held(lease, now), holds.covering(robot, held))
-        for robot, state, lease in session.exec(query).all()
-    ]
+    seen = [_as_candidate(tuple(row[:-2]), _is_held(row.holder_kind, row.expires_at, now)) for row in rows]
+    return [_with_hold(robot, held) for robot in seen] if held else seen
 
 
-def _is_held(lease: RobotLease | None, now: datetime) -> bool:
+def _is_held(holder_kind: HolderKind | None, expires_at: datetime | None, now: datetime) -> bool:
     # The hold of an attempt ends with the attempt, never by the clock.
-    return lease is not None and (lease.holder_kind is HolderKind.attempt or lease.expires_at >= now)
+    return expires_at is not None and (holder_kind is HolderKind.attempt or expires_at >= now)
 
 
-def _as_candidate(robot: Robot, state: RobotState | None, is_held: bool, hold: holds.Hold | None) -> Candidate:
-    known = state.model_dump(include={"activity", "battery_fraction", "x_m", "y_m"}) if state else {}
-    return Candidate(
-        id=robot.id,
-        organisation_id=robot.organisation_id,
-        site_id=robot.site_id,
-        name=robot.name,
-        capabilities=frozenset(robot.capabilities),
-        is_held=is_held,
-        held_by=holds.words(hold) if hold else "",
-        heard_at=state.received_at if state else None,
-        battery_minimum_fraction=robot.battery_minimum_fraction,
-        **known,
-    )
+def _with_hold(robot: Candidate, held: Sequence[holds.Hold]) -> Candidate:
+    hold = holds.covering(robot, held)
+    return robot.model_copy(update={"held_by": holds.words(hold)}) if hold else robot
+
+
+@lru_cache(maxsize=ROBOTS_KEPT)
+def _as_candidate(row: tuple[object, ...], is_held: bool) -> Candidate:
+    # From one look to the next hardly any robot has changed, and building these anew is most of the cost of a look.
+    known = {name: value for name, value in zip(SEEN_AS, row, strict=True) if value is not None}
+    capabilities = frozenset(json.loads(str(known.pop("capabilities"))))
+    return Candidate.model_validate({**known, "capabilities": capabilities, "is_held": is_held})
 
 
 def _with_work(

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlmodel import Session, col, select
 
-from fleet import events, states
+from fleet import events, ledger, states
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Happening, Observation, OrderReport, Reported
 from fleet.adapters import translator
@@ -22,6 +22,7 @@ from fleet.runtime import Runtime
 from ingestion import inbox, rules
 from ingestion.models import Delivery
 from missions import feedback
+from missions.live import lock_by_keys
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,15 @@ class Understood:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is looked up once for many deliveries; `low` are the robots with an open battery alert."""
+
+    account: ManufacturerAccount
+    robots: Robots
+    low: set[UUID]
+
+
 def drain(runtime: Runtime, *, limit: int = 200) -> int:
     """Understand and apply up to `limit` waiting deliveries; how many were settled or put off.
 
@@ -63,11 +73,29 @@ def drain(runtime: Runtime, *, limit: int = 200) -> int:
     if not waiting:
         return 0
     understood = {delivery.id: _understand(accounts[delivery.account_id], delivery) for delivery in waiting}
-    with runtime.transaction() as session:
-        robots = {account_id: _robots_in(session, account_id, understood) for account_id in accounts}
-        held = inbox.claim_due(session, list(understood))
-        for delivery in held:
-            _settle(session, delivery, understood[delivery.id], robots[delivery.account_id])
+    try:
+        with runtime.transaction() as session, ledger.together(session):
+            return _apply_all(session, understood, list(accounts))
+    except (IntegrityError, DataError, StatementError) as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, POISON):
+            raise  # the database's own trouble
+        log.info("deliveries applied with each line by itself", count=len(understood), error=type(error).__name__)
+    with runtime.transaction() as session:  # so that only the one whose line the database refuses is rejected
+        return _apply_all(session, understood, list(accounts))
+
+
+def _apply_all(session: Session, understood: Mapping[UUID, Understood], account_ids: Sequence[UUID]) -> int:
+    robots = {account_id: _robots_in(session, account_id, understood) for account_id in account_ids}
+    held = inbox.claim_due(session, list(understood))
+    if not held:
+        return 0
+    said = [one for delivery in held for one in understood[delivery.id].said]
+    # In one fixed order, and before the first of them is changed, so that nobody deadlocks.
+    lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and "\0" not in one.key})
+    low = rules.with_low_battery(session, [robot for ours in robots.values() for robot in ours.values()])
+    for delivery in held:
+        known = Known(understood[delivery.id].account, robots[delivery.account_id], low)
+        _settle(session, delivery, understood[delivery.id], known)
     return len(held)
 
 
@@ -102,13 +130,13 @@ def _robots_in(session: Session, account_id: UUID, understood: Mapping[UUID, Und
     return robots_by_serial(session, account_id, serials)
 
 
-def _settle(session: Session, delivery: Delivery, understood: Understood, robots: Robots) -> None:
+def _settle(session: Session, delivery: Delivery, understood: Understood, known: Known) -> None:
     try:
         if understood.error is not None:
             raise understood.error
-        with session.begin_nested():
+        with ledger.savepoint(session):
             for said in understood.said:
-                _apply(session, delivery, understood.account, robots, said)
+                _apply(session, delivery, known, said)
     except PASSING as error:
         if not inbox.postpone(session, delivery, _sentence(error)):
             _tell_rejected(session, delivery)
@@ -121,32 +149,31 @@ def _settle(session: Session, delivery: Delivery, understood: Understood, robots
         inbox.apply(session, delivery)
 
 
-def _apply(session: Session, delivery: Delivery, account: ManufacturerAccount, robots: Robots, said: Reported) -> None:
-    robot = robots.get(said.serial_number or "")
+def _apply(session: Session, delivery: Delivery, known: Known, said: Reported) -> None:
+    robot = known.robots.get(said.serial_number or "")
     if robot is None and said.serial_number is not None:
         _tell_unknown_robot(session, delivery, said.serial_number)
     if isinstance(said, Happening):
-        _happened(session, delivery, account, robot, said)
+        _happened(session, delivery, known, robot, said)
     elif robot is not None and isinstance(said, Observation):
-        if states.observe(session, robot, said, received_at=delivery.received_at):
+        if states.observe(session, robot, said, received_at=delivery.received_at) and robot.id in known.low:
             rules.follow_state(session, robot, said)
     elif robot is not None and isinstance(said, OrderReport):
         feedback.apply(session, robot=robot, report=said, received_at=delivery.received_at, who=f"robot:{robot.name}")
 
 
-def _happened(
-    session: Session, delivery: Delivery, account: ManufacturerAccount, robot: Robot | None, seen: Happening
-) -> None:
+def _happened(session: Session, delivery: Delivery, known: Known, robot: Robot | None, seen: Happening) -> None:
     event = events.record(
         session,
         organisation_id=delivery.organisation_id,
         robot_id=None if robot is None else robot.id,
         # A manufacturer's keys are unique in its own account only.
-        seen=seen.model_copy(update={"key": f"{account.id}:{seen.key}"}),
+        seen=seen.model_copy(update={"key": f"{known.account.id}:{seen.key}"}),
         received_at=delivery.received_at,
     )
     if event is not None and robot is not None:
         rules.follow(session, robot, event)
+        known.low.add(robot.id)  # it may have opened the alert
 
 
 def _tell_unknown_robot(session: Session, delivery: Delivery, serial_number: str) -> None:
