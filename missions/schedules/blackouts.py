@@ -13,11 +13,13 @@ from fleet.clock import database_now
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.events import insert_new
 from fleet.organisations import Site
-from missions.calendars import instant_of, occurrences, zone_named
+from missions.calendars import check, instant_of, occurrences, zone_named
 from missions.schedules.models import Blackout, BlackoutCreate, BlackoutKind
 from missions.schedules.recurrence import MOMENT, wall
 
 LONGEST = timedelta(days=366)
+DEEPEST = 100
+NEAR = timedelta(days=31)
 IMPORTED = "calendar:"  # how the keys of imported windows begin, and no other's
 ASKED = ("name", "kind", "begins_at", "ends_at", "timezone", "rule", "exdates")
 
@@ -92,9 +94,29 @@ def _row(session: Session, site: Site, wanted: BlackoutCreate, who: str) -> Blac
         made_by=who,
         created_at=database_now(session),
     )
-    if row.rule:
-        _spans(_recurring(row), begins_at, begins_at + timedelta(days=1))  # refuses what it does not understand
+    for text in wanted.exdates:
+        wall(text, of="exdates")
+    check_rule(row)
     return row
+
+
+def check_rule(row: Blackout) -> None:
+    """See that a recurring window recurs in a way that is bearable to look at.
+
+    Raises:
+        Invalid: the rule is wrong, or its windows lie too close or too deep upon each other.
+    """
+    if not row.rule:
+        return
+    dtstart = row.begins_at.astimezone(zone_named(row.timezone)).replace(tzinfo=None)
+    check(row.rule, dtstart=dtstart, timezone=row.timezone)
+    begun = occurrences(row.rule, dtstart=dtstart, timezone=row.timezone, before=row.ends_at, limit=DEEPEST + 1)
+    if len(begun) > DEEPEST or row.ends_at - row.begins_at > LONGEST:
+        raise Invalid(
+            f"The windows of {row.name!r} by the rule {row.rule!r} last more than {LONGEST.days} days, or more than {DEEPEST} "
+            "of them lie upon each other; make them shorter, or the rule rarer.",
+            rule=row.rule,
+        )
 
 
 def _tell(session: Session, row: Blackout, kind: str, who: str) -> None:
@@ -111,10 +133,35 @@ def _tell(session: Session, row: Blackout, kind: str, who: str) -> None:
 def windows(session: Session, site_ids: Iterable[UUID], begins: datetime, ends: datetime) -> dict[UUID, list[Window]]:
     """The windows of each site that touch the time from `begins` up to `ends`, by their beginning."""
     found: dict[UUID, list[Window]] = {site_id: [] for site_id in site_ids}
-    touching = (Blackout.begins_at < ends, or_(Blackout.ends_at > begins, Blackout.rule != ""))
-    for row in session.exec(select(Blackout).where(col(Blackout.site_id).in_(found), *touching)).all():
+    for row in _touching(session, found, begins, ends):
         found[row.site_id] += _windows_of(row, begins, ends)
     return {site_id: sorted(ones, key=lambda one: (one.begins_at, one.ends_at)) for site_id, ones in found.items()}
+
+
+def closures(
+    session: Session, site_id: UUID, instants: Sequence[datetime], *, with_holidays: bool
+) -> dict[datetime, Window]:
+    """Those of the instants at which the site is closed, each with the window that ends last."""
+    if not instants:
+        return {}
+    first, last = min(instants), max(instants)
+    rows = _touching(session, [site_id], first, last + MOMENT)
+    rows = [row for row in rows if with_holidays or row.kind is BlackoutKind.blackout]
+    if not rows:
+        return {}
+    if last - first <= NEAR:
+        spans = [one for row in rows for one in _windows_of(row, first, last + MOMENT)]
+        around = {at: window_at(spans, at) for at in instants}
+    else:  # years may lie between them, and a great many windows that nobody asks for
+        around = {
+            at: window_at([one for row in rows for one in _windows_of(row, at, at + MOMENT)], at) for at in instants
+        }
+    return {at: window for at, window in around.items() if window is not None}
+
+
+def _touching(session: Session, site_ids: Iterable[UUID], begins: datetime, ends: datetime) -> Sequence[Blackout]:
+    touching = (Blackout.begins_at < ends, or_(Blackout.ends_at > begins, Blackout.rule != ""))
+    return session.exec(select(Blackout).where(col(Blackout.site_id).in_(list(site_ids)), *touching)).all()
 
 
 def window_at(closed: Sequence[Window], at: datetime) -> Window | None:
@@ -167,7 +214,7 @@ def _spans(of: _Recurring, first: datetime, last: datetime) -> tuple[tuple[datet
         timezone=of.timezone,
         after=first - length - timedelta(days=2),  # no change of a clock is longer
         before=last,
-        exdates=tuple(wall(text, of="exdates") for text in of.exdates),
+        exdates=tuple(map(datetime.fromisoformat, of.exdates)),
     )
     ends = [instant_of(at.astimezone(zone).replace(tzinfo=None) + length, zone) for at in starts]
     return tuple((begin, end) for begin, end in zip(starts, ends, strict=True) if end > first)

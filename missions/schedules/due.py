@@ -5,15 +5,15 @@ not decided) for the misfire policy to know how many come after.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from missions.schedules.blackouts import Window, window_at, windows
+from missions.schedules.blackouts import Window, closures
 from missions.schedules.catch_up import Candidate, refusal
-from missions.schedules.models import BlackoutKind, Misfire, Occurrence, OccurrenceStatus, Recurrence, Schedule
+from missions.schedules.models import Misfire, Occurrence, OccurrenceStatus, Recurrence, Schedule
 from missions.schedules.recurrence import MOMENT, spread, times
 from missions.schedules.rows import recurrence_of, revision_after, revision_of
 
@@ -114,8 +114,8 @@ class _Reader:
 
     def kept(self, candidates: list[Candidate]) -> list[Candidate]:
         """The same, those in a blackout marked."""
-        closed = self._closed(candidates)
-        return [self._mark(one, closed) for one in candidates] if closed else candidates
+        closed = self._closed([one.due_at for one in candidates])
+        return [_marked(one, closed[one.due_at]) if one.due_at in closed else one for one in candidates]
 
     def beyond(self, after: datetime, until: datetime, now: datetime) -> list[Candidate]:
         """Newer ones, until as many as could be caught up with are found, or all."""
@@ -134,19 +134,13 @@ class _Reader:
             after = self._end_of_closure(ahead[-1])
 
     def _end_of_closure(self, at: datetime) -> datetime:
-        window = window_at(self._closed([Candidate(at, at)]), at)
+        window = self._closed([at]).get(at)
         return at if window is None or self._recurrence.jitter_s else max(at, window.ends_at - MOMENT)
 
-    def _closed(self, candidates: Sequence[Candidate]) -> list[Window]:
-        if not candidates:
-            return []
-        begins, ends = min(one.due_at for one in candidates), max(one.due_at for one in candidates)
+    def _closed(self, instants: Sequence[datetime]) -> dict[datetime, Window]:
         site = self._schedule.site_id
-        found = windows(self._session, [site], begins, ends + MOMENT)[site]
-        return [one for one in found if one.kind is BlackoutKind.blackout or self._recurrence.skip_holidays]
+        return closures(self._session, site, instants, with_holidays=self._recurrence.skip_holidays)
 
-    def _mark(self, one: Candidate, closed: Sequence[Window]) -> Candidate:
-        window = window_at(closed, one.due_at)
-        if window is None:
-            return one
-        return Candidate(one.recurrence_id, one.due_at, one.is_moved, f"The {window.kind} {window.name!r} of the site.")
+
+def _marked(one: Candidate, window: Window) -> Candidate:
+    return replace(one, kept_out=f"The {window.kind} {window.name!r} of the site.")

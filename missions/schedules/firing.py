@@ -8,6 +8,7 @@ so a clock that does makes nothing twice.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -27,33 +28,44 @@ from missions.schedules.rows import next_look, tell_occurrence, tell_schedule
 
 log = structlog.get_logger(__name__)
 
-ROUNDS = 50  # schedules in one call, so that whoever calls gets on with the rest of its work
-MISSIONS = 100  # made in one transaction, about
+BATCHES = 50  # in one call, and fewer when they make much, so that whoever calls gets on with the rest of its work
+MISSIONS = 50  # made in one transaction, and in one call, about
+ROWS = 1000  # written in one call, about
 TOLD_MAX = 20  # occurrences that were not started are told one by one up to so many, then as one change
 AGAIN_S = 60.0  # how long a schedule that cannot be decided rests
 
 BROKEN = (YardmasterError, ValueError, LookupError, ArithmeticError)
 
 
-def fire_due(transaction: Callable[[], AbstractContextManager[Session]], *, who: str, limit: int = ROUNDS) -> int:
+class Done(NamedTuple):
+    """How many occurrences were decided, and how many missions were to be made for them."""
+
+    decided: int
+    missions: int
+
+
+def fire_due(transaction: Callable[[], AbstractContextManager[Session]], *, who: str, limit: int = BATCHES) -> int:
     """Decide what is due, at most `limit` batches, each in a transaction of its own; gives how many were decided.
 
-    Any number of processes may call it at once. A schedule that cannot be decided is left for a minute.
+    It does a bounded part of the work and gives 0 when nothing is left: whoever is behind calls again until then. Any
+    number of processes may call it at once. A schedule that cannot be decided is left for a minute.
 
     Raises:
         Unavailable: the database does not answer; what was committed stays.
     """
-    decided = 0
+    done = Done(0, 0)
     broken: set[UUID] = set()
     for _ in range(limit):
-        count = _next_batch(transaction, who, broken)
-        if count is None:
+        batch = _next_batch(transaction, who, broken)
+        if batch is None:
             break
-        decided += count
-    return decided
+        done = Done(done.decided + batch.decided, done.missions + batch.missions)
+        if done.decided >= ROWS or done.missions >= MISSIONS:
+            break
+    return done.decided
 
 
-def _next_batch(transaction: Callable[[], AbstractContextManager[Session]], who: str, broken: set[UUID]) -> int | None:
+def _next_batch(transaction: Callable[[], AbstractContextManager[Session]], who: str, broken: set[UUID]) -> Done | None:
     claimed: UUID | None = None
     try:
         with transaction() as session:
@@ -70,7 +82,7 @@ def _next_batch(transaction: Callable[[], AbstractContextManager[Session]], who:
     with transaction() as session:
         row = session.get_one(Schedule, claimed, with_for_update=True)
         row.next_due_at = database_now(session) + timedelta(seconds=AGAIN_S)
-    return 0
+    return Done(0, 0)
 
 
 def _claim(session: Session, broken: set[UUID]) -> Schedule | None:
@@ -91,7 +103,7 @@ def _claim(session: Session, broken: set[UUID]) -> Schedule | None:
     return found[0] if found else None
 
 
-def work_off(session: Session, schedule: Schedule, moment: Moment) -> int:
+def work_off(session: Session, schedule: Schedule, moment: Moment) -> Done:
     """Decide the oldest batch of what is due, start it or say why not; the schedule is locked by the caller."""
     decided = 0 if schedule.status is ScheduleStatus.paused else start_queued(session, schedule, moment)
     batch = batch_of(session, schedule, moment.now)
@@ -105,7 +117,9 @@ def work_off(session: Session, schedule: Schedule, moment: Moment) -> int:
     session.flush()
     ahead = next_look(session, schedule)
     schedule.next_due_at = ahead and max(ahead, moment.now)  # what is left takes its turn behind the others
-    return decided + sum(one.status is not OccurrenceStatus.planned for one in done)
+    starts = sum(one.status is OccurrenceStatus.fired for one in done)
+    decided += sum(one.status is not OccurrenceStatus.planned for one in done)
+    return Done(decided, starts * batch.round_size)
 
 
 def _unless_paused(schedule: Schedule, decision: Decision) -> Decision:

@@ -12,7 +12,7 @@ from fleet.clock import database_now
 from fleet.errors import Invalid
 from fleet.organisations import Site
 from missions.calendars.ics import ImportedWindow, read
-from missions.schedules.blackouts import IMPORTED
+from missions.schedules.blackouts import IMPORTED, check_rule
 from missions.schedules.models import Blackout, BlackoutKind
 from missions.schedules.recurrence import iso
 
@@ -49,6 +49,8 @@ def import_calendar(
     earlier = (col(Blackout.site_id) == site.id, col(Blackout.calendar) == calendar)
     made = _Made(who, kind, database_now(session))
     new = [_row(site, calendar, key, one, made) for key, one in wanted.items()]
+    for row in new:
+        check_rule(row)
     known = session.exec(select(Blackout).where(*earlier)).all()
     if _content(known) == _content(new):
         return len(new)

@@ -1,6 +1,6 @@
 """Single occurrences are moved or cancelled before their time; the rule stays as it is."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
@@ -11,6 +11,8 @@ from missions.schedules.overlap import Moment, settle
 from missions.schedules.recurrence import MOMENT, has_time, iso, spread, times
 from missions.schedules.rows import lock, next_look, recurrence_of, revision_after, revision_of, tell_occurrence
 
+FARTHEST = timedelta(days=366)
+
 
 def move_occurrence(
     session: Session, *, schedule: Schedule, recurrence_id: datetime, to: datetime, who: str
@@ -20,14 +22,17 @@ def move_occurrence(
     Raises:
         NotFound: the schedule has no such occurrence; says which come next.
         Conflict: it is decided already, or its time has come.
-        Invalid: `to` has passed.
+        Invalid: `to` has passed, or lies more than a year after its own time.
     """
     row, moment = lock(session, schedule), Moment(database_now(session), who)
     occurrence = _open_row(session, row, recurrence_id, moment)
     if occurrence.status is not OccurrenceStatus.planned or occurrence.due_at <= moment.now:
         raise _too_late(row, occurrence, "moved")
-    if to <= moment.now:
-        raise Invalid(f"{iso(to)} has passed; move the occurrence to a later time.", to=iso(to))
+    if to <= moment.now or to - recurrence_id > FARTHEST:
+        raise Invalid(
+            f"{iso(to)} has passed, or lies more than {FARTHEST.days} days after its own time; choose another.",
+            to=iso(to),
+        )
     if occurrence.due_at == to and occurrence.is_moved:
         return occurrence
     occurrence.due_at, occurrence.is_moved, occurrence.who = to, True, who

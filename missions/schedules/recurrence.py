@@ -10,13 +10,15 @@ from missions.calendars import occurrences
 from missions.schedules.models import Recurrence
 
 MOMENT = timedelta(microseconds=1)  # the finest step of an instant
+YEARS = range(1900, 3000)  # what people mean; elsewhere times with jitter or in other zones leave the calendar
+LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def wall(text: str, *, of: str) -> datetime:
     """The local time (or the instant, with an offset) that `text` says; `of` names the field for the error.
 
     Raises:
-        Invalid: it is no time of ISO 8601, or only a date.
+        Invalid: it is no time of ISO 8601, or only a date, or of a year that nobody means.
     """
     try:
         found = datetime.fromisoformat(text)
@@ -24,6 +26,8 @@ def wall(text: str, *, of: str) -> datetime:
         found = None
     if found is None or "T" not in text.upper().replace(" ", "T"):
         raise Invalid(f"{of}: {text!r} is no local time; write it like 2026-03-01T06:00:00.", value=text)
+    if found.year not in YEARS:
+        raise Invalid(f"{of}: {text!r} lies outside the years {YEARS[0]} to {YEARS[-1]}.", value=text)
     return found
 
 
@@ -40,7 +44,7 @@ def times(
         dtstart=wall(recurrence.begins, of="begins"),
         timezone=recurrence.timezone,
         after=after,
-        before=None if until is None else until + MOMENT,
+        before=LATEST if until is None else min(until + MOMENT, LATEST),
         limit=limit,
         exdates=tuple(wall(text, of="exdates") for text in recurrence.exdates),
         rdates=tuple(wall(text, of="rdates") for text in recurrence.rdates),

@@ -1,6 +1,7 @@
 """The rows of a schedule: found within one organisation, locked, read with their revisions, and told to the feed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,17 +32,17 @@ def schedule_of(session: Session, organisation_id: UUID, name_or_id: UUID | str)
         Invalid: several are called so.
     """
     ours = select(Schedule).where(Schedule.organisation_id == organisation_id)
-    try:
-        wanted = [ours.where(Schedule.id == UUID(str(name_or_id)))]
-    except ValueError:
-        wanted = [ours.where(Schedule.key == name_or_id), ours.where(Schedule.name == name_or_id)]
+    name = str(name_or_id)
+    wanted = [ours.where(Schedule.key == name), ours.where(Schedule.name == name)]
+    with suppress(ValueError):
+        wanted.insert(0, ours.where(Schedule.id == UUID(name)))
     for query in wanted:
         found = session.exec(query.limit(2)).all()
         if len(found) > 1:
-            raise Invalid(f"Several schedules are called {name_or_id!r}; name one by its id.", schedule=str(name_or_id))
+            raise Invalid(f"Several schedules are called {name!r}; name one by its id.", schedule=name)
         if found:
             return found[0]
-    raise NotFound(f"There is no schedule {str(name_or_id)!r}.", schedule=str(name_or_id))
+    raise NotFound(f"There is no schedule {name!r}.", schedule=name)
 
 
 def lock(session: Session, schedule: Schedule) -> Schedule:

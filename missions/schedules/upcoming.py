@@ -10,9 +10,8 @@ from sqlmodel import Session, and_, col, or_, select
 
 from fleet.clock import database_now
 from fleet.organisations import Organisation, Site
-from missions.schedules.blackouts import window_at, windows
+from missions.schedules.blackouts import closures
 from missions.schedules.models import (
-    BlackoutKind,
     MissionTemplate,
     Occurrence,
     OccurrenceStatus,
@@ -20,7 +19,7 @@ from missions.schedules.models import (
     Schedule,
     ScheduleStatus,
 )
-from missions.schedules.recurrence import MOMENT, spread, times
+from missions.schedules.recurrence import spread, times
 from missions.schedules.rows import recurrence_of, revision_of, schedule_of
 
 NEXT = 5
@@ -194,13 +193,11 @@ def _views(
     due: Sequence[tuple[datetime, datetime, int, bool]],
     recurrence: Recurrence,
 ) -> list[Upcoming]:
-    if not due:
-        return []
-    closed = windows(session, [schedule.site_id], due[0][1], due[-1][1] + MOMENT)[schedule.site_id]
-    kept_out = [one for one in closed if one.kind is BlackoutKind.blackout or recurrence.skip_holidays]
+    instants = [one[1] for one in due]
+    closed = closures(session, schedule.site_id, instants, with_holidays=recurrence.skip_holidays)
     found = []
     for recurrence_id, due_at, revision, is_moved in due:
-        window = window_at(kept_out, due_at)
+        window = closed.get(due_at)
         found.append(
             Upcoming(
                 schedule_id=schedule.id,

@@ -120,6 +120,9 @@ def test_the_same_blackout_twice_is_one_and_another_under_its_key_a_conflict(tim
         ({"timezone": "Mars/Olympus"}, "no time zone"),
         ({"rule": "FREQ=SOMETIMES"}, "SOMETIMES"),
         ({"rule": "* * * * * *"}, "fields"),
+        ({"rule": "FREQ=SECONDLY"}, "less than 60 s apart"),
+        ({"rule": "FREQ=MINUTELY", "ends": "2026-03-05T00:00:00"}, "lie upon each other"),
+        ({"exdates": ["never"]}, "exdates: 'never'"),
         ({"key": "calendar:x"}, "choose another"),
     ],
 )

@@ -41,6 +41,7 @@ def test_after_a_revision_the_request_it_was_made_by_is_still_the_same(timetable
         ({"timezone": "Europe/Berlim"}, "Europe/Berlin"),
         ({"begins": "tomorrow"}, "begins: 'tomorrow' is no local time"),
         ({"begins": "2026-03-01"}, "no local time"),
+        ({"begins": "9999-12-31T23:30:00", "jitter_s": 3600}, "years 1900 to 2999"),
         ({"exdates": ["x"]}, "exdates: 'x'"),
         ({"rule": "FREQ=DAILY;UNTIL=20260227T000000Z", "begins": "2026-02-20T00:00:00"}, "no time after"),
         ({"rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "no time after"),

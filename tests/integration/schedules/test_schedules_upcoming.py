@@ -41,6 +41,16 @@ def test_what_a_blackout_keeps_out_does_not_come(timetable):
     assert _coming(timetable, per_schedule=3) == ["s 23:00", "s 01:00", "s 02:00"]
 
 
+def test_what_comes_in_years_is_looked_up_without_all_the_windows_in_between(timetable):
+    timetable.create("FREQ=YEARLY", begins="2026-03-01T23:00:00", key="yearly")
+    timetable.blackout(begins="2026-03-01T22:50:00", ends="2026-03-01T23:10:00", rule="FREQ=HOURLY", timezone="UTC")
+    assert timetable.coming() == []
+    with timetable.runtime.reading() as session:
+        view = schedule_view(session, timetable.world.organisation.id, "yearly")
+    assert [one.due_at.year for one in view.next] == [2026, 2027, 2028, 2029, 2030]
+    assert {one.closed_by for one in view.next} == {"shutdown"}
+
+
 def test_a_paused_schedule_has_nothing_to_come(timetable):
     schedule = timetable.create()
     timetable.control(schedule, "pause")
