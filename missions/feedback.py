@@ -1,7 +1,11 @@
 """What the robot says of an order is applied to the attempt, and the mission follows."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 
+from sqlalchemy import Insert, func
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from fleet import events
@@ -31,6 +35,7 @@ PRESENT = {  # words for a person, where the robot gave no reason
     AttemptStatus.canceled: "the robot ended the order and stopped",
     AttemptStatus.rejected: "the robot refused, without a reason",
 }
+TOLD = {"status", "started_at", "finished_at", "value", "unit", "message"}  # of a task, each time
 
 
 def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: datetime, who: str) -> None:
@@ -60,27 +65,36 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
         return
     if is_first:
         outbox.arrived(session, attempt, f"the robot says {report.status}")
-    for task in report.tasks:
-        _keep_result(session, attempt, task, received_at)
+    _keep_results(session, attempt, report.tasks, received_at)
     evidence = {"sequence": report.sequence, "observed_at": report.observed_at.isoformat()}
     advance(session, mission, attempt, to, Cause(who, report.reason or PRESENT[to], evidence))
 
 
-def _keep_result(session: Session, attempt: Attempt, task: TaskReport, received_at: datetime) -> None:
-    if task.status == "pending":
-        return
-    found = session.get(TaskResult, (attempt.id, task.position))
-    result = found or TaskResult(
-        attempt_id=attempt.id,
-        position=task.position,
-        organisation_id=attempt.organisation_id,
-        mission_id=attempt.mission_id,
-        status=task.status,
-    )
-    if task.status == "running" and result.heard_at is None:
-        result.heard_at = received_at
-    result.sqlmodel_update(task.model_dump(include={"status", "started_at", "finished_at", "value", "unit", "message"}))
-    session.add(result)
+def _keep_results(session: Session, attempt: Attempt, tasks: Sequence[TaskReport], received_at: datetime) -> None:
+    rows = [
+        {
+            **task.model_dump(include=TOLD | {"position"}),
+            "attempt_id": attempt.id,
+            "organisation_id": attempt.organisation_id,
+            "mission_id": attempt.mission_id,
+            "heard_at": received_at if task.status == "running" else None,
+            "files": [],
+        }
+        for task in tasks
+        if task.status != "pending"
+    ]
+    if rows:
+        session.connection().execute(_upsert(session.get_bind().dialect.name), rows)
+
+
+@cache
+def _upsert(dialect_name: str) -> Insert:
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    insert = dialect.insert(TaskResult)
+    kept: dict[str, object] = {name: insert.excluded[name] for name in TOLD}
+    kept["heard_at"] = func.coalesce(TaskResult.heard_at, insert.excluded["heard_at"])
+    upsert: Insert = insert.on_conflict_do_update(index_elements=["attempt_id", "position"], set_=kept)
+    return upsert
 
 
 def _note_foreign(session: Session, robot: Robot, report: OrderReport, received_at: datetime) -> None:

@@ -1,9 +1,10 @@
 """What must still reach a robot: rows written in the transaction of the decision, before anything is sent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
+from functools import cache
 
-from sqlalchemy import func, update
+from sqlalchemy import Update, bindparam, func, update
 from sqlmodel import Session, col, select
 
 from fleet.adapter import Order
@@ -71,18 +72,40 @@ def newest(session: Session, attempt: Attempt, command: Command) -> OutboxMessag
 
 def drop(session: Session, attempt: Attempt, commands: Collection[Command]) -> None:
     """Pending messages of these commands are sent no more (one that is on its way may still arrive)."""
-    if not commands:
-        return
-    mine = (col(OutboxMessage.attempt_id) == attempt.id, col(OutboxMessage.command).in_(commands))
-    pending = col(OutboxMessage.status) == OutboxStatus.pending
-    session.execute(update(OutboxMessage).where(*mine, pending).values(status=OutboxStatus.dropped, claimed_until=None))
+    if commands:
+        _end_pending(session, attempt, commands, {"status": OutboxStatus.dropped})
 
 
 def arrived(session: Session, attempt: Attempt, why: str) -> None:
     """The robot has the order, so it is not sent again."""
-    message = newest(session, attempt, Command.submit)
-    if message is not None and message.status is OutboxStatus.pending:
-        settle(session, message, why)
+    next_try_at = database_now(session) + timedelta(seconds=PURSUE_S)
+    done = {"status": OutboxStatus.done, "answer": why, "next_try_at": next_try_at}
+    _end_pending(session, attempt, {Command.submit}, done)
+
+
+def _end_pending(
+    session: Session, attempt: Attempt, commands: Collection[Command], values: Mapping[str, object]
+) -> None:
+    session.flush()
+    named = {f"to_{name}": value for name, value in values.items()}
+    session.connection().execute(
+        _ending(frozenset(values)),
+        {"of": attempt.id, "commands": [*commands], "pending": OutboxStatus.pending, **named},
+    )
+    for row in list(session.identity_map.values()):
+        if isinstance(row, OutboxMessage) and row.attempt_id == attempt.id:
+            session.expire(row)
+
+
+@cache
+def _ending(names: frozenset[str]) -> Update:
+    mine = (
+        col(OutboxMessage.attempt_id) == bindparam("of"),
+        col(OutboxMessage.command).in_(bindparam("commands", expanding=True)),
+        col(OutboxMessage.status) == bindparam("pending"),
+    )
+    values = {name: bindparam(f"to_{name}") for name in names}
+    return update(OutboxMessage).where(*mine).values({**values, "claimed_until": None})
 
 
 def settle(session: Session, message: OutboxMessage, answer: str) -> None:

@@ -91,17 +91,16 @@ def progress_of(session: Session, mission: Mission) -> Progress:
     """How far the mission is now; the mission is locked by the caller where it acts on it."""
     tries = session.exec(select(Attempt).where(Attempt.mission_id == mission.id)).all()
     done = _done(session, mission, tries)
-    tasks = session.exec(
-        select(MissionTask).where(MissionTask.mission_id == mission.id).order_by(col(MissionTask.position))
-    ).all()
+    query = select(MissionTask.position, MissionTask.station_id, MissionTask.skipped_at, MissionTask.kind)
+    tasks = session.exec(query.where(MissionTask.mission_id == mission.id).order_by(col(MissionTask.position))).all()
     steps = tuple(
         Step(
-            has_station=task.station_id is not None,
-            is_done=task.position in done,
-            is_skipped=task.skipped_at is not None,
-            is_recording=task.kind is TaskKind.record_bag,
+            has_station=station_id is not None,
+            is_done=position in done,
+            is_skipped=skipped_at is not None,
+            is_recording=kind is TaskKind.record_bag,
         )
-        for task in tasks
+        for position, station_id, skipped_at, kind in tasks
     )
     return Progress(steps, sum(counts_as_failure(attempt) for attempt in tries))
 

@@ -6,7 +6,7 @@ from sqlmodel import select
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderStatus, Unknown
 from missions.models import OutboxMessage
-from orchestration.dispatcher import Dispatcher
+from orchestration.chores import Chores
 
 HOUR_S = 3600
 
@@ -100,4 +100,4 @@ def test_an_account_that_was_polled_an_hour_ahead_is_watched_at_once(yard, runti
         session.get_one(ManufacturerAccount, world.account.id).polled_at = clock.now()
     yard.request()
     clock.step(-HOUR_S)
-    assert [account.name for account in Dispatcher(runtime)._unwatched()] == ["cloud"]
+    assert [account.name for account in Chores(runtime).unwatched()] == ["cloud"]
