@@ -13,7 +13,7 @@ from api.deps import Doorman
 from api.edge import BODY_SECONDS, BodyLimit, Edge
 from api.group_commit import deliveries
 from api.group_commit import missions as mission_writer
-from api.routes import bags, blackouts, health, missions, reports, requests, robots, schedules, uploads, webhooks
+from api.routes import bags, blackouts, health, holds, missions, reports, requests, robots, schedules, uploads, webhooks
 from fleet.runtime import Runtime
 
 JSON_MAX_BYTES = 1_000_000
@@ -44,7 +44,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.doorman = Doorman(runtime)
     problems.install(app)
-    for room in (missions, schedules, blackouts, robots, reports, bags, uploads, requests, webhooks, health):
+    for room in (missions, schedules, blackouts, holds, robots, reports, bags, uploads, requests, webhooks, health):
         app.include_router(room.router)
     _add_docs(app)
     description.install(app)

@@ -1,6 +1,6 @@
 """The rows and values of missions. Only missions/lifecycle writes `status`, `desired`, `recall` and `version`."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -114,7 +114,16 @@ def _of_64_bits(value: object) -> object:
     return value
 
 
+def _within_calendar(at: datetime) -> datetime:
+    try:
+        at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from error
+    return at
+
+
 Text = Annotated[str, AfterValidator(_keepable)]
+Instant = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
 Number = Annotated[float, Value(allow_inf_nan=False)]
 Name = Annotated[Text, Value(max_length=200)]
 Capability = Name
@@ -143,9 +152,9 @@ class MissionCreate(BaseModel):
     robot: Name | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
     priority: int = Value(0, ge=-100, le=100, description="Higher goes first.")
     required_capabilities: list[Capability] = Value(default_factory=list, max_length=100)
-    earliest_start_at: AwareDatetime | None = None
-    not_after_at: AwareDatetime | None = Value(None, description="Not started after this instant: then EXPIRED.")
-    deadline_at: AwareDatetime | None = Value(
+    earliest_start_at: Instant | None = None
+    not_after_at: Instant | None = Value(None, description="Not started after this instant: then EXPIRED.")
+    deadline_at: Instant | None = Value(
         None, description="To be done by this instant: ended and EXPIRED when it is not."
     )
     attempts_max: int = Value(2, ge=1, le=10, description="How often it is tried when a try fails.")

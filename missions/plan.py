@@ -75,7 +75,7 @@ class Candidate(Frozen):
     battery_minimum_fraction: float = 0.0
     x_m: float | None = None
     y_m: float | None = None
-    foreign_order: str = Field("", description="What it works on that was not ordered here.")
+    foreign_order: str = Field("", description="What it works on that was not ordered here (for people).")
     work: Work | None = Field(None, description="What it works on; read only while urgent missions wait.")
     freed_for: UUID | None = Field(None, description="The urgent mission that it was taken back for just now.")
 

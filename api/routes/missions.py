@@ -16,9 +16,10 @@ from api.problems import described
 from api.strict import StrictRoute
 from fleet.group_commit import GroupCommit
 from fleet.robots import Robot
+from missions import snapshot
 from missions.board import MissionView, mission_view
 from missions.commands import CommandName, command
-from missions.models import Desired, Mission, MissionCreate, MissionStatus
+from missions.models import Desired, Mission, MissionCreate, MissionStatus, Text
 
 router = APIRouter(tags=["missions"], route_class=StrictRoute)
 
@@ -40,6 +41,7 @@ class MissionListed(BaseModel):
     status: MissionStatus
     desired: Desired
     reason: str
+    waiting_for: str = Field("", description="Why it has no robot yet; empty when it waits for none.")
     priority: int
     robot: str | None = Field(None, description="Name of the robot of its newest attempt.")
     round_id: UUID | None
@@ -54,7 +56,8 @@ class CommandWanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     command: CommandName
-    why: str = Field("", max_length=500, description="The reason, for those who read the mission's history.")
+    task: int | None = Field(None, description="With `skip`: position of the task, from 0; without: the one it is at.")
+    why: Text = Field("", max_length=500, description="The reason, for those who read the mission's history.")
 
 
 @router.get("/v1/missions", responses=described(401, 403, 422))
@@ -79,9 +82,14 @@ def list_missions(
 def _listed(session: Session, missions: Sequence[Mission]) -> list[MissionListed]:
     ids = {mission.robot_id for mission in missions if mission.robot_id is not None}
     names = dict(session.exec(select(Robot.id, Robot.name).where(col(Robot.id).in_(ids))).all())
+    waiting_for = snapshot.waiting_for(session, missions)
     return [
         MissionListed.model_validate(
-            {**mission.model_dump(), "robot": names.get(mission.robot_id) if mission.robot_id else None}
+            {
+                **mission.model_dump(),
+                "robot": names.get(mission.robot_id) if mission.robot_id else None,
+                "waiting_for": waiting_for.get(mission.id, ""),
+            }
         )
         for mission in missions
     ]
@@ -114,7 +122,9 @@ def show_mission(mission_id: UUID, runtime: Parts, caller: Reader) -> MissionVie
 
 @router.post("/v1/missions/{mission_id}/commands", status_code=202, responses=described(401, 403, 404, 409, 422))
 def command_mission(mission_id: UUID, wanted: CommandWanted, runtime: Parts, caller: Operator) -> MissionView:
-    """Pause, resume, cancel, approve or retry.
+    """Pause, resume, cancel, approve, skip a task, abandon or retry.
+
+    `abandon` says that a lost robot no longer has the order: the robot is held until a person releases it.
 
     202: it is noted and pursued until the robot's own report agrees; the answer shows the mission as it is now.
     Retrying a mission that has ended answers with the new mission.
@@ -127,6 +137,7 @@ def command_mission(mission_id: UUID, wanted: CommandWanted, runtime: Parts, cal
             command=wanted.command,
             who=str(caller),
             why=wanted.why,
+            task=wanted.task,
         )
         session.flush()
         return mission_view(session, caller.organisation_id, mission.id)

@@ -16,6 +16,8 @@ from fleet.adapter import Activity
 from fleet.events import Alert
 from fleet.robots import Robot
 from fleet.states import RobotState
+from missions import holds
+from missions.foreign import foreign_orders
 from ml.models import RobotHealth
 
 router = APIRouter(tags=["robots"])
@@ -69,6 +71,8 @@ class RobotRead(Shown):
     state: StateRead | None = None
     health: HealthRead | None = None
     alerts: list[AlertRead] = []
+    held_by: str | None = Field(None, description="Who holds it from being given missions, and why.")
+    foreign_order: str | None = Field(None, description="What it works on that was not ordered here.")
 
 
 @router.get("/v1/robots", responses=described(401, 403))
@@ -86,12 +90,16 @@ def _described(session: Session, robots: Sequence[Robot]) -> list[RobotRead]:
     alerts = session.exec(
         select(Alert).where(col(Alert.robot_id).in_(ids), col(Alert.closed_at).is_(None)).order_by(col(Alert.id))
     ).all()
+    owners = {robot.organisation_id for robot in robots}
+    foreign, held = foreign_orders(session, owners), holds.open_holds(session, owners)
     return [
         RobotRead(
             **robot.model_dump(include={"id", "name", "serial_number", "model", "capabilities"}),
             state=StateRead.model_validate(states[robot.id]) if robot.id in states else None,
             health=HealthRead.model_validate(health[robot.id]) if robot.id in health else None,
             alerts=[AlertRead.model_validate(alert) for alert in alerts if alert.robot_id == robot.id],
+            held_by=holds.words(hold) if (hold := holds.covering(robot, held)) else None,
+            foreign_order=foreign[robot.id].order if robot.id in foreign else None,
         )
         for robot in robots
     ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli import bags, calendar, database, learning, missions, platform, processes, schedules
+from deployments.cli import bags, calendar, database, holds, learning, missions, platform, processes, schedules
 from fleet.errors import YardmasterError
 
 
@@ -41,6 +41,7 @@ app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right th
 app.add_typer(
     schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."
 )
+app.add_typer(holds.app, name="holds", help="Keep robots from being given missions, and let them go again.")
 app.add_typer(schedules.blackouts, name="blackouts", help="Times at which nothing starts at a site.")
 app.add_typer(database.app, name="db", help="Our own database: migrate, seed, check.")
 app.add_typer(learning.reports, name="report", help="Publish reports.")

@@ -1,6 +1,6 @@
 """`yardmaster missions …` and `yardmaster robots …`."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -8,6 +8,7 @@ import typer
 from deployments.cli.parts import AsJson, Organisation, Site, opened, show, show_json, who
 
 if TYPE_CHECKING:
+    from missions.commands import CommandName
     from missions.models import MissionCreate
 
 app = typer.Typer(no_args_is_help=True)
@@ -114,13 +115,50 @@ def resume(mission: MissionId, why: Why = "asked for on the command line", organ
     _command(organisation, mission, "resume", why)
 
 
-def _command(organisation: str, mission: UUID, wish: Literal["cancel", "pause", "resume"], why: str) -> None:
+@app.command("skip")
+def skip(
+    mission: MissionId,
+    task: Annotated[
+        int | None, typer.Option(min=0, help="Number of the task, from 0; default: the one it is at.")
+    ] = None,
+    why: Why = "asked for on the command line",
+    organisation: Organisation = "demo",
+) -> None:
+    """Leave out a task of a mission; it goes on behind it."""
+    _command(organisation, mission, "skip", why, task=task)
+
+
+@app.command("abandon")
+def abandon(
+    mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo"
+) -> None:
+    """Say that the lost robot of a mission no longer has its order; the robot is held until it is released."""
+    _command(organisation, mission, "abandon", why)
+
+
+@app.command("approve")
+def approve(
+    mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo"
+) -> None:
+    """Let a mission begin that waits for a person's approval."""
+    _command(organisation, mission, "approve", why)
+
+
+@app.command("retry")
+def retry(mission: MissionId, why: Why = "asked for on the command line", organisation: Organisation = "demo") -> None:
+    """Ask again for a mission that ended without success; it begins where that one ended."""
+    _command(organisation, mission, "retry", why)
+
+
+def _command(organisation: str, mission: UUID, wish: "CommandName", why: str, *, task: int | None = None) -> None:
     from fleet.organisations import organisation_named
     from missions.commands import command
 
     with opened().transaction() as session:
         owner = organisation_named(session, organisation)
-        row = command(session, organisation_id=owner.id, mission_id=mission, command=wish, who=who(), why=why)
+        row = command(
+            session, organisation_id=owner.id, mission_id=mission, command=wish, who=who(), why=why, task=task
+        )
         typer.echo(f"{row.id} is {row.status.value}, wanted: {row.desired.value}")
 
 

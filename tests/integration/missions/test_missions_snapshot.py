@@ -5,6 +5,8 @@ import pytest
 from fleet.adapter import Activity, OrderStatus
 from missions import snapshot
 from missions.plan import Snapshot
+from missions.schedules.blackouts import add
+from missions.schedules.models import BlackoutCreate
 
 
 @pytest.fixture
@@ -69,3 +71,20 @@ def test_a_held_robot_is_shown_as_held(yard, take):
 
 def test_without_waiting_missions_nothing_is_read_of_robots(yard, take):
     assert (take().missions, take().robots) == ((), ())
+
+
+def test_nothing_starts_at_a_site_during_a_blackout_and_missions_say_so(yard, runtime, world, clock):
+    wanted = BlackoutCreate(
+        name="night rest",
+        key="rest",
+        begins="2026-03-01T22:30:00",
+        ends="2026-03-02T06:00:00",
+        timezone="Europe/Berlin",
+    )
+    with runtime.transaction() as session:
+        add(session, site=world.site, wanted=wanted, who="user:ops")
+    mission = yard.request()
+    assert yard.assign() == []
+    assert yard.view(mission).waiting_for == ("Nothing starts at its site until 2026-03-02 05:00:00 UTC (night rest).")
+    clock.step(7 * 3600)
+    assert len(yard.assign()) == 1
