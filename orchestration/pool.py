@@ -11,14 +11,23 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import anyio
 import anyio.abc
 from prefect import Flow
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import Abort, ParameterTypeError, Pause, PrefectHTTPStatusError, SignatureMismatchError
+from prefect.exceptions import (
+    Abort,
+    ObjectNotFound,
+    ParameterTypeError,
+    Pause,
+    PrefectHTTPStatusError,
+    SignatureMismatchError,
+)
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import load_flow_from_flow_run
 from prefect.results import ResultStore
@@ -35,6 +44,7 @@ POOL_TYPE = "yardmaster"
 LATEST_ONLY = "latest-only"
 LATE_S = 120.0
 SETTLE_S = 10.0
+AGAIN = timedelta(seconds=5)
 
 
 class RunResult(BaseWorkerResult):
@@ -173,6 +183,19 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """As Prefect's, until the worker leaves: then what waits is left to the next one."""
         return [] if self._is_leaving else await super().get_and_submit_flow_runs()
+
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
+        """A run that could not be begun (the server was away or stalled in that moment) is begun again a little later.
+
+        Prefect's own worker calls it Crashed, and then nobody would ever look after its missions.
+        """
+        again = AwaitingRetry(scheduled_time=SystemClock().now() + AGAIN, message=message)
+        try:
+            await (client or self.client).set_flow_run_state(flow_run.id, again)
+        except (*HTTP_ERRORS, ObjectNotFound) as error:
+            self._logger.warning("Run %s is taken up again when Prefect answers: %s", flow_run.name, error)
 
     def hand_back(self) -> None:
         """Take no more runs; end every live one and leave it waiting, so that the next worker takes it up."""

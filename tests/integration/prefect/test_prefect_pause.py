@@ -69,3 +69,35 @@ def test_a_paused_round_stays_held_when_its_worker_is_replaced(prefect, round_of
     prefect.post(f"/flow_runs/{round_of_two}/resume", {})
     eventually(lambda: wishes(round_of_two), lambda found: found == [Desired.run] * 2)
     cancelled(round_of_two)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("button", [PAUSE, SUSPEND], ids=lambda state: state["name"])
+def test_a_round_whose_worker_was_killed_is_paused_and_resumed_all_the_same(
+    prefect, round_of_two, wishes, eventually, cancelled, button
+):
+    assert prefect.end_worker(signal.SIGKILL) != 0
+    prefect.post(f"/flow_runs/{round_of_two}/set_state", {"state": button})
+    prefect.start_worker()
+    eventually(lambda: wishes(round_of_two), lambda found: found == [Desired.pause] * 2)
+    assert prefect.end_worker(signal.SIGKILL) != 0
+    prefect.post(f"/flow_runs/{round_of_two}/resume", {})
+    prefect.start_worker()
+    eventually(lambda: wishes(round_of_two), lambda found: found == [Desired.run] * 2)
+    prefect.state(round_of_two, "RUNNING")
+    cancelled(round_of_two)
+
+
+@pytest.mark.parametrize("is_worker_dead", [False, True], ids=["live worker", "dead worker"])
+def test_a_suspended_round_that_is_cancelled_cancels_its_missions(
+    prefect, round_of_two, wishes, eventually, is_worker_dead
+):
+    prefect.post(f"/flow_runs/{round_of_two}/set_state", {"state": SUSPEND})
+    eventually(lambda: wishes(round_of_two), lambda found: found == [Desired.pause] * 2)
+    if is_worker_dead:
+        prefect.end_worker(signal.SIGKILL)
+    prefect.cancel(round_of_two)
+    assert prefect.run(round_of_two)["state_type"] == "CANCELLED"  # Prefect takes it to be nowhere
+    if is_worker_dead:
+        prefect.start_worker()
+    eventually(lambda: wishes(round_of_two), lambda found: found == [Desired.cancel] * 2)
