@@ -1,4 +1,4 @@
-"""The missions board: what every mission of the installation is doing, as a Prefect artifact that is kept up to date."""
+"""The boards: what missions and schedules of the installation do, as Prefect artifacts that are kept up to date."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,28 +13,62 @@ from fleet.organisations import Organisation
 from fleet.robots import Robot
 from missions import snapshot
 from missions.models import MISSION_TERMINAL, Mission
+from orchestration import board_rows
 from orchestration.artifacts import table_text
 
-KEY = "missions-board"
-DESCRIPTION = "Missions that are not over, and the last that ended. The database is the truth; this is its picture."
+MISSIONS, SCHEDULES = "missions-board", "schedules-board"
+DESCRIPTIONS = {
+    MISSIONS: "Missions that are not over, and the last that ended. The database is the truth; this is its picture.",
+    SCHEDULES: "What the schedules of all organisations do next. Each occurrence is also a scheduled run.",
+}
+DECIDE = (
+    "## To decide ({n})\n\nThese robots went silent with an order. Look at the robot: wait until it answers, or, when it "
+    "is safe, give the order up with control-mission, command abandon."
+)
 LIVE_MAX = 200
 ENDED_MAX = 30
 Reading = Callable[[], AbstractContextManager[Session]]
 Line = tuple[Mission, str, str | None]
 
 
+def boards(session: Session) -> dict[str, str]:
+    """The boards as Markdown, by key."""
+    return {MISSIONS: board(session), SCHEDULES: schedules(session)}
+
+
 def board(session: Session) -> str:
-    """The board as Markdown: one table of what is live, one of what ended last."""
+    """What a person must decide, what is live, what is held, what is done by others' orders, and what ended last."""
     live = _lines(session, is_live=True)
     ended = _lines(session, is_live=False)
+    ids = [line[0].id for line in live]
+    waiting_for = snapshot.waiting_for(session, [line[0] for line in live])
     return "\n\n".join(
         [
+            *_section(DECIDE, board_rows.to_decide(session)),
             f"## Live missions ({len(live)})",
-            _table(live, snapshot.waiting_for(session, [line[0] for line in live])) if live else "None.",
+            _table(live, waiting_for, board_rows.tasks_now(session, ids)) if live else "None.",
+            *_section("## Held ({n})", board_rows.held(session)),
+            *_section("## Robots at work on orders of others ({n})", board_rows.foreign(session)),
             f"## Ended last ({len(ended)})",
-            _table(ended, {}) if ended else "None.",
+            _table(ended, {}, {}) if ended else "None.",
         ]
     )
+
+
+def schedules(session: Session) -> str:
+    """What comes next, in the schedules' local times and in UTC, and which schedules are paused."""
+    ahead = board_rows.next_occurrences(session)
+    return "\n\n".join(
+        [
+            f"## Next occurrences ({len(ahead)})",
+            table_text(ahead) if ahead else "None.",
+            *_section("## Paused schedules ({n})", board_rows.paused_schedules(session)),
+        ]
+    )
+
+
+def _section(title: str, rows: Sequence[board_rows.Row]) -> list[str]:
+    return [title.format(n=len(rows)), table_text(rows)] if rows else []
 
 
 def _lines(session: Session, *, is_live: bool) -> Sequence[Line]:
@@ -51,7 +85,7 @@ def _lines(session: Session, *, is_live: bool) -> Sequence[Line]:
     return session.exec(query).all()
 
 
-def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str]) -> str:
+def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str], now_at: Mapping[UUID, str]) -> str:
     return table_text(
         [
             {
@@ -59,6 +93,7 @@ def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str]) -> str:
                 "Status": mission.status.value,
                 "Wanted": mission.desired.value,
                 "Robot": robot or "",
+                **({"Now": now_at.get(mission.id, "") if robot else ""} if now_at else {}),
                 "Reason": mission.reason,
                 **({"Waits because": waiting_for.get(mission.id, "")} if waiting_for else {}),
                 "Organisation": organisation,
@@ -69,12 +104,13 @@ def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str]) -> str:
     )
 
 
-async def hang_up(client: PrefectClient, text: str) -> None:
-    """Show `text` as the board: the artifact of that key is changed in place, so it does not pile up."""
+async def hang_up(client: PrefectClient, key: str, text: str) -> None:
+    """Show `text` as that board: the artifact of its key is changed in place, so it does not pile up."""
     found = await client.read_latest_artifacts(
-        artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[KEY])), limit=1
+        artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key])), limit=1
     )
     if found:
         await client.update_artifact(found[0].latest_id, ArtifactUpdate(data=text))
     else:
-        await client.create_artifact(ArtifactCreate(key=KEY, type="markdown", data=text, description=DESCRIPTION))
+        made = ArtifactCreate(key=key, type="markdown", data=text, description=DESCRIPTIONS[key])
+        await client.create_artifact(made)
