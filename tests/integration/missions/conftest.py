@@ -216,3 +216,10 @@ class Yard:
 def yard(runtime: Runtime, world, clock) -> Yard:
     serials = [robot.serial_number for robot in world.robots.values()]
     return Yard(runtime, world, clock, ScriptedRobots(serials, clock=clock, chance=Random(1), faults=Faults()))
+
+
+@pytest.fixture
+def postgres_yard(postgres_runtime: Runtime, postgres_world, clock) -> Yard:
+    serials = [robot.serial_number for robot in postgres_world.robots.values()]
+    robots = ScriptedRobots(serials, clock=clock, chance=Random(1), faults=Faults())
+    return Yard(postgres_runtime, postgres_world, clock, robots)
