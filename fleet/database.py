@@ -5,6 +5,8 @@ IMMEDIATE, so that it waits at its start and never fails in its middle.
 """
 
 import json
+import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,9 +23,11 @@ from sqlalchemy.sql import Select
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from fleet.clock import SystemClock
 from fleet.errors import Invalid
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+LOOK_AGAIN_S = 0.0003
 Row = TypeVar("Row")
 _IDS: ContextVar[Callable[[], UUID] | None] = ContextVar("ids", default=None)
 
@@ -136,8 +140,34 @@ def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("yardmaster_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("yardmaster_reading", False):
+        connection.exec_driver_sql("BEGIN")
+    elif not _begins_writing(connection.connection.dbapi_connection):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # which says what is wrong
+
+
+def _begins_writing(driver: Any) -> bool:
+    """Begin a write transaction, waiting for other processes; False when they took too long, or it cannot be.
+
+    SQLite's own waiting sleeps longer and longer, up to a tenth of a second, while others come and go; this one looks
+    again as soon as one may have ended.
+    """
+    clock = SystemClock()
+    ends = clock.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while clock.monotonic() < ends:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    return False
+            else:
+                return True
+            time.sleep(LOOK_AGAIN_S)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+    return False
 
 
 def claim(session: Session, query: Select[tuple[Row]], *, limit: int) -> Sequence[Row]:

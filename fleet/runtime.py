@@ -3,10 +3,11 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 
 import structlog
 from sqlalchemy import Engine
@@ -49,13 +50,18 @@ class Runtime:
         url = settings.objects_url or f"file://{settings.var_dir.resolve()}/objects"
         return ObjectStore(url, signing_key=_signing_key(settings), options=_objects_options(settings, url))
 
+    @cached_property
+    def _turnstile(self) -> AbstractContextManager[object]:
+        """On SQLite one writes at a time: the threads of a process queue here, where the next is woken at once."""
+        return RLock() if self.engine.dialect.name == "sqlite" else nullcontext()
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A write transaction: committed when the block ends well, rolled back when it raises; then the bell is rung.
 
         The bell rings when the block set `session.info["ring"]` (`fleet.changes.record` does).
         """
-        with _session(self.engine, self.clock) as session:
+        with self._turnstile, _session(self.engine, self.clock) as session:
             try:
                 yield session
                 session.commit()
