@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import chain, dropwhile, islice, takewhile
+from math import gcd
 from zoneinfo import ZoneInfo
 
 from fleet.errors import Invalid
@@ -253,7 +254,8 @@ def _walls(series: _Series, reached: datetime) -> Iterator[datetime]:
         return _expanded(days, times, frozenset(), first, PERIODS[Freq.daily])
     rule = _filled(rule, series.wall)
     times = seconds_of_day(rule.hours, rule.minutes, rule.seconds) or ()
-    return _expanded(periods(rule, begins, first), times, rule.positions, first, PERIODS[rule.freq])
+    patience = PERIODS[rule.freq] // gcd(rule.interval, PERIODS[rule.freq])  # then the calendar has come round
+    return _expanded(periods(rule, begins, first), times, rule.positions, first, patience)
 
 
 def _expanded(
