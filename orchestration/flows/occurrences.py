@@ -1,9 +1,11 @@
-"""The run of one occurrence of a schedule: it waits for what the dispatcher decides, then shows the round to its end.
+"""The runs of occurrences: one that shows an occurrence of a schedule, and one that cancels or moves an occurrence.
 
-It makes no missions. Begun late, because no worker was there, it still only shows.
+The first waits for what the dispatcher decides, then shows the round to its end. It makes no missions. Begun late,
+because no worker was there, it still only shows.
 """
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,8 +18,13 @@ from pydantic import AwareDatetime
 from sqlmodel import Session
 
 from fleet.clock import SystemClock
-from fleet.errors import Conflict, NotFound
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.organisations import organisation_named
 from missions.schedules.models import OPEN, OccurrenceStatus, Schedule
+from missions.schedules.overrides import cancel_occurrence, move_occurrence
+from missions.schedules.recurrence import iso
+from missions.schedules.rows import schedule_of
+from missions.schedules.upcoming import coming
 from orchestration import mirrored
 from orchestration.flows import edge
 from orchestration.flows.forms import Name
@@ -28,6 +35,7 @@ from orchestration.run_page import RunPage
 
 log = structlog.get_logger(__name__)
 DECIDED_WITHIN = timedelta(hours=1)  # after its time; longer, and no dispatcher runs
+LOOKED_AT = 500  # so many occurrences ahead one may be moved or cancelled by its time
 EARLY = timedelta(seconds=5)
 ENDINGS = {
     OccurrenceStatus.skipped: Completed,
@@ -136,3 +144,60 @@ def explained(decision: Decision) -> State[Any]:
         return Completed(name="Skipped", message=decision.reason)
     kind = ENDINGS.get(decision.status, Failed)
     return kind(name=decision.status.value.capitalize(), message=decision.reason or "No reason was given.")
+
+
+class OccurrenceCommand(StrEnum):
+    """What may be told to one occurrence of a schedule."""
+
+    cancel = "cancel"
+    move = "move"
+
+
+@flow(name="control-occurrence", flow_run_name="{command} {schedule} {occurrence}")
+async def control_occurrence(
+    schedule: Name,
+    occurrence: AwareDatetime,
+    command: OccurrenceCommand,
+    to: AwareDatetime | None = None,
+    organisation: Name = "demo",
+) -> State[Any]:
+    """Cancel or move one occurrence of a schedule before its time; all others stay as they are.
+
+    Args:
+        schedule: The schedule's name or id.
+        occurrence: When it is due now; the minute is enough.
+        command: What is to become of it.
+        to: To move: when it is to start instead.
+        organisation: Whose schedule.
+    """
+    who = edge.who("control-occurrence")
+    if (command is OccurrenceCommand.move) != (to is not None):
+        raise Invalid(f"to: give the new time to move an occurrence, and only then; to is {to}.")
+
+    def tell(session: Session) -> tuple[str, str]:
+        found = schedule_of(session, organisation_named(session, organisation).id, schedule)
+        recurrence_id = due_within_minute(session, found, occurrence)
+        if to is None:
+            row = cancel_occurrence(session, schedule=found, recurrence_id=recurrence_id, who=who)
+        else:
+            row = move_occurrence(session, schedule=found, recurrence_id=recurrence_id, to=to, who=who)
+        return row.reason, iso(row.due_at)
+
+    reason, due_at = await edge.written(tell)
+    name = "Canceled" if to is None else "Moved"
+    return Completed(name=name, message=f"{schedule}: {reason}" + (f" It is due at {due_at}." if to else ""))
+
+
+def due_within_minute(session: Session, schedule: Schedule, at: datetime) -> datetime:
+    """The recurrence id of the schedule's occurrence that is due in the minute of `at`.
+
+    Raises:
+        NotFound: none is; says which come next.
+    """
+    ahead = coming(session, schedule, limit=LOOKED_AT)
+    minute = timedelta(minutes=1)
+    found = next((one for one in ahead if -minute < one.due_at - at < minute), None)
+    if found is None:
+        known = ", ".join(iso(one.due_at) for one in ahead[:3]) or "none"
+        raise NotFound(f"occurrence: {schedule.name!r} has none that is due at {iso(at)}; the next are: {known}.")
+    return found.recurrence_id

@@ -24,6 +24,7 @@ NAMES = [
     "hold",
     "release-hold",
     "scheduled-round",
+    "control-occurrence",
     "poll-manufacturer",
     "receive-webhooks",
     "process-bag",
@@ -31,7 +32,7 @@ NAMES = [
     "publish-report",
 ]
 BY_ITSELF = {"scheduled-round"}  # made by the desk; nobody fills in its form
-ESSENTIAL = {"mission", "round", "command", "when", "name", "schedule", "scope", "reason"}
+ESSENTIAL = {"mission", "round", "command", "when", "name", "schedule", "scope", "reason", "occurrence"}
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,26 @@ def test_an_occurrence_moved_to_now_is_watched_and_its_cancelling_cancels_the_ro
 
 
 @pytest.mark.proof
+def test_one_occurrence_is_moved_and_cancelled_by_its_form(plan):
+    _, second, third, *_ = plan.five()
+    due = {run["id"]: datetime.fromisoformat(run["next_scheduled_start_time"]) for run in (second, third)}
+    to = due[second["id"]] + timedelta(hours=1)
+
+    def tell(run: dict[str, Any], **given: object) -> dict[str, Any]:
+        at = due[run["id"]].isoformat()
+        told = plan.prefect.press("control-occurrence", schedule=plan.schedule.name, occurrence=at, **given)
+        return dict(plan.prefect.state(told))
+
+    assert tell(second, command="move", to=to.isoformat())["name"] == "Moved"
+    assert tell(third, command="cancel")["name"] == "Canceled"
+    assert [(row.status.value, row.due_at) for row in plan.rows()] == [("planned", to), ("canceled", due[third["id"]])]
+    assert "give the new time" in tell(second, command="move")["message"]
+    shown = plan.eventually(lambda: plan.prefect.run(second["id"]), lambda run: run["name"].endswith(f"{to:%H:%M}"))
+    assert datetime.fromisoformat(shown["next_scheduled_start_time"]) == to
+    assert plan.prefect.state(third["id"])["type"] == "CANCELLED"
+
+
+@pytest.mark.proof
 def test_an_occurrence_that_starts_nothing_explains_itself(plan, eventually):
     first = plan.five()[0]
     plan.give_time(first, datetime.now(UTC))

@@ -9,11 +9,12 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Scheduled
 
-from fleet.errors import Conflict
+from fleet.errors import Conflict, NotFound
 from missions.schedules.models import OccurrenceStatus
 from orchestration import mirrored
 from orchestration.desk_cancel import missions_of_run
 from orchestration.desk_mirror import Steps, compare
+from orchestration.flows.occurrences import due_within_minute
 from orchestration.mirrored import Wanted
 
 HOUR = timedelta(hours=1)
@@ -157,3 +158,15 @@ def test_a_run_is_called_by_the_local_time_of_its_schedule(timetable, wanted: Lo
         "Night round, Sun 29 Mar 03:30",
         "Night round, Mon 30 Mar 02:30",
     ]
+
+
+def test_an_occurrence_is_named_by_the_minute_in_which_it_is_due_now(timetable, wanted: Look):
+    schedule = timetable.create(jitter_s=30)
+    first, second, *_ = (one.shown for one in wanted().values())
+    timetable.move(schedule, first.recurrence_id, first.due_at + HOUR / 4)
+    with timetable.runtime.reading() as session:
+        named = due_within_minute(session, schedule, second.due_at.replace(second=0, microsecond=0))
+        assert named == second.recurrence_id
+        assert due_within_minute(session, schedule, first.due_at + HOUR / 4) == first.recurrence_id
+        with pytest.raises(NotFound, match="the next are: 2026-03-01T23:"):
+            due_within_minute(session, schedule, first.due_at)
