@@ -67,7 +67,7 @@ def _silent(live: Live) -> str:
     since = f"since {_hour(heard_at)}" if heard_at else f"of the order given to it at {_hour(sent_at)}"
     return (
         f"{live.robot.name}: nothing was heard {since}, and it has mission {live.mission.name!r}. "
-        "Look where it is; it is given nothing else until it answers."
+        "Look where it is; it is given nothing else until it answers, or until you abandon the mission."
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.robots import Robot
 from missions.alerts import GRACE_S, OBEYS_S, OVERDUE, SILENT, UNHEEDED, Live, reasons
-from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus
+from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, Recall
 
 NOW = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 KEY = UUID(int=1)
@@ -25,6 +25,7 @@ def live():
         quiet_s: float = 0.0,
         wished_s: float = 0.0,
         heard_at: datetime | None = NOW,
+        recalled_s: float | None = None,
     ) -> Live:
         owned = {"organisation_id": KEY, "created_at": NOW - timedelta(hours=1)}
         robot = Robot(**owned, site_id=KEY, account_id=KEY, name="amr-01", serial_number="SN-1")
@@ -47,6 +48,8 @@ def live():
             fence=1,
             status=status,
             heard_at=heard_at,
+            recall=None if recalled_s is None else Recall.preempted,
+            recalled_at=None if recalled_s is None else NOW - timedelta(seconds=recalled_s),
         )
         return Live(robot, mission, attempt, ALLOWED_S, NOW - timedelta(seconds=quiet_s))
 
@@ -85,11 +88,19 @@ def test_a_cancel_is_unheeded_after_a_minute_and_the_order_is_then_not_called_ov
     ]
 
 
+def test_an_order_that_is_taken_back_and_does_not_end_is_unheeded_after_a_minute_and_not_overdue(live, rules):
+    assert rules(live(AttemptStatus.running, recalled_s=OBEYS_S, quiet_s=86_400)) == []
+    assert rules(live(AttemptStatus.running, recalled_s=OBEYS_S + 1, quiet_s=86_400)) == [UNHEEDED]
+    twice = live(AttemptStatus.running, desired=Desired.cancel, wished_s=1, recalled_s=120)
+    assert rules(twice) == [UNHEEDED]
+    assert "told at 22:28 UTC to end mission 'round'" in next(reasons(twice, NOW))[1]
+
+
 def test_a_silent_robot_is_told_of_with_the_hour_it_was_last_heard(live):
     ((_, message),) = reasons(live(AttemptStatus.lost, heard_at=NOW - timedelta(minutes=5)), NOW)
     assert message == (
         "amr-01: nothing was heard since 22:25 UTC, and it has mission 'round'. "
-        "Look where it is; it is given nothing else until it answers."
+        "Look where it is; it is given nothing else until it answers, or until you abandon the mission."
     )
 
 
