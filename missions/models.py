@@ -150,7 +150,9 @@ class MissionCreate(BaseModel):
     tasks: list[TaskCreate] = Value(min_length=1, max_length=200)
     key: Text = Value(min_length=1, max_length=200)
     robot: Name | None = Value(None, description="Name of the one robot that may do it; empty: whichever fits best.")
-    priority: int = Value(0, ge=-100, le=100, description="Higher goes first.")
+    priority: int = Value(
+        0, ge=-100, le=100, description="Higher goes first; from 50 it may take the robot of a preemptible mission."
+    )
     required_capabilities: list[Capability] = Value(default_factory=list, max_length=100)
     earliest_start_at: Instant | None = None
     not_after_at: Instant | None = Value(None, description="Not started after this instant: then EXPIRED.")

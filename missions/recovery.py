@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, or_
+from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
@@ -60,7 +60,10 @@ def expire(session: Session, *, who: str, limit: int = 200) -> int:
     One that is under way at its deadline is taken back from its robot, and EXPIRED when that says so.
     """
     now = database_now(session)
-    is_late = or_(col(Mission.not_after_at) < now, col(Mission.deadline_at) < now)
+    # What began in time and waits for another robot is not too late to start.
+    began = select(Attempt.id).where(Attempt.mission_id == Mission.id, col(Attempt.started_at).is_not(None))
+    is_unstarted = and_(col(Mission.not_after_at) < now, ~began.correlate(Mission).exists())
+    is_late = or_(is_unstarted, col(Mission.deadline_at) < now)
     late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), is_late).order_by(col(Mission.id))
     missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
     for mission in missions:

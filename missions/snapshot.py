@@ -124,7 +124,7 @@ def _as_wanted(
         required_capabilities=frozenset(mission.required_capabilities),
         pinned_robot_id=mission.pinned_robot_id,
         ready_at=ready_at(mission, tries, until),
-        not_after_at=mission.not_after_at,
+        not_after_at=None if any(attempt.started_at for attempt in tries) else mission.not_after_at,
         x_m=x_m,
         y_m=y_m,
         tried_robot_ids=frozenset(attempt.robot_id for attempt in tries if counts_as_failure(attempt)),

@@ -314,3 +314,42 @@ def test_a_retry_is_without_the_deadline_that_has_passed(yard, clock):
     yard.expire()
     again = yard.view(yard.command(mission, "retry"))
     assert (again.status, again.deadline_at) == ("SCHEDULED", None)
+
+
+def test_what_was_never_sent_expires_at_its_deadline_at_once(yard, clock):
+    mission = yard.request("late", deadline_at=clock.now() + timedelta(seconds=30))
+    yard.assign("amr-01")
+    clock.step(31)
+    yard.expire()
+    assert (yard.status(mission), yard.leases()) == ("EXPIRED", {})
+
+
+def test_a_lost_mission_past_its_deadline_expires_when_it_is_abandoned(yard, clock):
+    mission, _ = yard.lose("late", deadline_at=clock.now() + timedelta(seconds=60))
+    clock.step(60)
+    yard.expire()
+    assert yard.status(mission) == "RUNNING"
+    yard.command(mission, "abandon")
+    assert yard.status(mission) == "EXPIRED"
+
+
+def test_a_mission_that_began_in_time_and_lost_its_robot_goes_on_after_its_window(yard, preempt, clock):
+    mission, attempt = yard.running("round", preemptible=True, not_after_at=clock.now() + timedelta(seconds=10))
+    yard.observe("amr-01", "executing")
+    urgent = yard.request("fire", priority=80)
+    preempt()
+    yard.say(attempt, OrderStatus.canceled, 3)
+    yard.command(urgent, "cancel")
+    clock.step(60)
+    assert yard.expire() == 0
+    assert len(yard.assign("amr-01")) == 1
+    assert yard.status(mission) == "ASSIGNED"
+
+
+def test_a_mission_that_was_refused_before_its_window_passed_never_began_and_expires(yard, clock):
+    mission = yard.request("m", not_after_at=clock.now() + timedelta(seconds=10))
+    (attempt,) = yard.assign("amr-01")
+    yard.send()
+    yard.say(attempt, OrderStatus.rejected, 2)
+    clock.step(60)
+    assert (yard.expire(), yard.status(mission)) == (1, "EXPIRED")
