@@ -9,6 +9,8 @@ from deployments.cli.parts import AsJson, Organisation, Site, opened, show, show
 
 if TYPE_CHECKING:
     from missions.commands import CommandName
+    from missions.foreign import ForeignOrder
+    from missions.holds import Hold
     from missions.models import MissionCreate
 
 app = typer.Typer(no_args_is_help=True)
@@ -170,6 +172,8 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
     from fleet.organisations import organisation_named
     from fleet.robots import Robot
     from fleet.states import RobotState
+    from missions import holds
+    from missions.foreign import foreign_orders
 
     with opened().reading() as session:
         owner = organisation_named(session, organisation)
@@ -179,7 +183,11 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
             .where(Robot.organisation_id == owner.id)
             .order_by(Robot.name)
         )
-        found = [(robot.model_dump(mode="json"), state) for robot, state in session.exec(query).all()]
+        foreign, held = foreign_orders(session, [owner.id]), holds.open_holds(session, [owner.id])
+        found = [
+            (robot.model_dump(mode="json") | _remarks(holds.covering(robot, held), foreign.get(robot.id)), state)
+            for robot, state in session.exec(query).all()
+        ]
     if as_json:
         show_json([robot | {"state": state.model_dump(mode="json") if state else None} for robot, state in found])
         return
@@ -191,7 +199,14 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
             state.activity.value if state else "never heard of",
             f"{state.battery_fraction:.0%}" if state and state.battery_fraction is not None else "",
             state.observed_at.isoformat(timespec="seconds") if state else "",
+            robot["held_by"] or (f"not ordered here: {robot['foreign_order']}" if robot["foreign_order"] else ""),
         )
         for robot, state in found
     ]
-    show("Robots", ("name", "serial number", "model", "activity", "battery", "observed"), rows)
+    show("Robots", ("name", "serial number", "model", "activity", "battery", "observed", "remark"), rows)
+
+
+def _remarks(hold: "Hold | None", foreign: "ForeignOrder | None") -> dict[str, str | None]:
+    from missions.holds import words
+
+    return {"held_by": words(hold) if hold else None, "foreign_order": foreign.order if foreign else None}

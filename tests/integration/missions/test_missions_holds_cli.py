@@ -57,3 +57,16 @@ def test_missions_are_told_to_skip_approve_retry_and_are_not_abandoned_unless_lo
     assert "is CANCELED" in yardmaster("missions", "skip", str(mission.id))
     again = yardmaster("missions", "retry", str(mission.id)).split()[0]
     assert again != str(mission.id)
+
+
+def test_the_robots_are_listed_with_who_holds_them_and_what_was_not_ordered_here(yardmaster, yard):
+    yard.hold()
+    yard.observe("amr-02", "executing", order_key="by-hand-7")
+    listed = yardmaster("robots", "list")
+    assert "held by user:ops (a wheel squeaks)" in listed
+    assert "not ordered here: by-hand-7" in listed
+    remarks = {
+        row["name"]: (row["held_by"], row["foreign_order"])
+        for row in json.loads(yardmaster("robots", "list", "--json"))
+    }
+    assert remarks == {"amr-01": ("held by user:ops (a wheel squeaks)", None), "amr-02": (None, "by-hand-7")}
