@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         90,
         gt=0,
         le=36_500,
-        description="Understood deliveries and published changes are removed after so many days; missions stay.",
+        description="Understood deliveries, published changes and decided occurrences are removed after so many days; missions stay.",
     )
     shared_data: Path = Field(
         Path("../shared/data"), description="Real recordings for tests and benchmarks, if present."

@@ -73,7 +73,9 @@ class Recurrence(BaseModel):
     exdates: list[Text] = Value(default_factory=list, max_length=1000, description="Local times left out.")
     rdates: list[Text] = Value(default_factory=list, max_length=1000, description="Local times added.")
     misfire: Misfire = Value(Misfire.run_once, description="What becomes of occurrences later than the grace.")
-    grace_s: float = Value(300.0, ge=0, le=86_400, description="An occurrence that is this late is still started.")
+    grace_s: float = Value(
+        300.0, ge=0, le=86_400, description="One this late is still started; the jitter is not counted."
+    )
     catch_up_max: int = Value(10, ge=1, le=100, description="With `all`: the newest so many late ones are started.")
     jitter_s: float = Value(
         0.0, ge=0, le=3600, description="Spread starts over so many seconds, always alike for one occurrence."

@@ -107,3 +107,69 @@ def test_jitter_spreads_evenly():
     due_at = spread(_recurrence(jitter_s=1000), FIXED, 1)
     shares = sorted((due_at(at) - at).total_seconds() for at in (NOON + timedelta(minutes=n) for n in range(1000)))
     assert all(abs(share - index) < 60 for index, share in enumerate(shares))
+
+
+@st.composite
+def _outages(draw: st.DrawFn) -> tuple[list[Candidate], Recurrence]:
+    """Occurrences around noon, some moved, some kept out, and any policy."""
+    minutes = draw(st.lists(st.integers(-600, 60), unique=True, max_size=40))
+    recurrence = _recurrence(
+        misfire=draw(st.sampled_from(["skip", "run_once", "coalesce", "all"])),
+        catch_up_max=draw(st.integers(1, 5)),
+        grace_s=draw(st.sampled_from([0, 60, 3600])),
+        start_within_s=draw(st.sampled_from([None, 1800])),
+    )
+    candidates = []
+    for minute in minutes:
+        at = NOON + timedelta(minutes=minute)
+        is_moved = draw(st.booleans())
+        kept_out = draw(st.sampled_from(["", "", "closed"]))
+        candidates.append(Candidate(at - timedelta(days=1) if is_moved else at, at, is_moved, kept_out))
+    return sorted(candidates, key=lambda one: one.rank), recurrence
+
+
+@given(outage=_outages())
+def test_every_candidate_has_its_decision_in_order_and_nothing_starts_before_its_time(outage):
+    candidates, recurrence = outage
+    decisions = decide(candidates, now=NOON, recurrence=recurrence)
+    assert [one.candidate for one in decisions] == candidates
+    for one in decisions:
+        assert (one.status.value == "planned") == (one.candidate.due_at > NOON)
+        assert bool(one.reason) == (one.status.value not in {"planned", "fired"})
+
+
+@given(outage=_outages())
+def test_of_late_ones_no_more_start_than_the_policy_says_and_those_are_the_newest(outage):
+    candidates, recurrence = outage
+    decisions = decide(candidates, now=NOON, recurrence=recurrence)
+    late = [one for one in decisions if one.candidate.rank + timedelta(seconds=recurrence.grace_s) < NOON]
+    could = [
+        one for one in late if one.status.value in {"fired", "missed", "coalesced"} and "begin within" not in one.reason
+    ]
+    started = [one for one in could if one.status.value == "fired"]
+    most = {"skip": 0, "run_once": 1, "coalesce": 1, "all": recurrence.catch_up_max}[recurrence.misfire]
+    assert len(started) <= most
+    assert started == could[len(could) - len(started) :]
+
+
+@given(outage=_outages())
+def test_those_in_time_all_start_unless_they_become_one_or_are_kept_out(outage):
+    candidates, recurrence = outage
+    decisions = decide(candidates, now=NOON, recurrence=recurrence)
+    in_time = [one for one in decisions if NOON - timedelta(seconds=recurrence.grace_s) <= one.candidate.due_at <= NOON]
+    for one in in_time:
+        expected = {"skipped"} if one.candidate.kept_out else {"fired", "coalesced", "missed"}
+        assert one.status.value in expected
+        if recurrence.misfire != "coalesce" and recurrence.start_within_s is None and not one.candidate.kept_out:
+            assert one.status.value == "fired"
+
+
+@given(outage=_outages(), later_s=st.integers(0, 86_400))
+def test_what_was_missed_at_one_moment_would_not_start_later(outage, later_s):
+    candidates, recurrence = outage
+    missed = [
+        one.candidate for one in decide(candidates, now=NOON, recurrence=recurrence) if one.status.value == "missed"
+    ]
+    rest = [one for one in candidates if one.due_at <= NOON]
+    again = decide(rest, now=NOON + timedelta(seconds=later_s), recurrence=recurrence)
+    assert not [one for one in again if one.candidate in missed and one.status.value == "fired"]
