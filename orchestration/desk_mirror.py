@@ -189,15 +189,15 @@ class Mirror:
             )
 
     async def _take_away(self, run: FlowRun, shown: Shown) -> None:
-        """Delete the run of an occurrence that is no more; one that somebody cancelled by itself stays, as Cancelled."""
+        """Delete the run of an occurrence that is no more; one that was cancelled or decided by itself tells that."""
         left = await asyncio.to_thread(self._left, shown)
         if left is not None and left.status in OPEN:
             return  # moved behind the next five, or into a blackout: it is still decided at its time
         with suppress(ObjectNotFound):
-            if left is not None:
-                await self._client.set_flow_run_state(run.id, Cancelled(message=left.reason), force=True)
-            else:
+            if left is None:
                 await self._client.delete_flow_run(run.id)
+            else:
+                await self._client.set_flow_run_state(run.id, _last(left), force=True)
 
     def _left(self, shown: Shown) -> Occurrence | None:
         with self._reading() as session:
@@ -223,6 +223,16 @@ class Mirror:
                 idempotency_key=one.shown.key,
             )
         return to_make
+
+
+def _last(left: Occurrence) -> State[Any]:
+    """The state for the run of an occurrence that is decided before the time of its run; one that started is shown now.
+
+    Only what was cancelled is Cancelled: the missions of a cancelled run are cancelled, too.
+    """
+    if left.status is OccurrenceStatus.canceled:
+        return Cancelled(message=left.reason)
+    return Scheduled(scheduled_time=SystemClock().now(), message="It was moved to an earlier time.")
 
 
 def _tags(one: Wanted) -> list[str]:

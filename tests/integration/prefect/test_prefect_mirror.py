@@ -1,5 +1,6 @@
 """The next occurrences of a schedule in a real Prefect: shown, cancelled, moved, made again, watched to their end."""
 
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from missions.schedules.models import (
     Schedule,
     ScheduleCreate,
 )
+from missions.schedules.overrides import move_occurrence
 
 LOOK = {"name": "Look at the press", "tasks": [{"station": "press-1"}], "robot": None}
 Rows = Callable[[], dict[OccurrenceStatus, list[Occurrence]]]
@@ -153,6 +155,22 @@ def test_one_occurrence_is_moved_and_cancelled_by_its_form(plan):
     shown = plan.eventually(lambda: plan.prefect.run(second["id"]), lambda run: run["name"].endswith(f"{to:%H:%M}"))
     assert datetime.fromisoformat(shown["next_scheduled_start_time"]) == to
     assert plan.prefect.state(third["id"])["type"] == "CANCELLED"
+
+
+@pytest.mark.proof
+def test_an_occurrence_that_started_while_no_worker_was_there_is_shown_late_and_its_missions_live_on(plan, eventually):
+    first = plan.five()[0]
+    plan.prefect.end_worker(signal.SIGKILL)
+    recurrence_id = datetime.fromisoformat(first["parameters"]["recurrence_id"])
+    plan.change(move_occurrence, recurrence_id=recurrence_id, to=datetime.now(UTC) + timedelta(seconds=1))
+    (row,) = eventually(plan.fire, len)
+    assert row.status is OccurrenceStatus.fired
+    plan.prefect.start_worker()
+    plan.prefect.state(first["id"], "RUNNING")
+    eventually(lambda: plan.prefect.artifacts(first["id"]), lambda found: "Look at the press" in found.get("round", ""))
+    assert [mission.status for mission in plan.missions()] == [MissionStatus.scheduled]
+    plan.prefect.cancel(first["id"])
+    plan.prefect.state(first["id"])
 
 
 @pytest.mark.proof
