@@ -1,5 +1,6 @@
 """The latest that each robot said of itself; newer wins by the robot's own time, never by arrival."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from uuid import UUID
@@ -60,7 +61,25 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     A stamp from more than AHEAD_S in the future gives way to the next that is not: a robot whose clock leapt ahead once
     would otherwise be frozen until that time has come.
     """
-    values = {
+    values = _values(robot, seen, received_at)
+    # psycopg tells how many rows an INSERT wrote only when it is asked to.
+    options = {"preserve_rowcount": True}
+    upsert = _upsert(session.get_bind().dialect.name, _is_plausible(seen, received_at))
+    return session.connection().execute(upsert, values, execution_options=options).rowcount == 1
+
+
+def observe_all(session: Session, seen: Sequence[tuple[Robot, Observation]], *, received_at: datetime) -> None:
+    """`observe` for many at once, where it does not matter which of them were newer."""
+    for is_plausible in (True, False):
+        values = [
+            _values(robot, one, received_at) for robot, one in seen if _is_plausible(one, received_at) is is_plausible
+        ]
+        if values:
+            session.connection().execute(_upsert(session.get_bind().dialect.name, is_plausible), values)
+
+
+def _values(robot: Robot, seen: Observation, received_at: datetime) -> dict[str, object]:
+    return {
         "robot_id": robot.id,
         "organisation_id": robot.organisation_id,
         "observed_at": seen.observed_at,
@@ -73,11 +92,10 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
         "order_key": seen.order_key,
         "skew_s": (received_at - seen.observed_at).total_seconds(),
     }
-    is_plausible = (received_at - seen.observed_at).total_seconds() >= -AHEAD_S
-    upsert = _upsert(session.get_bind().dialect.name, is_plausible)
-    # psycopg tells how many rows an INSERT wrote only when it is asked to.
-    options = {"preserve_rowcount": True}
-    return session.connection().execute(upsert, values, execution_options=options).rowcount == 1
+
+
+def _is_plausible(seen: Observation, received_at: datetime) -> bool:
+    return (received_at - seen.observed_at).total_seconds() >= -AHEAD_S
 
 
 @cache

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -54,11 +55,9 @@ def carry_out(
     done one by one, each in a transaction of its own, and `also` is called anew.
     """
     for refusal in plan.refusals:
-        with transaction() as session:
-            refuse(session, refusal, snapshot, who=who)
+        _passing(transaction, partial(refuse, refusal=refusal, snapshot=snapshot, who=who))
     for preemption in plan.preemptions:
-        with transaction() as session:
-            preempt(session, preemption, snapshot, who=who)
+        _passing(transaction, partial(preempt, preemption=preemption, snapshot=snapshot, who=who))
     if not plan.assignments:
         return []
     try:
@@ -68,6 +67,14 @@ def carry_out(
     return [
         attempt for assignment in plan.assignments for attempt in _alone(transaction, assignment, snapshot, who, also)
     ]
+
+
+def _passing(transaction: Transaction, work: Callable[[Session], object]) -> None:
+    try:
+        with transaction() as session:
+            work(session)
+    except Conflict as error:
+        log.info("passed over: somebody else was faster", reason=error.message)
 
 
 def _together(

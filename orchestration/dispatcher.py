@@ -30,17 +30,16 @@ from missions import dispatch, recovery, sending, snapshot
 from missions.plan import plan
 from orchestration import intake, retention
 from orchestration.answers import Answers
-from orchestration.chores import WHO, Chores
+from orchestration.chores import WATCH_S, WHO, Chores
 from orchestration.lanes import Lanes, Links, Room
 from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
 
 INTAKE, FEED = UUID(int=0), UUID(int=1)
-DELIVERIES_MAX = 20  # in one transaction: while it writes, nobody else does on SQLite
+DELIVERIES_MAX = 5  # in one transaction: while it writes, nobody else does on SQLite
 THREADS = 8
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
-WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
 

@@ -91,12 +91,17 @@ def _apply_all(session: Session, understood: Mapping[UUID, Understood], account_
         return 0
     said = [one for delivery in held for one in understood[delivery.id].said]
     # In one fixed order, and before the first of them is changed, so that nobody deadlocks.
-    lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and "\0" not in one.key})
+    lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and _is_ours(one.key)})
     low = rules.with_low_battery(session, [robot for ours in robots.values() for robot in ours.values()])
     for delivery in held:
         known = Known(understood[delivery.id].account, robots[delivery.account_id], low)
         _settle(session, delivery, understood[delivery.id], known)
     return len(held)
+
+
+def _is_ours(key: str) -> bool:
+    """Whether it could be the key of an attempt; the database is not asked for what others made up."""
+    return key.isascii() and key.isprintable()
 
 
 def replay(runtime: Runtime, delivery_ids: Sequence[UUID]) -> int:
@@ -135,8 +140,12 @@ def _settle(session: Session, delivery: Delivery, understood: Understood, known:
         if understood.error is not None:
             raise understood.error
         with ledger.savepoint(session):
+            plain = _plain(understood.said, known)
+            states.observe_all(session, plain, received_at=delivery.received_at)
+            done = {id(said) for _, said in plain}
             for said in understood.said:
-                _apply(session, delivery, known, said)
+                if id(said) not in done:
+                    _apply(session, delivery, known, said)
     except PASSING as error:
         if not inbox.postpone(session, delivery, _sentence(error)):
             _tell_rejected(session, delivery)
@@ -147,6 +156,20 @@ def _settle(session: Session, delivery: Delivery, understood: Understood, known:
         _tell_rejected(session, delivery)
     else:
         inbox.apply(session, delivery)
+
+
+def _plain(said: Sequence[Reported], known: Known) -> list[tuple[Robot, Observation]]:
+    """The observations from which nothing but the robots' state follows, in one order, so that nobody deadlocks."""
+    happened = {one.serial_number for one in said if isinstance(one, Happening)}
+    plain = [
+        (robot, one)
+        for one in said
+        if isinstance(one, Observation)
+        and one.serial_number not in happened
+        and (robot := known.robots.get(one.serial_number)) is not None
+        and robot.id not in known.low
+    ]
+    return sorted(plain, key=lambda each: each[0].id)
 
 
 def _apply(session: Session, delivery: Delivery, known: Known, said: Reported) -> None:
