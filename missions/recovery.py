@@ -101,7 +101,8 @@ def time_out(session: Session, *, who: str) -> int:
     """
     now = database_now(session)
     ended = 0
-    for running in running_attempts(session):
+    # In one order of missions, so that two who do this at once do not wait for each other.
+    for running in sorted(running_attempts(session), key=lambda running: running.mission_id):
         why = reason_to_end(running, now)
         if why:
             ended += _end_running(session, running, Cause(who, why))

@@ -61,6 +61,11 @@ def waits():
         ({"is_held": True, "heard_at": NOW - timedelta(minutes=7)}, "silent (for 7 min)"),
         ({"heard_at": NOW - timedelta(days=2)}, "silent (for 48 h)"),
         ({"battery_fraction": 0.196}, "low on battery (19.6%, it needs 20%)"),
+        ({"held_by": "held by user:ops (a wheel squeaks)"}, "held by user:ops (a wheel squeaks)"),
+        (
+            {"activity": Activity.executing, "foreign_order": "by-hand-7"},
+            "busy (with by-hand-7, which was not ordered here)",
+        ),
     ],
 )
 def test_it_is_said_what_keeps_a_robot(waits, differs, occupation):
@@ -79,6 +84,11 @@ def test_three_robots_are_named_in_order_and_the_others_counted(waits):
 def test_a_mission_whose_time_has_not_come_says_when(waits):
     ready_at = NOW + timedelta(minutes=30)
     assert waits(IDLE, ready_at=ready_at) == "It is too early until 2026-03-01 22:30:00 UTC."
+
+
+def test_a_mission_whose_site_is_closed_says_until_when_and_for_what(waits):
+    closed = {"closed_until": NOW + timedelta(hours=7), "closed_for": "night rest"}
+    assert waits(IDLE, **closed) == "Nothing starts at its site until 2026-03-02 05:00:00 UTC (night rest)."
 
 
 def test_a_mission_whose_time_is_over_says_since_when(waits):
