@@ -101,6 +101,42 @@ def test_a_mission_is_cancelled_by_its_name_and_the_run_shows_that_it_obeyed(pre
     assert (mission.status, mission.reason) == (MissionStatus.canceled, "rain")
 
 
+def test_the_page_of_a_run_names_its_state_as_the_mission_is_and_shows_its_tasks_and_history(
+    prefect, missions_of, eventually
+):
+    tasks = [*MISSION["tasks"], {"kind": "reading", "station": "press-2"}]
+    run_id = prefect.press("request-mission", mission={**MISSION, "tasks": tasks})
+    prefect.state(run_id, "RUNNING")
+    eventually(lambda: prefect.run(run_id)["state"], lambda now: (now["type"], now["name"]) == ("RUNNING", "Scheduled"))
+    (mission,) = missions_of(run_id)
+    told = prefect.press(
+        "control-mission", mission=str(mission.id), command="skip", task=0, reason="it was done by hand"
+    )
+    assert prefect.state(told)["name"] == "Done"
+    shown = eventually(lambda: prefect.artifacts(run_id), lambda found: found["mission-progress"] == 50.0)
+    assert "skipped by prefect:control-mission" in shown["mission"]
+    assert "task 1: reading at press-2" in shown["mission"]
+    assert "| CREATED | SCHEDULED | prefect:request-mission |" in shown["mission"]
+    prefect.press("control-mission", mission=str(mission.id), command="cancel", reason="enough")
+    state = prefect.state(run_id)
+    assert (state["type"], state["name"]) == ("CANCELLED", "Canceled")
+    assert "enough" in state["message"]
+
+
+def test_a_round_is_cancelled_by_its_name_also_when_no_run_waits_for_it(prefect, missions_of):
+    form = {"missions": [MISSION, {**MISSION, "name": "Again"}], "name": "Left alone", "wait_until_done": False}
+    asked = prefect.press("request-round", **form)
+    assert prefect.state(asked)["name"] == "Asked for"
+    state = prefect.state(prefect.press("control-round", round="Left alone", command="cancel", reason="rain"))
+    assert (state["name"], state["message"]) == (
+        "Told",
+        "cancel Left alone: 2 of its 2 missions were told (2 canceled).",
+    )
+    assert {mission.reason for mission in missions_of(asked)} == {"rain"}
+    again = prefect.press("control-round", round="Left alone", command="pause")
+    assert prefect.state(again)["name"] == "Nothing left"
+
+
 def test_a_mission_that_nobody_knows_cannot_be_controlled(prefect):
     told = prefect.press("control-mission", mission="Atlantis", command="pause")
     assert "there is no mission 'Atlantis' that is still live" in prefect.state(told)["message"]
