@@ -37,6 +37,16 @@ class PrefectServer:
         body = {"parameters": dict(parameters), "idempotency_key": key, "state": state}
         return str((await self._call("POST", path, body))["id"])
 
+    async def resume(self, run_id: str, answer: Mapping[str, object]) -> None:
+        """Answer a run that waits for a person, as the form of Resume on its page does.
+
+        Raises:
+            Rejected: the run waits for nothing, or its form does not take the answer; carries the server's words.
+        """
+        found = await self._call("POST", f"/api/flow_runs/{run_id}/resume", {"run_input": dict(answer)})
+        if found.get("status") != "ACCEPT":
+            raise Rejected(f"Prefect did not resume the run: {found.get('details')}", run=run_id)
+
     async def run(self, run_id: str) -> dict[str, Any]:
         """A flow run as the server sees it now."""
         found = await self._call("GET", f"/api/flow_runs/{run_id}")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.demo import bags, intake, learning, missions
+from deployments.demo import bags, calendar, intake, learning, missions
 from deployments.demo.night import Night, Outcome
 from fleet.errors import YardmasterError
 
@@ -38,6 +38,7 @@ def stages_of(recordings: Sequence[Path]) -> list[Stage]:
         *(brought if recordings else []),
         ("Polling", intake.poll),
         ("Missions", missions.fly_round),
+        ("Schedule", calendar.keep_time),
         ("Webhooks", intake.receive),
         ("Bags to Parquet", bags.collect),
         ("Catalogue", bags.catalogue),

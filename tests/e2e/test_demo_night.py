@@ -34,7 +34,18 @@ def test_every_stage_held(night):
 
 def test_the_table_names_every_stage(night):
     _, ran, result = night
-    wanted = {"Start", "Polling", "Missions", "Webhooks", "Bags to Parquet", "Catalogue", "Learning", "Report", "Stop"}
+    wanted = {
+        "Start",
+        "Polling",
+        "Missions",
+        "Schedule",
+        "Webhooks",
+        "Bags to Parquet",
+        "Catalogue",
+        "Learning",
+        "Report",
+        "Stop",
+    }
     assert {stage["what"] for stage in result["stages"]} == wanted
     assert all(f"│ {name} " in ran.stdout for name in wanted)
 
