@@ -13,7 +13,7 @@ from fleet.states import RobotState
 from missions import holds
 from missions.models import Attempt, AttemptStatus, Mission, MissionTask, TaskResult, Transition
 from missions.schedules.models import Schedule, ScheduleStatus
-from orchestration import mirrored
+from orchestration.mirrored import Wanted
 
 Row = dict[str, object]
 SHOWN_MAX = 50
@@ -115,13 +115,12 @@ def foreign(session: Session) -> list[Row]:
     ]
 
 
-def next_occurrences(session: Session) -> list[Row]:
+def next_occurrences(wanted: Collection[Wanted]) -> list[Row]:
     """What all schedules do next."""
-    ahead = list(mirrored.wanted(session).values())[:SHOWN_MAX]
-    return [_as_row(one) for one in ahead]
+    return [_as_row(one) for one in list(wanted)[:SHOWN_MAX]]
 
 
-def _as_row(one: mirrored.Wanted) -> Row:
+def _as_row(one: Wanted) -> Row:
     shown = one.shown
     return {
         "Occurrence": one.run_name,

@@ -10,14 +10,14 @@ from sqlmodel import select
 from fleet import changes
 from fleet.doorbell import Doorbell
 from missions.models import Mission, MissionStatus
-from orchestration.desk_board import Reading, boards, hang_up
+from orchestration.desk_board import MISSIONS, Reading, board, hang_up
 from orchestration.desk_requests import Errand, Transaction, carry_once, claim_errands, settle_ended
 
 log = structlog.get_logger(__name__)
 LISTEN_S = 2.0
 SETTLE_S = 2.0
 BOARD_S = 5.0
-SHOWN = {"mission", "attempt", "robot", "hold", "schedule", "occurrence", "blackout"}
+SHOWN = {"mission", "attempt", "robot", "hold"}
 
 
 async def carry(client: PrefectClient, transaction: Transaction, doorbell: Doorbell) -> None:
@@ -40,25 +40,23 @@ def _claim(transaction: Transaction) -> list[Errand]:
 
 
 async def show(client: PrefectClient, reading: Reading) -> None:
-    """For ever: keep the boards; at most every BOARD_S seconds, and only those that have become others.
+    """For ever: keep the missions board; at most every BOARD_S seconds, and only when it has become another.
 
-    They are drawn from the tables, so they need no memory: they are drawn once at the start, which also makes up for
-    whatever happened while nobody looked. While missions wait they are drawn each time, for why they wait is no change.
+    The board is drawn from the tables, so it needs no memory: it is drawn once at the start, which also makes up for
+    whatever happened while nobody looked. While missions wait it is drawn each time, for why they wait is no change.
     """
-    position, is_stale, shown = await asyncio.to_thread(_newest, reading), True, dict[str, str]()
+    position, is_stale, shown = await asyncio.to_thread(_newest, reading), True, ""
     while True:
-        drawn = await asyncio.to_thread(_draw, reading) if is_stale else shown
-        for key, text in drawn.items():
-            if text != shown.get(key):
-                await hang_up(client, key, text)
-        shown = drawn
+        if is_stale and (drawn := await asyncio.to_thread(_draw, reading)) != shown:
+            await hang_up(client, MISSIONS, drawn)
+            shown = drawn
         await anyio.sleep(BOARD_S)
         position, is_stale = await asyncio.to_thread(_looked_after, reading, position)
 
 
-def _draw(reading: Reading) -> dict[str, str]:
+def _draw(reading: Reading) -> str:
     with reading() as session:
-        return boards(session)
+        return board(session)
 
 
 def _newest(reading: Reading) -> int:
@@ -67,7 +65,7 @@ def _newest(reading: Reading) -> int:
 
 
 def _looked_after(reading: Reading, position: int) -> tuple[int, bool]:
-    """The position read up to, and whether the boards may be others: something changed since `position`, or one waits."""
+    """The position read up to, and whether the board may be another: something on it changed since `position`, or one waits."""
     with reading() as session:
         seen = changes.after(session, position)
         waiting = session.exec(select(Mission.id).where(Mission.status == MissionStatus.scheduled).limit(1)).first()

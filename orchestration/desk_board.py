@@ -1,6 +1,6 @@
 """The boards: what missions and schedules of the installation do, as Prefect artifacts that are kept up to date."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from missions import snapshot
 from missions.models import MISSION_TERMINAL, Mission
 from orchestration import board_rows
 from orchestration.artifacts import table_text
+from orchestration.mirrored import Wanted
 
 MISSIONS, SCHEDULES = "missions-board", "schedules-board"
 DESCRIPTIONS = {
@@ -29,11 +30,6 @@ LIVE_MAX = 200
 ENDED_MAX = 30
 Reading = Callable[[], AbstractContextManager[Session]]
 Line = tuple[Mission, str, str | None]
-
-
-def boards(session: Session) -> dict[str, str]:
-    """The boards as Markdown, by key."""
-    return {MISSIONS: board(session), SCHEDULES: schedules(session)}
 
 
 def board(session: Session) -> str:
@@ -55,9 +51,9 @@ def board(session: Session) -> str:
     )
 
 
-def schedules(session: Session) -> str:
+def schedules(session: Session, wanted: Collection[Wanted]) -> str:
     """What comes next, in the schedules' local times and in UTC, and which schedules are paused."""
-    ahead = board_rows.next_occurrences(session)
+    ahead = board_rows.next_occurrences(wanted)
     return "\n\n".join(
         [
             f"## Next occurrences ({len(ahead)})",

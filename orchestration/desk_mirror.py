@@ -32,7 +32,7 @@ from fleet.clock import SystemClock
 from fleet.errors import Conflict, Invalid, NotFound, Unavailable
 from missions.schedules.models import OPEN, Occurrence, OccurrenceStatus
 from orchestration import mirrored
-from orchestration.desk_board import Reading
+from orchestration.desk_board import SCHEDULES, Reading, hang_up, schedules
 from orchestration.desk_cancel import cancel_missions
 from orchestration.desk_requests import Transaction
 from orchestration.mirrored import Shown, Wanted, shown_by
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 LOOK_S = 3.0
 MADE_MAX = 10  # a look; Prefect's server on SQLite takes about two runs a second
 PAGE = 200  # what Prefect gives at once
+ASK_AGAIN = timedelta(seconds=30)
 SAME = timedelta(seconds=1)
 CLOSE = timedelta(seconds=5)  # a run this near its time is left to the worker, which explains what became of it
 CANCELLED_SINCE = timedelta(days=1)
@@ -93,6 +94,9 @@ class Mirror:
         """Nothing is asked yet."""
         self._client, self._transaction, self._reading = client, transaction, reading
         self._settled: set[UUID] = set()
+        self._wanted: dict[str, Wanted] = {}
+        self._newest, self._ask_again_at = 0, SystemClock().now()
+        self._text = self._hung = ""
 
     async def look(self) -> Steps:
         """Compare once and do what is to be done; gives what that was (of what is missing, what was made).
@@ -103,7 +107,9 @@ class Mirror:
         deployment_id = await self._deployment()
         await self._follow_cancelled(await self._runs(deployment_id, StateType.CANCELLED))
         waiting = await self._runs(deployment_id, StateType.SCHEDULED)
-        wanted = await asyncio.to_thread(self._wanted)
+        await asyncio.to_thread(self._ask_what_comes)
+        await self._show_what_comes()
+        wanted = self._wanted
         steps = compare(wanted, waiting, SystemClock().now())
         for run, one in steps.moved:
             await self._follow_moved(run, one)
@@ -116,9 +122,21 @@ class Mirror:
         steps.missing[:] = await self._make(deployment_id, steps.missing)
         return steps
 
-    def _wanted(self) -> dict[str, Wanted]:
+    def _ask_what_comes(self) -> None:
+        """Ask the calendars only when something may have changed: with many schedules that is most of a look's work."""
+        now = SystemClock().now()
+        is_next_due = any(one.shown.due_at <= now for one in self._wanted.values())
         with self._reading() as session:
-            return mirrored.wanted(session)
+            self._newest, has_news = mirrored.has_news(session, self._newest)
+            if has_news or is_next_due or now >= self._ask_again_at:
+                self._wanted = mirrored.wanted(session)
+                self._text = schedules(session, self._wanted.values())
+                self._ask_again_at = now + ASK_AGAIN
+
+    async def _show_what_comes(self) -> None:
+        if self._text != self._hung:
+            await hang_up(self._client, SCHEDULES, self._text)
+            self._hung = self._text
 
     async def _deployment(self) -> UUID:
         try:

@@ -10,8 +10,10 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
-from sqlmodel import Session, select
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
+from fleet.changes import Change
 from fleet.clock import database_now
 from fleet.errors import Conflict, NotFound
 from missions.schedules.models import OPEN, Occurrence, OccurrenceStatus, Schedule, ScheduleStatus
@@ -24,6 +26,7 @@ NAME = "scheduled-round"
 WHO = f"prefect:{NAME}"
 PER_SCHEDULE = 5
 IN_ALL = 200
+NEWS = ("schedule", "occurrence", "blackout")
 SOON = timedelta(seconds=1)  # an occurrence is moved to a later instant, never to this one
 
 
@@ -74,6 +77,13 @@ def wanted(session: Session) -> dict[str, Wanted]:
         zone = recurrence_of(revision_of(session, one.schedule_id, one.revision)).timezone
         found[shown.key] = Wanted(shown, run_name(shown, zone), one.site)
     return found
+
+
+def has_news(session: Session, since: int) -> tuple[int, bool]:
+    """The id of the newest change, and whether one after `since` may be of what comes next."""
+    newest = session.exec(select(func.max(Change.id))).one() or 0
+    news = select(Change.id).where(col(Change.id) > since, col(Change.subject).in_(NEWS)).limit(1)
+    return newest, session.exec(news).first() is not None
 
 
 def run_name(shown: Shown, timezone: str) -> str:

@@ -8,6 +8,7 @@ from missions.holds import HoldScope, HoldWanted
 from missions.schedules import control
 from missions.schedules.create import create
 from missions.schedules.models import ScheduleCreate
+from orchestration import mirrored
 from orchestration.desk_board import board, schedules
 
 
@@ -18,7 +19,7 @@ def _board(yard) -> str:
 
 def _schedules(yard) -> str:
     with yard.runtime.reading() as session:
-        return schedules(session)
+        return schedules(session, mirrored.wanted(session).values())
 
 
 def test_the_board_says_what_each_robot_is_at(yard):
