@@ -7,7 +7,7 @@ its end, one statement a table, which is most of what a commit costs otherwise.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import inspect
+from sqlalchemy import insert
 from sqlmodel import Session, SQLModel
 
 KEPT = "ledger"
@@ -40,16 +40,17 @@ def together(session: Session) -> Iterator[None]:
 def savepoint(session: Session) -> Iterator[None]:
     """Undo this block alone when it raises, with what it appended, and raise the error on."""
     kept: list[Line] = session.info.get(KEPT, [])
-    before = len(kept)
+    before, is_done = len(kept), False
     try:
         with session.begin_nested():
             yield
-    except BaseException:
-        del kept[before:]
-        raise
+        is_done = True
+    finally:
+        if not is_done:
+            del kept[before:]
 
 
 def _write(session: Session, kept: list[Line]) -> None:
     connection = session.connection()
     for table in dict.fromkeys(table for table, _ in kept):
-        connection.execute(inspect(table).local_table.insert(), [dict(values) for of, values in kept if of is table])
+        connection.execute(insert(table), [dict(values) for of, values in kept if of is table])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, inspect, update
+from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
 from fleet.clock import database_now
@@ -43,7 +43,7 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
         for robot_id, organisation_id, fence in rows
     ]
     if leases:
-        session.connection().execute(inspect(RobotLease).local_table.insert(), leases)
+        session.connection().execute(insert(RobotLease), leases)
     return {robot_id: fence for robot_id, _, fence in rows}
 
 

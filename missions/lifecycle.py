@@ -11,8 +11,8 @@ from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Update, bindparam, inspect, update
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import Update, bindparam, update
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
 from sqlmodel import Session, col
 
 from fleet import changes, ledger
@@ -177,7 +177,7 @@ def _swap(session: Session, row: Subject, values: Mapping[str, object]) -> None:
     if row in session.new:
         session.flush()
     # What else was changed on the row goes along, instead of in a statement of its own.
-    also = {name: getattr(row, name) for name in inspect(row).committed_state}
+    also = {name: getattr(row, name) for name in instance_state(row).committed_state}
     changed: dict[str, object] = {**also, **values, "version": row.version + 1}
     was = {"was_id": row.id, "was_status": row.status, "was_version": row.version}
     change = _compare_and_set(type(row), frozenset(changed))

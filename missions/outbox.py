@@ -8,7 +8,7 @@ from sqlalchemy import Update, bindparam, func, update
 from sqlmodel import Session, col, select
 
 from fleet.adapter import Order
-from fleet.clock import database_now
+from fleet.clock import database_now, lies_ahead
 from missions.models import Attempt, Command, OutboxMessage, OutboxStatus
 
 MORE = "more_to_send"  # in a session's info: this transaction has written something that is to be sent
@@ -104,7 +104,7 @@ def _ending(names: frozenset[str]) -> Update:
         col(OutboxMessage.command).in_(bindparam("commands", expanding=True)),
         col(OutboxMessage.status) == bindparam("pending"),
     )
-    values = {name: bindparam(f"to_{name}") for name in names}
+    values: dict[str, object] = {name: bindparam(f"to_{name}") for name in names}
     return update(OutboxMessage).where(*mine).values({**values, "claimed_until": None})
 
 
@@ -137,7 +137,9 @@ def hasten(session: Session, attempt: Attempt) -> None:
 def pursue(session: Session, attempt: Attempt, command: Command) -> bool:
     """Send the command again if the last one was answered long enough ago; True when it is."""
     last = newest(session, attempt, command)
-    if last is not None and (last.status is OutboxStatus.pending or last.next_try_at > database_now(session)):
+    if last is not None and (
+        last.status is OutboxStatus.pending or lies_ahead(last.next_try_at, database_now(session))
+    ):
         return False
     enqueue(session, attempt, command)
     return True

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from fleet import states
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now, has_come
+from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
 from missions import alerts, recovery
 from missions.models import Desired, Mission, MissionStatus
@@ -24,6 +26,18 @@ OFFLINE_S = 150.0  # two and a half polling cycles; a mission is given to no rob
 LOOK_S = 5.0  # how often live missions are looked at for what a person must be told
 ASK_S = 0.5  # how often quiet robots are looked for
 WATCH_S = 10.0  # while missions wait, robots are looked at at least this often, whoever else polls
+
+# What a schedule, an alert or a rule that nobody foresaw can raise; anything else ends the turn, and the next begins anew.
+BROKEN = (
+    YardmasterError,
+    SQLAlchemyError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 class Chores:
@@ -81,7 +95,7 @@ class Chores:
     def _safely(self, what: str, chore: Callable[[], object]) -> None:
         try:
             chore()
-        except Exception:
+        except BROKEN:
             log.exception("a chore failed; the next turn tries again", chore=what)
 
     def _write(self, work: Callable[[Session], object]) -> None:
