@@ -5,10 +5,12 @@ from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, and_, col, or_, select
 
 from fleet.clock import database_now
+from fleet.errors import YardmasterError
 from fleet.organisations import Organisation, Site
 from missions.schedules.blackouts import closures
 from missions.schedules.models import (
@@ -21,6 +23,8 @@ from missions.schedules.models import (
 )
 from missions.schedules.recurrence import spread, times
 from missions.schedules.rows import recurrence_of, revision_of, schedule_of
+
+log = structlog.get_logger(__name__)
 
 NEXT = 5
 LOOK = 4  # times as many are looked at, for those that a blackout keeps out
@@ -153,7 +157,11 @@ def _names(session: Session, schedules: Sequence[Schedule]) -> dict[UUID, tuple[
 
 
 def _open(session: Session, schedule: Schedule, names: tuple[str, str], limit: int) -> list[Upcoming]:
-    ahead = _coming(session, schedule, names, LOOK * limit)
+    try:
+        ahead = _coming(session, schedule, names, LOOK * limit)
+    except (YardmasterError, ValueError) as error:  # such as a time zone that is no more: the others are shown
+        log.warning("a schedule cannot be looked ahead", schedule=str(schedule.id), error=str(error))
+        return []
     return [one for one in ahead if not one.closed_by][:limit]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fleet.errors import Invalid, NotFound
 from missions.schedules import retention
+from missions.schedules.models import ScheduleRevision
 from missions.schedules.rows import schedule_of
 from missions.schedules.upcoming import past, schedule_view
 
@@ -49,6 +50,15 @@ def test_what_comes_in_years_is_looked_up_without_all_the_windows_in_between(tim
         view = schedule_view(session, timetable.world.organisation.id, "yearly")
     assert [one.due_at.year for one in view.next] == [2026, 2027, 2028, 2029, 2030]
     assert {one.closed_by for one in view.next} == {"shutdown"}
+
+
+def test_a_schedule_that_cannot_be_read_hides_no_other(timetable):
+    broken = timetable.create(key="broken")
+    timetable.create(key="sound")
+    with timetable.runtime.transaction() as session:
+        row = session.get_one(ScheduleRevision, (broken.id, 1))
+        row.recurrence = row.recurrence | {"timezone": "Europe/Atlantis"}
+    assert _coming(timetable, per_schedule=1) == ["sound 23:00"]
 
 
 def test_a_paused_schedule_has_nothing_to_come(timetable):
