@@ -39,6 +39,7 @@ from orchestration.mirrored import Shown, Wanted, shown_by
 
 log = structlog.get_logger(__name__)
 LOOK_S = 3.0
+REST_S = 1.0
 MADE_MAX = 10  # a look; Prefect's server on SQLite takes about two runs a second
 PAGE = 200  # what Prefect gives at once
 ASK_AGAIN = timedelta(seconds=30)
@@ -259,10 +260,10 @@ def _tags(one: Wanted) -> list[str]:
 
 
 async def mirror(client: PrefectClient, transaction: Transaction, reading: Reading) -> None:
-    """For ever: look every LOOK_S seconds, at once again while runs are still missing."""
+    """For ever: look every LOOK_S seconds, and sooner again while runs are made."""
     one = Mirror(client, transaction, reading)
     while True:
         steps = await one.look()
         if steps.missing:
             log.debug("occurrences mirrored", runs=len(steps.missing))
-        await anyio.sleep(LOOK_S)
+        await anyio.sleep(REST_S if steps.missing else LOOK_S)
