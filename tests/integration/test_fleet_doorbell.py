@@ -158,3 +158,13 @@ def test_a_reader_waits_for_no_writer(runtime: Runtime, world):
         writing.flush()
         with runtime.reading() as session:
             assert [row.name for row in session.exec(select(Organisation)).all()] == ["acme"]
+
+
+def test_who_is_deaf_to_its_own_rings_hears_those_of_others(folder):
+    mine, theirs = DatagramDoorbell(folder), DatagramDoorbell(folder)
+    with mine.listen(own=False) as ear:
+        mine.ring()
+        assert not ear.wait(0.01)
+        mine.ring()
+        theirs.ring()
+        assert ear.wait(5)

@@ -1,5 +1,8 @@
 """Missions over HTTP: asked for once per key, listed page by page, commanded, and shown with their history."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 
@@ -29,6 +32,24 @@ def test_asking_again_with_the_same_key_is_the_same_mission(operator, wanted):
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json()["id"] == second.json()["id"]
     assert len(operator.get("/v1/missions").json()["items"]) == 1
+
+
+def test_of_many_asked_for_at_once_each_gets_its_own_answer_and_few_commits_are_made(
+    operator, wanted, runtime, monkeypatch
+):
+    commits = []
+    monkeypatch.setattr(runtime.doorbell, "ring", lambda: commits.append("rung"))
+    keys = [f"k-{number % 20}" for number in range(40)]  # each twice
+
+    def ask(number: int) -> int:
+        news = {"tasks": [{"station": "moon"}]} if number % 20 == 7 else {}
+        return operator.post("/v1/missions", json=wanted(keys[number], **news)).status_code
+
+    with ThreadPoolExecutor(40) as crowd:
+        statuses = list(crowd.map(ask, range(40)))
+    assert Counter(statuses) == {201: 19, 200: 19, 422: 2}
+    assert len(operator.get("/v1/missions").json()["items"]) == 19
+    assert len(commits) < 19
 
 
 def test_a_nonsense_parameter_is_named(operator, wanted):
