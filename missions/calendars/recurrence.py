@@ -115,10 +115,19 @@ def check(rule: str, *, dtstart: datetime, timezone: str) -> None:
             "begin at a time of the rule, or end it with UNTIL.",
         )
     last: datetime | None = None
-    for instant in islice(_ruled(series, None), _LOOK):
+    for instant in islice(_ruled(series, None), _LOOK if _can_crowd(series.rule) else 0):
         if last is not None and instant - last < APART_S * _SECOND:
             refuse(rule, f"{last.isoformat()} and {instant.isoformat()} are less than {APART_S} s apart.")
         last = instant
+
+
+def _can_crowd(rule: Rule | Cron) -> bool:
+    """Whether two occurrences may lie in one minute at all."""
+    if isinstance(rule, Cron):
+        return False
+    if rule.freq is Freq.secondly:
+        return rule.interval < APART_S and len(rule.seconds) != 1
+    return len(rule.seconds) > 1
 
 
 def _series(rule: str, dtstart: datetime, timezone: str) -> _Series:
