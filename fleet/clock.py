@@ -85,3 +85,8 @@ def has_come(column: SQLCoreOperations[Any], now: datetime, *, ahead_s: float = 
     waits for it would wait until the clock gets there again. `ahead_s` is above the longest wait that is ever written.
     """
     return or_(column.is_(None), column <= now, column > now + timedelta(seconds=ahead_s))
+
+
+def lies_ahead(at: datetime, now: datetime, *, ahead_s: float = AHEAD_S) -> bool:
+    """Whether to wait for the instant `at`: the same rule as `has_come`, for a value."""
+    return now < at <= now + timedelta(seconds=ahead_s)

@@ -35,6 +35,7 @@ from missions.overdue import Running, reason_to_end, running_attempts
 
 ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
 LOST_AFTER_S = 30.0
+TOLD_TIMES = 4  # so often told to end an order, and every time without it, a robot will not get it any more
 LATE_S = 30.0  # how long after it was sent an order may still turn up at the robot
 NOT_STARTED = (MissionStatus.created, MissionStatus.awaiting_approval, MissionStatus.scheduled)
 UNDER_WAY = (MissionStatus.assigned, MissionStatus.running, MissionStatus.paused)
@@ -215,9 +216,12 @@ def _note_missing(session: Session, mission: Mission, attempt: Attempt, question
 
 def _cannot_turn_up(session: Session, attempt: Attempt) -> bool:
     cancel = outbox.newest(session, attempt, Command.cancel)
-    was_told = cancel is not None and cancel.status is OutboxStatus.done
-    sent_at = attempt.sent_at or attempt.created_at
-    return was_told and (database_now(session) - sent_at).total_seconds() > LATE_S
+    if cancel is None or cancel.status is not OutboxStatus.done:
+        return False
+    since_s = (database_now(session) - (attempt.sent_at or attempt.created_at)).total_seconds()
+    if since_s < 0:  # the clock was set back since: what was told counts, PURSUE_S apart
+        return cancel.number >= TOLD_TIMES
+    return since_s > LATE_S
 
 
 def _pursue(session: Session, mission: Mission, attempt: Attempt) -> None:
