@@ -1,5 +1,6 @@
 """What the database says after a night, held against itself and against what the robots did."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from uuid import UUID
@@ -10,6 +11,7 @@ from sqlmodel import Session, col, select
 from fleet.adapter import OrderStatus
 from fleet.changes import Change
 from fleet.errors import Conflict
+from fleet.events import Event
 from fleet.robots import Robot
 from missions.holds import Hold, covering
 from missions.lifecycle import replay
@@ -103,6 +105,21 @@ def _given_though_held(session: Session) -> int:
             robot = robots[str(attempts[change.subject_id].robot_id)]
             count += covering(robot, list(put.values())) is not None
     return count
+
+
+def happened(session: Session) -> Counter[str]:
+    """How often what: the ways of attempts, what people did, and what robots did of their own."""
+    attempts = session.exec(select(Attempt)).all()
+    lines = session.exec(select(Transition)).all()
+    told = Counter(f"attempt {attempt.status.value.lower()}" for attempt in attempts)
+    told.update(f"recalled: {attempt.recall.value}" for attempt in attempts if attempt.recall)
+    told["attempt lost"] = sum(line.to_status == "LOST" and line.from_status != "LOST" for line in lines)
+    told["further attempt"] = sum(attempt.number > 1 for attempt in attempts)
+    told["task skipped"] = sum("task" in line.evidence and line.from_status == line.to_status for line in lines)
+    told.update(f"hold of a {row.scope.value}" for row in session.exec(select(Hold)).all())
+    told["order abandoned"] = sum(row.key.startswith("abandoned/") for row in session.exec(select(Hold)).all())
+    told["order of the robot's own"] = len(session.exec(select(Event).where(Event.kind == "foreign_order")).all())
+    return told
 
 
 def gaps(session: Session) -> int:

@@ -126,7 +126,7 @@ class Dispatcher(Process):
         made = plan(seen)
         self.violations += [str(each) for each in violations(seen, made)]
         self.at("planned")
-        if made.assignments or made.refusals:
+        if made.assignments or made.refusals or made.preemptions:
             await self._carry_out(made, seen)
 
     async def _carry_out(self, made: Plan, seen: Snapshot) -> None:

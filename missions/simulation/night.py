@@ -74,7 +74,9 @@ def trouble(seed: int, crashes: int) -> Trouble:
         obeys_after_s=chance.choice([0.0, 0.0, 6.0]),
     )
     planned = crash_plan(chance, crashes)
-    return Trouble(faults, planned, dispatchers=chance.choice([2, 2, 3]), missions=8, wish=0.6, command=0.5, clock_jump=0.01)
+    return Trouble(
+        faults, planned, dispatchers=chance.choice([2, 2, 3]), missions=8, wish=0.6, command=0.5, clock_jump=0.01
+    )
 
 
 async def live_through(seed: int, trouble: Trouble, folder: Path) -> Tally:

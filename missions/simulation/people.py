@@ -74,7 +74,7 @@ class People(Process):
             robot=chance.choice([None, None, chance.choice(self._scene.rows).name]),
             priority=chance.choice([0, 0, 1, 2, URGENT]),
             preemptible=chance.random() < 0.7,
-            attempts_max=3,
+            attempts_max=chance.choice([1, 3, 5]),
             backoff_s=2.0,
             backoff_max_s=8.0,
             retry_from=chance.choice(list(RetryFrom)),

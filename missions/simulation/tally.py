@@ -21,6 +21,7 @@ class Tally:
     nights: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
+    happened: Counter[str] = field(default_factory=Counter)
     repeated: int = 0  # orders sent again to a robot that had lost its memory: nobody could know
 
     doubled: int = 0  # a mission begun again while it ran elsewhere, or after it was done
@@ -51,7 +52,13 @@ class Tally:
     def told(self) -> dict[str, object]:
         """All of it, as JSON takes it."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {**values, "statuses": dict(self.statuses), "crashes": dict(self.crashes), "is_sound": self.is_sound}
+        return {
+            **values,
+            "statuses": dict(self.statuses),
+            "crashes": dict(self.crashes),
+            "happened": dict(self.happened),
+            "is_sound": self.is_sound,
+        }
 
     def __add__(self, other: "Tally") -> "Tally":
         """The tally of both."""
@@ -65,6 +72,7 @@ def judge(session: Session, robots: ScriptedRobots, *, disobeyed: int, violation
     return Tally(
         nights=1,
         statuses=Counter(mission.status.value for mission in missions.values()),
+        happened=books.happened(session),
         repeated=_repeated(robots.history),
         doubled=doubled(begun),
         overlapping=overlapping(begun),
