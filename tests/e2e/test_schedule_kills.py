@@ -29,7 +29,7 @@ def test_five_schedulers_killed_at_any_moment_with_a_jumping_clock_start_each_oc
     assert told["faults"] == []
     assert (told["duplicates"], told["beyond_policy"]) == (0, 0)
     assert told["occurrences"] >= 500
-    assert told["fired"] > 300
+    assert told["fired"] > 200
     assert told["missed"] > 0  # an hour was jumped over, and one of the schedules skips what is late
     assert told["kills"] > 10
     assert told["jumps"] == 3

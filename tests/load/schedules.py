@@ -176,7 +176,7 @@ def _work(settings: Settings, clock: FileClock, wanted: Wanted, result: Result) 
     try:
         clock.set(BEGIN, wanted.rate)
         plan = _jumps(wanted)
-        while clock.now() < end:
+        while plan or clock.now() < end:
             time.sleep(chance.uniform(0.2, 1.8) * wanted.pause_s)
             if plan and clock.now() >= plan[0][0]:
                 _, delta = plan.pop(0)
