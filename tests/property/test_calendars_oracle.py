@@ -45,9 +45,9 @@ HORIZON = {
     "MONTHLY": timedelta(days=800),
     "WEEKLY": timedelta(days=300),
     "DAILY": timedelta(days=120),
-    "HOURLY": timedelta(days=4),
-    "MINUTELY": timedelta(hours=20),
-    "SECONDLY": timedelta(hours=4),
+    "HOURLY": timedelta(days=2),
+    "MINUTELY": timedelta(hours=9),
+    "SECONDLY": timedelta(hours=2),
 }
 STEP = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1), "SECONDLY": timedelta(seconds=1)}
 SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.explicit, Phase.generate]}
@@ -297,7 +297,7 @@ def rules(draw, freqs: list[str], *, positions: bool = True) -> str:
 STARTS = st.builds(
     lambda edge, days, seconds: edge + timedelta(days=days, seconds=seconds),
     st.sampled_from(EDGES),
-    st.integers(-3, 2),
+    st.integers(-2, 1),
     st.integers(0, 86_399) | st.sampled_from([0, 5400, 7200, 9000, 9000, 10800]),
 )
 
