@@ -17,7 +17,7 @@ help:
 	@echo 'make test           format, lint, types, import contracts, budgets, tests'
 	@echo 'make proof          the long evidence: kill rounds, PostgreSQL, browser, fault worlds'
 	@echo 'make lint, format   check or write the house style'
-	@echo 'make bench          measured figures with machine and date'
+	@echo 'make bench          measured figures with machine and date (PARTS="crashes kills": only these)'
 	@echo 'make lock           resolve the locks anew from pyproject.toml'
 	@echo 'make clean          remove what was written here (var/, caches, .venv)'
 
@@ -54,7 +54,7 @@ proof: environment-test
 	$(QUIET) $(PYTEST) -m proof $(OR_NONE)
 
 bench: environment-bench
-	@$(BIN)/python tests/load/bench.py
+	@$(BIN)/python tests/load/bench.py $(PARTS)
 
 lock: environment-test
 	sh requirements/lock.sh

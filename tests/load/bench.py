@@ -1,6 +1,7 @@
 """The figures of the README, measured: `make bench`. Says machine and date, asserts nothing.
 
-Each figure is measured on an idle machine; what else runs here makes them worse.
+`make bench PARTS="crashes kills"` measures only these. Each figure is measured on an idle machine; what else runs here
+makes them worse.
 """
 
 import json
@@ -11,11 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import crashes
+import dispatch
+import kills
 import psutil
+import schedules
 from rich.console import Console
 from rich.table import Table
 
@@ -32,20 +37,18 @@ HEAVY = {"prefect", "mlflow", "xgboost", "dagster"}
 
 
 def main() -> None:
-    """Measure and print every figure with its bound."""
+    """Measure and print the figures of the parts named on the command line, of all without any."""
+    chosen = sys.argv[1:] or list(PARTS)
+    unknown = sorted(set(chosen) - set(PARTS))
+    if unknown:
+        sys.exit(f"There is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}.")
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=machine(), title_justify="left", header_style="bold")
     for head in ("figure", "measured", "wanted"):
         table.add_column(head)
-    for what, measure in (
-        ("the command line", command_line),
-        ("the environment", environment),
-        ("the API", api),
-        ("the idle platform", idle_platform),
-        ("the demo", demo),
-    ):
-        with console.status(f"measuring {what} ..."):
-            for figure in measure():
+    for name in chosen:
+        with console.status(f"measuring {name} ..."):
+            for figure in PARTS[name]():
                 table.add_row(*figure)
     console.print(table)
 
@@ -146,6 +149,20 @@ def demo() -> Iterator[Figure]:
     yield "make demo", f"{result['seconds']:.0f} s{verdict}", "< 300 s"
     for stage in result["stages"]:
         yield f"  {stage['what']}", f"{stage['seconds']:.1f} s: {stage['how_many']}", ""
+
+
+PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "cli": command_line,
+    "environment": environment,
+    "api": api,
+    "idle": idle_platform,
+    "demo": demo,
+    "dispatch": dispatch.figures,
+    "schedules": schedules.figures,
+    "planted": crashes.planted,
+    "crashes": crashes.figures,
+    "kills": kills.figures,
+}
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ ROUNDS = 200
 ROBOTS = 6
 WAITING = 8  # missions that are kept in the queue while the storm lasts
 PAUSE_S = (0.3, 4.0)  # between two kills
+ASKS_EVERY_S = 0.2
 PATIENCE_S = 180.0
 POINTS = [place.name for place in SITE_MAP if place.kind == "inspection_point"]
 SITE = "import sys; from fleet.adapters.simulated.site import *; serve(SiteOptions.model_validate_json(sys.argv[1]))"
@@ -108,6 +109,13 @@ class Storm:
         for process in self.processes.values():
             process.kill()
             process.wait()
+
+    def top_up(self) -> None:
+        """Keep missions waiting, as far as the API answers."""
+        self.repeat()
+        while not self.unanswered and self.live() < WAITING:
+            self.result.missions += 1
+            self.request(self.result.missions)
 
     def request(self, number: int) -> None:
         """Ask for a mission over the API."""
@@ -186,14 +194,12 @@ def _rage(storm: Storm, rounds: int) -> None:
     _until(lambda: probe(f"{storm.api}/readyz", timeout_s=1.0) == 200)
     for _ in range(rounds):
         strikes_at = time.monotonic() + storm.chance.uniform(*PAUSE_S)
-        storm.repeat()
-        while not storm.unanswered and storm.live() < WAITING:
-            storm.result.missions += 1
-            storm.request(storm.result.missions)
         if storm.chance.random() < 0.3:
             storm.command()
-        time.sleep(max(strikes_at - time.monotonic(), 0.0))  # any moment will do: that is the point
-        storm.strike()
+        while (left_s := strikes_at - time.monotonic()) > 0:
+            storm.top_up()
+            time.sleep(min(left_s, ASKS_EVERY_S))
+        storm.strike()  # any moment will do: that is the point
 
 
 def _calm(storm: Storm) -> None:
