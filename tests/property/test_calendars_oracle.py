@@ -355,6 +355,8 @@ def test_dozens_of_finer_rules_are_those_of_a_walk(rule, start, timezone, skippe
 def test_dateutil_agrees_in_utc_where_it_is_right(rule, start):
     assume("BYWEEKNO" not in rule)  # wrong there at the turn of the year
     assume(not re.search("WEEKLY.*BYSETPOS", rule))  # wrong there in the first week
+    named = _parts(rule).get("BYDAY", "").split(",")
+    assume(len({len(day) > 2 for day in named}) == 1)  # it takes "MO,1TU" for a Monday that is the first Tuesday
     before = start + HORIZON[_parts(rule)["FREQ"]]
     theirs = rrulestr(f"{rule};UNTIL={before:%Y%m%dT%H%M%S}", dtstart=start)
     expected = [moment.replace(tzinfo=UTC) for moment in theirs if moment < before]
