@@ -1,7 +1,8 @@
 """What routes are handed: the runtime's parts, and the principal whom a bearer token names."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -30,13 +31,15 @@ class Doorman:
         self._runtime = runtime
         self._known: Remembered[bytes, Principal] = Remembered(runtime.clock, seconds=TOKEN_SECONDS)
 
-    def principal(self, token: str) -> Principal:
+    async def principal(self, token: str) -> Principal:
         """Whose token this is.
 
         Raises:
             Unauthorized: nobody's.
         """
-        found = self._known.recall(hashlib.sha256(token.encode()).digest(), lambda: self._look_up(token))
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(digest)  # the usual case costs no thread
+        found = known or await asyncio.to_thread(self._known.recall, digest, lambda: self._look_up(token))
         if found is None:
             raise Unauthorized("This bearer token is unknown or revoked; ask your administrator for a new one.")
         return found
@@ -46,23 +49,25 @@ class Doorman:
             return principal_of(session, token)
 
 
-def runtime_of(request: Request) -> Runtime:
+async def runtime_of(request: Request) -> Runtime:
     """The runtime that the app was made with."""
     runtime = request.app.state.runtime
     assert isinstance(runtime, Runtime)
     return runtime
 
 
-def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Principal:
+async def _caller(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Principal:
     if given is None:
         raise Unauthorized("This needs the header 'Authorization: Bearer <token>'.")
     doorman = request.app.state.doorman
     assert isinstance(doorman, Doorman)
-    return doorman.principal(given.credentials)
+    return await doorman.principal(given.credentials)
 
 
-def _one_of(kinds: frozenset[PrincipalKind]) -> Callable[[Principal], Principal]:
-    def admitted(caller: Annotated[Principal, Depends(_caller)]) -> Principal:
+def _one_of(kinds: frozenset[PrincipalKind]) -> Callable[[Principal], Coroutine[None, None, Principal]]:
+    async def admitted(caller: Annotated[Principal, Depends(_caller)]) -> Principal:
         if caller.kind not in kinds:
             raise Forbidden(
                 f"A token of kind {caller.kind} may not do this; it needs one of {', '.join(sorted(kinds))}.",
