@@ -12,9 +12,9 @@ def violations(snapshot: Snapshot, plan: Plan) -> list[str]:
     """Every rule the plan breaks, as a sentence; empty for a right plan."""
     missions = {mission.id: mission for mission in snapshot.missions}
     robots = {robot.id: robot for robot in snapshot.robots}
-    named = [each.mission_id for each in (*plan.assignments, *plan.refusals, *plan.preemptions)]
+    named = _named(plan)
     found = [f"mission {key} is named {count} times" for key, count in Counter(named).items() if count > 1]
-    used = Counter(each.robot_id for each in (*plan.assignments, *plan.preemptions))
+    used = Counter([each.robot_id for each in plan.assignments] + [each.robot_id for each in plan.preemptions])
     found += [f"robot {key} is given {count} missions" for key, count in used.items() if count > 1]
     found += [f"mission {key} is unknown" for key in named if key not in missions]
     found += [f"robot {key} is unknown" for key in used if key not in robots]
@@ -28,6 +28,11 @@ def violations(snapshot: Snapshot, plan: Plan) -> list[str]:
         found += _wrong_preemption(preemption, snapshot, plan)
     found += _needless_waits(snapshot, plan)
     return found + list(_passed_over(snapshot, plan, missions, robots))
+
+
+def _named(plan: Plan) -> list[UUID]:
+    given, refused = [each.mission_id for each in plan.assignments], [each.mission_id for each in plan.refusals]
+    return given + refused + [each.mission_id for each in plan.preemptions]
 
 
 def _wrong_pair(mission: Wanted, robot: Candidate, snapshot: Snapshot) -> list[str]:
@@ -161,7 +166,7 @@ def _is_reserved(mission: Wanted, robot: Candidate, snapshot: Snapshot) -> bool:
 
 def _needless_waits(snapshot: Snapshot, plan: Plan) -> list[str]:
     """Urgent missions that wait although they may take a robot."""
-    served = {each.mission_id for each in (*plan.assignments, *plan.refusals, *plan.preemptions)}
+    served = set(_named(plan))
     taken = {each.robot_id for each in plan.preemptions}
     return [
         f"{mission.name} waits although it may take {robot.name}"
