@@ -7,7 +7,7 @@ from datetime import datetime
 from fleet.adapter import TaskKind
 from missions.board import MissionView, ResultView, RoundView, TaskView, TransitionView
 from missions.models import MISSION_TERMINAL, Desired, MissionStatus
-from orchestration.artifacts import table_text
+from orchestration.artifacts import cell, table_text
 
 BOARD_LINK = "[Missions board](/artifacts/key/missions-board)"
 SHOWN_MAX = 200
@@ -53,12 +53,19 @@ def of_mission(view: MissionView) -> Picture:
     return Picture(state_name(view.status), message, "\n\n".join(parts), done, len(view.tasks))
 
 
+def question(view: MissionView) -> str:
+    """What a person is asked before the mission may begin: what it is and who wants it, short enough for a form."""
+    asked = f"Asked for by {cell(view.requested_by)} at {_at(view.created_at)}."
+    tasks = table_text([{"task": task.position, "what": _task_words(task)} for task in view.tasks])
+    return f"May **{cell(view.name)}** begin? {asked}\n\n{tasks}"
+
+
 def of_round(view: RoundView) -> Picture:
     """The page of a run that watches a round."""
     ended = sum(mission.is_finished for mission in view.missions)
     live = next((status for status in LIVE_ORDER if view.counts.get(status)), None)
     rows = [mission_row(mission) for mission in view.missions[:SHOWN_MAX]]
-    text = "\n\n".join([f"## {_words(view.name)}: {told(view)}", *([table_text(rows)] if rows else []), BOARD_LINK])
+    text = "\n\n".join([f"## {cell(view.name)}: {told(view)}", *([table_text(rows)] if rows else []), BOARD_LINK])
     return Picture(state_name(live) if live else ending_name(view), told(view), text, ended, len(view.missions))
 
 
@@ -139,7 +146,3 @@ def _history_row(line: TransitionView) -> dict[str, object]:
 
 def _at(instant: datetime | None) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else ""
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())

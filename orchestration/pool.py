@@ -6,6 +6,7 @@ flow too, and takes up again what a dead worker of its name left behind.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,6 +42,7 @@ from orchestration.flows.forms import complaints
 
 POOL = "yardmaster"
 POOL_TYPE = "yardmaster"
+WAITING = ("PAUSED", "SCHEDULED")
 LATEST_ONLY = "latest-only"
 LATE_S = 120.0
 SETTLE_S = 10.0
@@ -118,6 +120,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         self.live: dict[UUID, LiveRun] = {}
         self._ended = anyio.Event()
         self._is_leaving = False
+        logging.getLogger("prefect.flow_runs").addFilter(waiting_is_no_error)
 
     @property
     def address(self) -> str:
@@ -191,7 +194,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
 
         Prefect's own worker calls it Crashed, and then nobody would ever look after its missions.
         """
-        again = AwaitingRetry(scheduled_time=SystemClock().now() + AGAIN, message=message)
+        again: State[Any] = AwaitingRetry(scheduled_time=SystemClock().now() + AGAIN, message=message)
         try:
             await (client or self.client).set_flow_run_state(flow_run.id, again)
         except (*HTTP_ERRORS, ObjectNotFound) as error:
@@ -223,6 +226,14 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, live: LiveRun) ->
         while engine.is_running():
             async with engine.run_context():
                 await engine.call_flow_fn()  # type: ignore[unused-coroutine]  # Prefect annotates it twice over
+
+
+def waiting_is_no_error(record: logging.LogRecord) -> bool:
+    """Tell as news what Prefect's engine tells as an error: that it leaves a run that waits, for an answer or a worker."""
+    if record.msg.startswith("Finished in state") and any(f"type={kind}" in record.msg for kind in WAITING):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg = record.msg.replace("Finished", "Waits", 1)
+    return True
 
 
 def is_away(error: Exception) -> bool:

@@ -71,8 +71,7 @@ async def approve_mission(mission: Name, organisation: Name = "demo") -> State[A
     if view.status is not MissionStatus.awaiting_approval:
         return _not_needed(view)
     await _call_the_run_after(view)
-    question = f"{pictures.of_mission(view).text}\n\nMay **this mission** begin?"
-    decided = await answer_to(question, Approval, run_id=UUID(edge.run_id()), wait=WAIT)
+    decided = await answer_to(pictures.question(view), Approval, run_id=UUID(edge.run_id()), wait=WAIT)
     return await _carried_out(organisation_id, view.id, decided)
 
 

@@ -93,8 +93,11 @@ def ended(prefect: httpx.Client) -> Callable[[str], str]:
 
 def test_the_deployments_page_lists_what_an_operator_may_want(page, picture):
     page.goto("/deployments")
-    for name in ("request-mission", "request-round", "control-mission", "publish-report"):
+    search = page.get_by_placeholder("Search deployments")
+    for name in ("request-mission", "approve-mission", "create-schedule", "hold", "publish-report"):
+        search.fill(name)
         page.get_by_role("link", name=name).first.wait_for()
+    search.fill("")
     assert picture("deployments").stat().st_size > 10_000
 
 
@@ -105,6 +108,25 @@ def test_a_mission_is_cancelled_through_the_form(page, picture, ids, press):
     boxes = page.locator("textarea")
     boxes.nth(0).fill("Guard the gate")
     picture("control-mission")
+
+
+def test_a_mission_is_approved_in_the_form_that_resume_opens(page, picture, prefect, press, ended):
+    mission = {"name": "Enter the tank", "approval_needed": True, "tasks": [{"kind": "go_to", "station": "press-1"}]}
+    asked = press("request-mission", mission=mission)
+    waiting = {"flow_runs": {"name": {"any_": ["Approve Enter the tank"]}, "state": {"type": {"any_": ["PAUSED"]}}}}
+    until = time.monotonic() + 60
+    while not (found := prefect.post("/flow_runs/filter", json=waiting).json()) and time.monotonic() < until:
+        time.sleep(0.3)
+    page.goto(f"/runs/flow-run/{found[0]['id']}")
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_text("Reject cancels the mission.").wait_for()
+    page.get_by_text("Asked for by prefect:request-mission").wait_for()
+    page.locator(".p-modal .p-select-button__control").first.click()
+    page.keyboard.press("ArrowDown")
+    page.locator(".p-select-option").filter(has_text="approve").click()
+    picture("approve")
+    page.get_by_role("button", name="Submit").click()
+    assert [ended(found[0]["id"]), ended(asked)] == ["COMPLETED", "COMPLETED"]
 
 
 def test_the_round_form_explains_every_field(page, picture, ids):
