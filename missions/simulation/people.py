@@ -70,7 +70,7 @@ class People(Process):
         return MissionCreate(
             name=f"m{number}",
             key=f"m{number}",
-            tasks=[TaskCreate(station=chance.choice(STATIONS)[0], timeout_s=60) for _ in range(chance.randint(1, 3))],
+            tasks=[TaskCreate(station=chance.choice(STATIONS)[0], timeout_s=20) for _ in range(chance.randint(1, 3))],
             robot=chance.choice([None, None, chance.choice(self._scene.rows).name]),
             priority=chance.choice([0, 0, 1, 2, URGENT]),
             preemptible=chance.random() < 0.7,
