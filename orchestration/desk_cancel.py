@@ -12,11 +12,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterState,
+    FlowRunFilterStateName,
     FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled
 from sqlmodel import Session, col, or_, select
 
@@ -27,7 +29,7 @@ from missions.models import MISSION_TERMINAL, Desired, Mission, Round
 from orchestration.desk_board import Reading
 from orchestration.desk_requests import Transaction
 from orchestration.mirrored import shown_by
-from orchestration.pool import POOL, YardmasterWorker
+from orchestration.pool import POOL, SKIPPED, YardmasterWorker
 
 log = structlog.get_logger(__name__)
 ABANDONED_S = 30.0
@@ -77,10 +79,14 @@ async def catch_up(
     Prefect cancels at once what it takes to be nowhere: a run that is suspended, or that waits for a worker. Its missions
     may be under way all the same.
     """
-    cancelled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLED]))
+    cancelled = FlowRunFilterState(
+        type=FlowRunFilterStateType(any_=[StateType.CANCELLED]),
+        name=FlowRunFilterStateName(not_any_=[SKIPPED]),  # hundreds after a night without a worker
+    )
     runs = await client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=cancelled, end_time=FlowRunFilterEndTime(after_=since)),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+        sort=FlowRunSort.END_TIME_DESC,
     )
     for run in await asyncio.to_thread(_with_live_missions, reading, runs):
         await asyncio.to_thread(cancel_missions, transaction, run, await actor(client, run))

@@ -43,6 +43,7 @@ from orchestration.flows.forms import complaints
 POOL = "yardmaster"
 POOL_TYPE = "yardmaster"
 WAITING = ("PAUSED", "SCHEDULED")
+SKIPPED = "Skipped"  # the state's name of a run that was not worth its while any more
 LATEST_ONLY = "latest-only"
 LATE_S = 120.0
 SETTLE_S = 10.0
@@ -159,7 +160,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
 
     async def _skip(self, flow_run: FlowRun, late_s: float) -> None:
         message = f"Skipped: {late_s:.0f} s late, and a later run of the same schedule does the same."
-        await self.client.set_flow_run_state(flow_run.id, Cancelled(name="Skipped", message=message), force=True)
+        await self.client.set_flow_run_state(flow_run.id, Cancelled(name=SKIPPED, message=message), force=True)
 
     async def _carry_out(self, flow_run: FlowRun, live: LiveRun) -> None:
         with live.scope:

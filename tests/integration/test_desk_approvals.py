@@ -191,3 +191,15 @@ def test_what_is_kept_with_the_mission_says_who_decided_and_why(answer, why):
 def test_an_answer_without_a_decision_or_a_reason_to_reject_is_no_answer(answer):
     with pytest.raises(ValidationError):
         Approval.model_validate(answer)
+
+
+@pytest.mark.proof
+def test_on_postgresql_too_every_mission_is_asked_about_once(postgres_runtime, postgres_world):
+    wanted = MissionCreate(name="Look", key="one", tasks=[TaskCreate(station="press-1")], approval_needed=True)
+    with postgres_runtime.transaction() as session:
+        create.create(session, site=postgres_world.site, wanted=wanted, who="test")
+    counts = [asyncio.run(desk_approvals.ask(postgres_runtime.transaction, postgres_runtime.reading)) for _ in "ab"]
+    assert counts == [1, 0]
+    with postgres_runtime.transaction() as session:
+        (errand,) = claim_errands(session)
+    assert errand.kind == "approve-mission"

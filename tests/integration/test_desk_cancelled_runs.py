@@ -94,6 +94,7 @@ def test_only_runs_of_our_pool_that_were_cancelled_since_the_last_look_are_asked
     (form,) = asked
     assert form["flow_runs"]["state"]["type"]["any_"] == ["CANCELLED"]
     assert form["flow_runs"]["end_time"]["after_"].startswith(f"{clock.now() - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    assert form["flow_runs"]["state"]["name"]["not_any_"] == ["Skipped"]
     assert form["work_pools"]["name"]["any_"] == ["yardmaster"]
 
 
