@@ -236,6 +236,19 @@ def test_a_run_that_was_deleted_in_prefect_fails_its_request(runtime, server, as
     assert "deleted in Prefect" in row(request_id).error
 
 
+def test_a_question_that_was_deleted_in_prefect_is_asked_again(runtime, server, asked, carried, through, row, clock):
+    request_id = asked("one", kind="approve-mission")
+    carried()
+    first = row(request_id).flow_run_id
+    server.runs.clear()
+    through(lambda client: settle_ended(client, runtime.transaction))
+    assert row(request_id).status is RequestStatus.pending
+    clock.step(requests.CLAIM_S + 1)
+    carried()
+    assert row(request_id).status is RequestStatus.started
+    assert row(request_id).flow_run_id not in {None, first}
+
+
 def test_nothing_is_asked_of_prefect_when_nothing_was_started(runtime, server, through):
     server.is_away = True
     assert through(lambda client: settle_ended(client, runtime.transaction)) == 0

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlmodel import select
 
+from fleet.organisations import site_named
 from missions import commands, create
 from missions.models import Mission, MissionCreate, MissionStatus, TaskCreate, Transition
 
@@ -17,8 +18,6 @@ def waiting(prefect, demo_site):
     """Makes a mission that needs approval, through no door of Prefect's; gives its id."""
 
     def make(name: str = "Enter the tank") -> UUID:
-        from fleet.organisations import site_named
-
         wanted = MissionCreate(name=name, key=str(uuid4()), approval_needed=True, tasks=[TaskCreate(station="press-1")])
         with prefect.runtime.transaction() as session:
             site = site_named(session, demo_site, "north-plant")
@@ -61,6 +60,7 @@ def test_a_mission_that_needs_approval_gets_a_run_that_asks_and_resume_approves_
     assert (line.who, line.why) == ("prefect:approve-mission", "approved by Ada: tank is empty")
 
 
+@pytest.mark.proof
 def test_an_answer_without_a_reason_is_asked_again_also_by_another_worker_and_a_rejection_cancels(
     prefect, waiting, asking, stored, eventually
 ):
@@ -97,6 +97,7 @@ def test_a_mission_decided_elsewhere_ends_the_run_that_asks_about_it(prefect, de
     assert "was decided elsewhere: it is SCHEDULED (by phone)" in state["message"]
 
 
+@pytest.mark.proof
 def test_a_cancelled_question_leaves_the_mission_waiting_and_control_mission_approves_it(
     prefect, waiting, asking, stored, eventually
 ):
