@@ -8,7 +8,7 @@ from fleet.clock import database_now
 from fleet.errors import Conflict, Invalid, NotFound
 from missions.schedules.models import OPEN, Occurrence, OccurrenceStatus, Schedule, ScheduleStatus
 from missions.schedules.overlap import Moment, settle
-from missions.schedules.recurrence import MOMENT, has_time, iso, spread, times
+from missions.schedules.recurrence import MOMENT, YEARS, has_time, iso, spread, times
 from missions.schedules.rows import lock, next_look, recurrence_of, revision_after, revision_of, tell_occurrence
 
 FARTHEST = timedelta(days=366)
@@ -24,6 +24,7 @@ def move_occurrence(
         Conflict: it is decided already, or its time has come.
         Invalid: `to` has passed, or lies more than a year after its own time.
     """
+    _refuse_far(to, schedule)
     row, moment = lock(session, schedule), Moment(database_now(session), who)
     occurrence = _open_row(session, row, recurrence_id, moment)
     if occurrence.status is not OccurrenceStatus.planned or occurrence.due_at <= moment.now:
@@ -49,6 +50,7 @@ def cancel_occurrence(
     Raises:
         NotFound: the schedule has no such occurrence; says which come next.
         Conflict: it has started or was decided otherwise.
+        Invalid: no schedule has such a time.
     """
     row, moment = lock(session, schedule), Moment(database_now(session), who)
     occurrence = _open_row(session, row, recurrence_id, moment)
@@ -77,11 +79,14 @@ def _too_late(schedule: Schedule, occurrence: Occurrence, wish: str) -> Conflict
 
 def _open_row(session: Session, schedule: Schedule, recurrence_id: datetime, moment: Moment) -> Occurrence:
     """Its row, newly written when it has none yet."""
+    _refuse_far(recurrence_id, schedule)
+    number, _ = revision_after(session, schedule.id, max(schedule.decided_until_at, recurrence_id - MOMENT))
     query = select(Occurrence).where(Occurrence.schedule_id == schedule.id, Occurrence.recurrence_id == recurrence_id)
+    if recurrence_id > schedule.decided_until_at:  # an older revision's row says nothing of what is still ahead
+        query = query.where(Occurrence.revision >= number)
     known = session.exec(query.order_by(col(Occurrence.revision).desc())).first()
     if known is not None:
         return known
-    number, _ = revision_after(session, schedule.id, max(schedule.decided_until_at, recurrence_id - MOMENT))
     recurrence = recurrence_of(revision_of(session, schedule.id, number))
     is_ahead = recurrence_id > schedule.decided_until_at and schedule.status is not ScheduleStatus.ended
     if not is_ahead or not has_time(recurrence, recurrence_id):
@@ -106,6 +111,14 @@ def _open_row(session: Session, schedule: Schedule, recurrence_id: datetime, mom
     session.add(occurrence)
     session.flush()
     return occurrence
+
+
+def _refuse_far(instant: datetime, schedule: Schedule) -> None:
+    """See that it is a time that people mean; others leave the calendar in UTC."""
+    if instant.year not in YEARS:
+        raise Invalid(
+            f"{instant.isoformat()} lies outside the years {YEARS[0]} to {YEARS[-1]}.", schedule=str(schedule.id)
+        )
 
 
 def _changed(session: Session, schedule: Schedule, occurrence: Occurrence, kind: str) -> None:

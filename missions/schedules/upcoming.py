@@ -141,7 +141,7 @@ def _view(session: Session, schedule: Schedule, names: tuple[str, str]) -> Sched
         site=names[1],
         recurrence=recurrence_of(revision),
         missions=[MissionTemplate.model_validate(one) for one in revision.missions],
-        next=_coming(session, schedule, names, NEXT),
+        next=_readable(session, schedule, names, NEXT),
     )
 
 
@@ -157,12 +157,16 @@ def _names(session: Session, schedules: Sequence[Schedule]) -> dict[UUID, tuple[
 
 
 def _open(session: Session, schedule: Schedule, names: tuple[str, str], limit: int) -> list[Upcoming]:
+    ahead = _readable(session, schedule, names, LOOK * limit)
+    return [one for one in ahead if not one.closed_by][:limit]
+
+
+def _readable(session: Session, schedule: Schedule, names: tuple[str, str], limit: int) -> list[Upcoming]:
     try:
-        ahead = _coming(session, schedule, names, LOOK * limit)
+        return _coming(session, schedule, names, limit)
     except (YardmasterError, ValueError) as error:  # such as a time zone that is no more: the others are shown
         log.warning("a schedule cannot be looked ahead", schedule=str(schedule.id), error=str(error))
         return []
-    return [one for one in ahead if not one.closed_by][:limit]
 
 
 def _coming(session: Session, schedule: Schedule, names: tuple[str, str], limit: int) -> list[Upcoming]:

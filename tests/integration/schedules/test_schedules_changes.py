@@ -1,6 +1,6 @@
 """Schedules are revised, paused, resumed and ended, and single occurrences moved and cancelled."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -9,6 +9,7 @@ from fleet.errors import Conflict, Invalid, NotFound
 AT_23 = datetime(2026, 3, 1, 23, tzinfo=UTC)
 AT_00 = AT_23 + timedelta(hours=1)
 AT_01 = AT_23 + timedelta(hours=2)
+EAST, WEST = timezone(timedelta(hours=12)), timezone(-timedelta(hours=12))
 
 
 def test_a_revision_counts_from_now_on_and_the_past_stays(timetable):
@@ -191,4 +192,33 @@ def test_what_is_no_occurrence_is_not_found_and_the_next_ones_are_named(timetabl
         timetable.cancel(schedule, AT_23 + timedelta(minutes=1))
     with pytest.raises(Invalid, match="has passed"):
         timetable.move(schedule, AT_23, AT_23 - timedelta(hours=2))
+    assert timetable.rows(schedule) == []
+
+
+@pytest.mark.parametrize("wish", ["cancel", "move"])
+def test_what_an_older_revision_said_of_a_time_does_not_hide_it_when_the_rule_has_it_again(timetable, wish):
+    schedule = timetable.create(overlap="skip")
+    timetable.move(schedule, AT_01, AT_01 + timedelta(minutes=30))
+    timetable.revise(schedule, recurrence=timetable.recurrence("FREQ=DAILY", overlap="skip"))
+    timetable.revise(schedule, recurrence=timetable.recurrence(overlap="skip"))
+    if wish == "cancel":
+        timetable.cancel(schedule, AT_01)
+    else:
+        timetable.move(schedule, AT_01, AT_01 + timedelta(hours=9))
+    for _ in range(4):
+        timetable.fire_after(hours=1)
+        timetable.finish()
+    assert "01:00 fired" not in timetable.said(schedule)
+    assert "00:00 fired" in timetable.said(schedule)
+
+
+@pytest.mark.parametrize(
+    "far", [datetime.max.replace(tzinfo=WEST), datetime.min.replace(tzinfo=EAST), datetime.min.replace(tzinfo=UTC)]
+)
+def test_times_at_the_edges_of_the_calendar_are_refused(timetable, far):
+    schedule = timetable.create()
+    with pytest.raises(Invalid, match="1900 to 2999"):
+        timetable.cancel(schedule, far)
+    with pytest.raises(Invalid, match="1900 to 2999"):
+        timetable.move(schedule, AT_23, far)
     assert timetable.rows(schedule) == []

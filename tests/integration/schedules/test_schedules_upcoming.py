@@ -8,7 +8,7 @@ from fleet.errors import Invalid, NotFound
 from missions.schedules import retention
 from missions.schedules.models import ScheduleRevision
 from missions.schedules.rows import schedule_of
-from missions.schedules.upcoming import past, schedule_view
+from missions.schedules.upcoming import past, schedule_view, schedules_of
 
 AT_23 = datetime(2026, 3, 1, 23, tzinfo=UTC)
 
@@ -59,6 +59,9 @@ def test_a_schedule_that_cannot_be_read_hides_no_other(timetable):
         row = session.get_one(ScheduleRevision, (broken.id, 1))
         row.recurrence = row.recurrence | {"timezone": "Europe/Atlantis"}
     assert _coming(timetable, per_schedule=1) == ["sound 23:00"]
+    with timetable.runtime.reading() as session:
+        views = schedules_of(session, broken.organisation_id)
+    assert {view.name: len(view.next) for view in views} == {"broken": 0, "sound": 5}
 
 
 def test_a_paused_schedule_has_nothing_to_come(timetable):
