@@ -8,15 +8,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import httpx
 import pytest
+from PIL import Image
 
 from deployments.local import Platform, Wanted, launched
 
 pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(600)]
 WITHIN_MS = 60_000
+Seen = TypeVar("Seen")
 LONG = [{"kind": "wait", "parameters": {"duration_s": 2400}}]
 
 
@@ -57,8 +60,10 @@ def picture(page, tmp_path: Path) -> Callable[[str], Path]:
         folder = Path(os.environ.get("YARDMASTER_DOCS_IMAGES", tmp_path))
         folder.mkdir(parents=True, exist_ok=True)
         page.wait_for_timeout(1500)  # the pages move their parts into place
-        page.screenshot(path=folder / f"{name}.png")
-        return folder / f"{name}.png"
+        path = folder / f"{name}.png"
+        page.screenshot(path=path)
+        Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)  # a third
+        return path
 
     return take
 
@@ -91,6 +96,41 @@ def ended(prefect: httpx.Client) -> Callable[[str], str]:
     return wait
 
 
+@pytest.fixture
+def submitted(page, prefect: httpx.Client, ids: dict[str, str]) -> Callable[[str], str]:
+    """Press Submit below a form; gives the run that Prefect makes of it."""
+
+    def press_submit(deployment: str) -> str:
+        wanted = {"flow_runs": {"deployment_id": {"any_": [ids[deployment]]}}}
+        before = {run["id"] for run in prefect.post("/flow_runs/filter", json=wanted).json()}
+        page.get_by_role("button", name="Submit").click()
+        made = until(
+            lambda: [
+                run["id"] for run in prefect.post("/flow_runs/filter", json=wanted).json() if run["id"] not in before
+            ]
+        )
+        return str(made[0])
+
+    return press_submit
+
+
+def until(seen: Callable[[], Seen | None]) -> Seen:
+    """What `seen` gives as soon as it gives something."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := seen():
+            return found
+        time.sleep(0.3)
+    raise AssertionError("not seen within a minute")
+
+
+def choose(page, index: int, words: str) -> None:
+    """In the list of choices `index` of a form, the one that says `words`."""
+    page.locator(".p-select-button__control").nth(index).click()
+    page.keyboard.press("ArrowDown")
+    page.locator(".p-select-option").filter(has_text=words).click()
+
+
 def test_the_deployments_page_lists_what_an_operator_may_want(page, picture):
     page.goto("/deployments")
     search = page.get_by_placeholder("Search deployments")
@@ -101,22 +141,59 @@ def test_the_deployments_page_lists_what_an_operator_may_want(page, picture):
     assert picture("deployments").stat().st_size > 10_000
 
 
-def test_a_mission_is_cancelled_through_the_form(page, picture, ids, press):
-    press("request-mission", mission={"name": "Guard the gate", "tasks": LONG})
+def test_a_mission_is_cancelled_through_the_form(page, picture, ids, press, submitted, ended):
+    asked = press("request-mission", mission={"name": "Guard the gate", "tasks": LONG})
     page.goto(f"/deployments/deployment/{ids['control-mission']}/run")
     page.get_by_text("The mission's id, or its name").wait_for()
-    boxes = page.locator("textarea")
-    boxes.nth(0).fill("Guard the gate")
+    page.locator("textarea").nth(0).fill("Guard the gate")
+    choose(page, 0, "cancel")
     picture("control-mission")
+    assert [ended(submitted("control-mission")), ended(asked)] == ["COMPLETED", "CANCELLED"]
+
+
+def test_a_schedule_is_made_in_its_form_and_what_it_does_next_is_seen(page, picture, prefect, ids, submitted, ended):
+    page.goto(f"/deployments/deployment/{ids['create-schedule']}/run")
+    page.get_by_text("An RRULE such as").wait_for()
+    for index, words in enumerate(("FREQ=DAILY;BYHOUR=6;BYMINUTE=0", "", "Europe/Berlin", "Morning inspection")):
+        page.locator("textarea").nth(index).fill(words)
+    choose(page, 2, "one mission for every inspection point")
+    page.locator("textarea").nth(0).scroll_into_view_if_needed()
+    picture("create-schedule")
+    assert ended(submitted("create-schedule")) == "COMPLETED"
+
+    waiting = {"flow_runs": {"name": {"like_": "Morning inspection"}, "state": {"type": {"any_": ["SCHEDULED"]}}}}
+    runs = until(lambda: found if len(found := prefect.post("/flow_runs/filter", json=waiting).json()) == 5 else None)
+    page.goto(f"/deployments/deployment/{ids['scheduled-round']}?tab=Upcoming")
+    for run in runs:
+        assert run["name"].endswith("06:00")
+        page.get_by_text(run["name"]).first.wait_for()
+    picture("upcoming")
+    page.goto("/artifacts/key/schedules-board")
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    page.get_by_text(runs[0]["name"]).first.wait_for()
+    picture("schedules-board")
+
+
+def test_a_robot_is_held_in_the_form_until_it_is_released(page, picture, platform, ids, press, submitted, ended):
+    page.goto(f"/deployments/deployment/{ids['hold']}/run")
+    page.get_by_text("Why; whoever wonders").wait_for()
+    choose(page, 0, "robot")
+    page.locator("textarea").nth(0).fill("Its wheels are changed")
+    page.get_by_role("button", name="str", exact=True).first.click()
+    page.locator("textarea").nth(1).fill("amr-04")
+    picture("hold")
+    run_id = submitted("hold")
+    assert ended(run_id) == "COMPLETED"
+    page.goto(f"/runs/flow-run/{run_id}")
+    page.get_by_text("robot amr-04 is held: Its wheels are changed").first.wait_for()
+    assert ended(press("release-hold", scope="robot", robot="amr-04")) == "COMPLETED"
 
 
 def test_a_mission_is_approved_in_the_form_that_resume_opens(page, picture, prefect, press, ended):
     mission = {"name": "Enter the tank", "approval_needed": True, "tasks": [{"kind": "go_to", "station": "press-1"}]}
     asked = press("request-mission", mission=mission)
     waiting = {"flow_runs": {"name": {"any_": ["Approve Enter the tank"]}, "state": {"type": {"any_": ["PAUSED"]}}}}
-    until = time.monotonic() + 60
-    while not (found := prefect.post("/flow_runs/filter", json=waiting).json()) and time.monotonic() < until:
-        time.sleep(0.3)
+    found = until(lambda: prefect.post("/flow_runs/filter", json=waiting).json())
     page.goto(f"/runs/flow-run/{found[0]['id']}")
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("Reject cancels the mission.").wait_for()
