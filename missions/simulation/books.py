@@ -16,6 +16,7 @@ from fleet.robots import Robot
 from missions.holds import Hold, covering
 from missions.lifecycle import replay
 from missions.models import MISSION_TERMINAL, Attempt, Desired, Mission, MissionStatus, MissionTask, Transition
+from missions.schedules.models import Occurrence, OccurrenceStatus
 from missions.scripted import Execution, ScriptedRobots
 
 ENDS_OF_CANCEL = frozenset({MissionStatus.canceled, MissionStatus.succeeded})
@@ -107,6 +108,17 @@ def _given_though_held(session: Session) -> int:
     return count
 
 
+def misfired(session: Session) -> int:
+    """Occurrences of the schedule of every minute that nobody decided, and started ones without exactly one mission."""
+    rows = session.exec(select(Occurrence)).all()
+    minutes = sorted({row.recurrence_id for row in rows})
+    between = (minutes[-1] - minutes[0]).total_seconds() / 60 + 1 - len(minutes) if minutes else 0
+    asked = select(Mission).where(col(Mission.round_id).is_not(None), col(Mission.retry_of).is_(None))
+    made: Counter[object] = Counter(mission.round_id for mission in session.exec(asked).all())
+    fired = [row for row in rows if row.status is OccurrenceStatus.fired]
+    return int(between) + sum(made[row.round_id] != 1 for row in fired) + abs(len(fired) - made.total())
+
+
 def happened(session: Session) -> Counter[str]:
     """How often what: the ways of attempts, what people did, and what robots did of their own."""
     attempts = session.exec(select(Attempt)).all()
@@ -117,6 +129,7 @@ def happened(session: Session) -> Counter[str]:
     told["further attempt"] = sum(attempt.number > 1 for attempt in attempts)
     told["task skipped"] = sum("task" in line.evidence and line.from_status == line.to_status for line in lines)
     told.update(f"hold of a {row.scope.value}" for row in session.exec(select(Hold)).all())
+    told.update(f"occurrence {row.status.value}" for row in session.exec(select(Occurrence)).all())
     told["order abandoned"] = sum(row.key.startswith("abandoned/") for row in session.exec(select(Hold)).all())
     told["order of the robot's own"] = len(session.exec(select(Event).where(Event.kind == "foreign_order")).all())
     return told

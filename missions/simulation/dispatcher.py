@@ -13,6 +13,7 @@ from fleet.errors import YardmasterError
 from fleet.robots import Robot
 from missions import alerts, dispatch, feedback, recovery, sending, snapshot
 from missions.plan import Plan, Snapshot, plan
+from missions.schedules import firing
 from missions.scripted import ScriptedRobots
 from missions.simulation.processes import Deaths, Ground, Process, Strand, rest
 from missions.validator import violations
@@ -116,6 +117,7 @@ class Dispatcher(Process):
         feedback.apply(session, robot=robot, report=report, received_at=now, who=who)
 
     async def _decide(self) -> None:
+        firing.fire_due(partial(self.transaction, "fire"), who=WHO)
         with self.transaction("expire") as session:
             recovery.expire(session, who=WHO)
         with self.transaction("time out") as session:

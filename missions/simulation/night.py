@@ -44,6 +44,7 @@ class Trouble:
     wish: float = 0.0
     command: float = 0.0
     clock_jump: float = 0.0
+    has_schedule: bool = False
     turns: int = 70  # at most; fewer when all planned crashes have come
     least_turns: int = 20
 
@@ -75,7 +76,14 @@ def trouble(seed: int, crashes: int) -> Trouble:
     )
     planned = crash_plan(chance, crashes)
     return Trouble(
-        faults, planned, dispatchers=chance.choice([2, 2, 3]), missions=8, wish=0.6, command=0.5, clock_jump=0.01
+        faults,
+        planned,
+        dispatchers=chance.choice([2, 2, 3]),
+        missions=8,
+        wish=0.6,
+        command=0.5,
+        clock_jump=0.01,
+        has_schedule=True,
     )
 
 
@@ -107,6 +115,8 @@ class Night:
         """Trouble until enough processes crashed, then calm until all is over."""
         for _ in range(self._trouble.missions):
             self._people.ask()
+        if self._trouble.has_schedule:
+            self._people.plan_ahead()
         turns = 0
         while turns < (self._trouble.turns if self._deaths.left else self._trouble.least_turns):
             self._befall()

@@ -19,6 +19,9 @@ from missions.models import (
     RetryFrom,
     TaskCreate,
 )
+from missions.schedules import control
+from missions.schedules.create import create as create_schedule
+from missions.schedules.models import Misfire, MissionTemplate, Overlap, Recurrence, Schedule, ScheduleCreate
 from missions.scripted import ScriptedRobots
 from missions.simulation.place import STATIONS, Scene
 from missions.simulation.processes import Crashed, Deaths, Ground, Process
@@ -57,6 +60,25 @@ class People(Process):
             self._hold_something()
         if self._chance.random() < command / 3:
             self.release()
+
+    def plan_ahead(self) -> None:
+        """Ask for a schedule: a mission every minute."""
+        recurrence = Recurrence(
+            rule="* * * * *",
+            begins=f"{self._ground.clock.now():%Y-%m-%dT%H:%M:%S}",
+            timezone="UTC",
+            misfire=self._chance.choice(list(Misfire)),
+            overlap=self._chance.choice(list(Overlap)),
+            catch_up_max=3,
+        )
+        station = self._chance.choice(STATIONS)[0]
+        mission = MissionTemplate(name="patrol", tasks=[TaskCreate(station=station, timeout_s=20)], preemptible=True)
+        wanted = ScheduleCreate(name="patrols", key="patrols", recurrence=recurrence, missions=[mission])
+        self._call(lambda: self._plan_ahead(wanted))
+
+    def _plan_ahead(self, wanted: ScheduleCreate) -> None:
+        with self.transaction("request") as session:
+            create_schedule(session, site=self._scene.site, wanted=wanted, who=WHO)
 
     def ask(self) -> None:
         """Ask for another mission."""
@@ -161,8 +183,11 @@ class People(Process):
             return session.exec(query.where(Attempt.status == AttemptStatus.lost)).all()
 
     def let_go(self) -> None:
-        """Release what is held, approve what waits for it, resume what is paused: the night is over."""
+        """Release what is held, approve what waits for it, resume what is paused, end what recurs: the night is over."""
         self.act()  # what was not answered yet
+        with self._ground.transaction() as session:
+            for schedule in session.exec(select(Schedule)).all():
+                control.end(session, schedule=schedule, who=WHO)
         self.release()
         with self._ground.reading() as session:
             live = session.exec(select(Mission).where(col(Mission.status).not_in(MISSION_TERMINAL))).all()

@@ -16,6 +16,7 @@ from fleet.clock import SteppableClock
 # What is written in one transaction; a process may end before it begins, when all is written and nothing is committed,
 # and after the commit, before anybody acted on it.
 WRITES = (
+    "fire",
     "expire",
     "time out",
     "carry out",

@@ -33,6 +33,7 @@ class Tally:
     leases: int = 0  # robots held when nothing runs any more
     unsent: int = 0  # messages of the outbox that still wait when nothing runs any more
     disobeyed: int = 0  # commands that were accepted and not followed
+    misfired: int = 0  # occurrences of a schedule without a decision, or started and without exactly one mission
     gaps: int = 0  # positions missing in the feed of changes
     violations: int = 0  # plans that break a rule of the validator
 
@@ -83,6 +84,7 @@ def judge(session: Session, robots: ScriptedRobots, *, disobeyed: int, violation
         leases=len(session.exec(select(RobotLease)).all()),
         unsent=len(session.exec(select(OutboxMessage).where(OutboxMessage.status == OutboxStatus.pending)).all()),
         disobeyed=disobeyed + books.disobeyed(session, missions.values(), robots.history),
+        misfired=books.misfired(session),
         gaps=books.gaps(session),
         violations=violations,
     )
