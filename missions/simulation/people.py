@@ -175,6 +175,7 @@ class People(Process):
         for mission, attempt in self._lost():
             serial = next(row.serial_number for row in self._scene.rows if row.id == attempt.robot_id)
             self._robots.forget(serial)
+            self._robots.forgotten.add(attempt.key)  # also when a copy of the order is still on its way
             self.tell(mission, "abandon")
 
     def _lost(self) -> Sequence[tuple[Mission, Attempt]]:
