@@ -142,11 +142,13 @@ def _steps(pattern: Pattern, begin: int, end: int) -> Iterator[int]:
 
 
 def _by_windows(pattern: Pattern, begin: int, end: int, midnight: int) -> Iterator[int]:
+    """From second to second while they lie in a window, and from there to the next window."""
     seconds = pattern.seconds or ()
-    first = begin - (begin - pattern.origin) % pattern.period
-    for window in range(first, end, pattern.period):
-        place = bisect_left(seconds, max(window, begin) - midnight)
-        stop = min(window + pattern.width, end) - midnight
-        while place < len(seconds) and seconds[place] < stop:
-            yield midnight + seconds[place]
+    place = bisect_left(seconds, begin - midnight)
+    while place < len(seconds) and (tick := midnight + seconds[place]) < end:
+        inside = (tick - pattern.origin) % pattern.period
+        if inside < pattern.width:
+            yield tick
             place += 1
+        else:
+            place = bisect_left(seconds, tick - inside + pattern.period - midnight, place)

@@ -15,7 +15,7 @@ from missions.calendars.cron import Cron, read_cron
 from missions.calendars.days import PERIODS, Days, each_day, periods, permits, permits_cron
 from missions.calendars.elapsed import Pattern, picks, seconds_of_day, ticks
 from missions.calendars.rules import TEXT_MAX, UNIT_S, Freq, Rule, read_rrule, refuse
-from missions.calendars.zones import at, instant_of, resolved, seconds_of, zone_named
+from missions.calendars.zones import LAST_S, at, instant_of, resolved, seconds_from, seconds_of, zone_named
 
 COUNT_MAX = 100_000
 RESULT_MAX = 1_000_000
@@ -23,7 +23,6 @@ APART_S = 60
 _LOOK = 1_000  # so many occurrences are looked at for two that are too close
 _MARGIN = timedelta(days=2)  # more than any gap of local time
 _SECOND = timedelta(seconds=1)
-_ROUND_UP = _SECOND - datetime.resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +160,14 @@ def _merged(
     series: _Series, after: datetime | None, exdates: Iterable[datetime], rdates: Iterable[datetime]
 ) -> Iterator[datetime]:
     reached = None if after is None else instant_of(after, series.zone, "after")
-    added = sorted({instant_of(rdate, series.zone, "rdate") for rdate in rdates})
-    left_out = {instant_of(exdate, series.zone, "exdate") for exdate in exdates}
-    return _each_once(_ruled(series, reached), added, left_out, reached)
+    added, left_out = _all_of(rdates, series.zone, "rdate"), _all_of(exdates, series.zone, "exdate")
+    return _each_once(_ruled(series, reached), sorted(added), left_out, reached)
+
+
+def _all_of(times: Iterable[datetime], zone: ZoneInfo, name: str) -> set[datetime]:
+    if not isinstance(times, Iterable):
+        raise Invalid(f"{name}s must be a list of datetimes, but is {times!r:.80}.", value=str(times)[:80])
+    return {instant_of(time, zone, name) for time in times}
 
 
 def _each_once(
@@ -193,7 +197,7 @@ def _ruled(series: _Series, after: datetime | None) -> Iterator[datetime]:
 
 def _counted(series: _Series, count: int, after: datetime) -> Iterator[datetime]:
     """Counting begins at DTSTART; what the count ends with is remembered, so that the next look may skip to `after`."""
-    if count <= COUNT_MAX:
+    if count <= COUNT_MAX or _is_even(series.rule):
         last = _last_counted(series, count)
         found = _plain(series, max(after, series.begins)) if last is not None and after < last else iter(())
         return takewhile(lambda instant: last is not None and instant <= last, filter(after.__lt__, found))
@@ -212,8 +216,20 @@ def _counted(series: _Series, count: int, after: datetime) -> Iterator[datetime]
     return iter(())
 
 
+def _is_even(rule: Rule | Cron) -> bool:
+    """Whether it is nothing but one step of elapsed time after another."""
+    return (
+        isinstance(rule, Rule)
+        and rule.is_elapsed
+        and rule == Rule(rule.freq, rule.interval, rule.count, week_start=rule.week_start)
+    )
+
+
 @lru_cache(maxsize=1024)
 def _last_counted(series: _Series, count: int) -> datetime | None:
+    if isinstance(series.rule, Rule) and _is_even(series.rule):
+        last_s = seconds_of(series.begins) + (count - 1) * series.rule.interval * UNIT_S[series.rule.freq]
+        return at(min(last_s, LAST_S))
     last = deque(islice(_plain(series, series.begins), count), maxlen=1)
     return last[0] if last else None
 
@@ -221,7 +237,7 @@ def _last_counted(series: _Series, count: int) -> datetime | None:
 def _plain(series: _Series, reached: datetime) -> Iterator[datetime]:
     """What the rule gives from an instant on, not before its beginning, as if it had no end."""
     if series.rule.is_elapsed:
-        return map(at, ticks(_pattern(series), series.zone, seconds_of(reached + _ROUND_UP)))
+        return map(at, ticks(_pattern(series), series.zone, seconds_from(reached)))
     instants = _instants(_walls(series, reached), series.zone)
     return (instant for instant in instants if instant >= reached)
 

@@ -11,20 +11,30 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_S = 86_400
 LAST_S = int((datetime(9999, 12, 30, tzinfo=UTC) - EPOCH).total_seconds())  # later, local times leave the calendar
 _SECOND = timedelta(seconds=1)
+_NO_ZONES = (
+    "posix/",
+    "posixrules",
+    "right/",
+)  # beside the zones in some systems' files; the last ones count leap seconds
 _SETTLED_YEAR = 2100  # from then on no zone's rules change any more from year to year
 
 
-@lru_cache(maxsize=256)
 def zone_named(name: str) -> ZoneInfo:
     """The IANA time zone of that name.
 
     Raises:
         Invalid: there is none; the sentence names those that look alike.
     """
+    return _zone_named(name if isinstance(name, str) else repr(name))
+
+
+@lru_cache(maxsize=256)
+def _zone_named(text: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError, TypeError, AttributeError):
-        text = name if isinstance(name, str) else repr(name)
+        if text.startswith(_NO_ZONES):
+            raise LookupError(text)
+        return ZoneInfo(text)
+    except (LookupError, ValueError, OSError):
         known = {zone.casefold(): zone for zone in available_timezones()}
         ends = [zone for key, zone in known.items() if key.endswith(f"/{text.casefold().replace(' ', '_')}")]
         near = [known[key] for key in difflib.get_close_matches(text.casefold()[:64], known, n=3, cutoff=0.6)]
@@ -67,6 +77,11 @@ def at(seconds: int) -> datetime:
 def seconds_of(instant: datetime) -> int:
     """Whole seconds since 1970 of an aware instant, rounded down."""
     return (instant - EPOCH) // _SECOND
+
+
+def seconds_from(instant: datetime) -> int:
+    """Whole seconds since 1970 of an aware instant, rounded up."""
+    return -((EPOCH - instant) // _SECOND)
 
 
 def offset_s(seconds: int, zone: ZoneInfo) -> int:

@@ -169,6 +169,11 @@ def test_an_ordinary_schedule_is_let_through(rule):
         ({"after": "2026-01-01"}, "after must be a datetime"),
         ({"before": 3}, "before must be a datetime"),
         ({"exdates": ["2026-01-01"]}, "exdate must be a datetime"),
+        ({"exdates": None}, "exdates must be a list"),
+        ({"rdates": BEGINS}, "rdates must be a list"),
+        ({"timezone": ["UTC"]}, "no time zone"),
+        ({"timezone": "right/Europe/Berlin"}, "did you mean Europe/Berlin"),
+        ({"timezone": "posixrules"}, "no time zone"),
         ({"rdates": [date(2026, 1, 1)]}, "rdate must be a datetime"),
         ({"limit": -1}, "limit must be"),
         ({"limit": math.nan}, "limit must be"),
@@ -194,7 +199,7 @@ def test_a_list_of_more_than_a_million_is_refused_instead_of_kept_in_memory(monk
     with pytest.raises(Invalid, match="give a limit"):
         _ask("FREQ=SECONDLY", limit=None, before=datetime(9999, 1, 1))
     with pytest.raises(Invalid, match="end the rule by UNTIL"):
-        _ask("FREQ=SECONDLY;COUNT=900000000", after=datetime(2027, 1, 1))
+        _ask("FREQ=SECONDLY;BYMINUTE=1,2;COUNT=900000000", after=datetime(2027, 1, 1))
 
 
 def test_a_limit_of_zero_gives_nothing():
@@ -260,6 +265,32 @@ def test_a_long_count_is_counted_from_its_beginning_and_ends_where_it_should():
     assert occurrences("FREQ=DAILY;COUNT=3", dtstart=begins, timezone="UTC", after=datetime(9000, 1, 1)) == []
     long = occurrences("FREQ=DAILY;COUNT=200000", dtstart=begins, timezone="UTC", after=datetime(2030, 1, 1), limit=1)
     assert long == [datetime(2030, 1, 2, tzinfo=UTC)]
+
+
+def test_the_end_of_any_count_of_even_steps_is_worked_out_and_not_walked_to():
+    begins, after = datetime(1926, 1, 1), datetime(2026, 1, 1)
+    assert occurrences("FREQ=SECONDLY;COUNT=1000000000", dtstart=begins, timezone="UTC", after=after) == []
+    last = begins + timedelta(seconds=3 * (2_000_000_000 - 1))
+    rule = "FREQ=SECONDLY;INTERVAL=3;COUNT=2000000000;WKST=SU"
+    assert occurrences(rule, dtstart=begins, timezone="UTC", after=last - timedelta(seconds=5)) == [
+        (last - timedelta(seconds=3)).replace(tzinfo=UTC),
+        last.replace(tzinfo=UTC),
+    ]
+    assert len(occurrences("FREQ=HOURLY;COUNT=999999999999", dtstart=begins, timezone="UTC", after=after, limit=3)) == 3
+
+
+def test_a_long_count_in_a_few_hours_of_each_day_looks_at_these_hours_only(monkeypatch):
+    looks = []
+    bisect = elapsed.bisect_left
+    monkeypatch.setattr(elapsed, "bisect_left", lambda *given: looks.append(1) or bisect(*given))
+    rule = "FREQ=MINUTELY;BYHOUR=3;COUNT=60000"
+    assert len(occurrences(rule, dtstart=datetime(2026, 1, 1), timezone="UTC")) == 60_000
+    assert len(looks) < 70_000
+
+
+@pytest.mark.parametrize("rule", ["FREQ=DAILY", "FREQ=HOURLY", "*/5 * * * *", "FREQ=YEARLY;BYWEEKNO=1"])
+def test_nothing_comes_after_the_last_instant_of_the_calendar(rule):
+    assert _ask(rule, after=datetime.max.replace(tzinfo=UTC)) == []
 
 
 def test_the_end_of_the_calendar_ends_every_rule():
