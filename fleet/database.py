@@ -59,9 +59,13 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """UTC from the database, aware out."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return None if value is None else as_utc(value)
+
+
+def as_utc(stored: object) -> datetime:
+    """The instant as a database of ours gives it, aware: SQLite keeps text, without a zone, of UTC."""
+    value = stored if isinstance(stored, datetime) else datetime.fromisoformat(str(stored))
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def text_of(enum: type[StrEnum]) -> type[TypeDecorator[StrEnum]]:

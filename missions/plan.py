@@ -124,7 +124,7 @@ def plan(snapshot: Snapshot) -> Plan:
     assignments: list[Assignment] = []
     refusals: list[Refusal] = []
     preemptions: list[Preemption] = []
-    free = [robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)]
+    free = _Free([robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)])
     usable = [robot for robot in snapshot.robots if is_takeable(robot, snapshot.now)]
     for mission in sorted(snapshot.missions, key=lambda mission: (-mission.priority, mission.created_at, mission.id)):
         reason = reason_to_refuse(mission, snapshot.robots)
@@ -133,9 +133,8 @@ def plan(snapshot: Snapshot) -> Plan:
             continue
         if not is_ready(mission, snapshot.now):
             continue
-        robot = _cheapest(mission, free)
+        robot = free.take(mission)
         if robot is not None:
-            free.remove(robot)
             assignments.append(Assignment(mission_id=mission.id, robot_id=robot.id))
             continue
         victim = _least_important(mission, usable) if _may_take(mission, snapshot.robots, snapshot.now) else None
@@ -206,9 +205,31 @@ def can_do(mission: Wanted, robot: Candidate) -> bool:
     )
 
 
-def _cheapest(mission: Wanted, free: Sequence[Candidate]) -> Candidate | None:
-    able = [robot for robot in free if _fits(mission, robot)]
-    return min(able, key=lambda robot: _cost(mission, robot), default=None)
+class _Free:
+    """The robots that are free, ranked once for all missions that ask the same of them."""
+
+    def __init__(self, robots: Sequence[Candidate]) -> None:
+        self._robots = robots
+        self._taken: set[UUID] = set()
+        self._ranked: dict[tuple[object, ...], list[Candidate]] = {}
+
+    def take(self, mission: Wanted) -> Candidate | None:
+        """The one that costs least, which is free no more; None when none is left for this mission."""
+        ranked = self._ranking(mission)
+        while ranked:
+            robot = ranked.pop()
+            if robot.id not in self._taken:
+                self._taken.add(robot.id)
+                return robot
+        return None
+
+    def _ranking(self, mission: Wanted) -> list[Candidate]:
+        asked = (mission.organisation_id, mission.site_id, mission.required_capabilities, mission.pinned_robot_id)
+        key = (*asked, mission.x_m, mission.y_m, mission.tried_robot_ids)
+        if key not in self._ranked:
+            able = [robot for robot in self._robots if _fits(mission, robot)]
+            self._ranked[key] = sorted(able, key=lambda robot: _cost(mission, robot), reverse=True)
+        return self._ranked[key]
 
 
 def _fits(mission: Wanted, robot: Candidate) -> bool:
@@ -234,8 +255,10 @@ def reason_to_refuse(mission: Wanted, robots: Sequence[Candidate]) -> str:
 
     While the organisation has no robots at all, the mission waits for them.
     """
+    if any(can_do(mission, robot) for robot in robots):
+        return ""
     ours = [robot for robot in robots if robot.organisation_id == mission.organisation_id]
-    if not ours or any(can_do(mission, robot) for robot in ours):
+    if not ours:
         return ""
     wanted = ", ".join(sorted(mission.required_capabilities))
     pinned = next((robot for robot in ours if robot.id == mission.pinned_robot_id), None)

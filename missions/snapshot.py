@@ -7,10 +7,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, cast, func, or_
+from sqlalchemy import Text, and_, cast, func, or_, type_coerce
+from sqlalchemy.types import NullType
 from sqlmodel import Session, col, select
 
 from fleet.clock import AHEAD_S, database_now
+from fleet.database import as_utc
 from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
@@ -38,20 +40,19 @@ SEEN_AS = (
     "y_m",
     "heard_at",
 )
-SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS, and the lease
-    Robot.id,
-    Robot.organisation_id,
-    Robot.site_id,
+_AS_IT_COMES = NullType()  # the driver's own value: making Python's of it is the work of `_as_candidate`, once a change
+SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS; whether it is held follows
+    type_coerce(col(Robot.id), _AS_IT_COMES),
+    type_coerce(col(Robot.organisation_id), _AS_IT_COMES),
+    type_coerce(col(Robot.site_id), _AS_IT_COMES),
     Robot.name,
     cast(col(Robot.capabilities), Text),
     Robot.battery_minimum_fraction,
-    RobotState.activity,
+    type_coerce(col(RobotState.activity), _AS_IT_COMES),
     RobotState.battery_fraction,
     RobotState.x_m,
     RobotState.y_m,
-    RobotState.received_at,
-    RobotLease.holder_kind,
-    RobotLease.expires_at,
+    type_coerce(col(RobotState.received_at), _AS_IT_COMES),
 )
 HELD = "It is paused until it is resumed."
 
@@ -162,17 +163,16 @@ def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, t
 
 
 def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
-    robots = select(*SEEN).join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
-    query = robots.join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
-    rows = session.execute(query.where(col(Robot.organisation_id).in_(organisation_ids)).order_by(Robot.name)).all()
-    held = holds.open_holds(session, organisation_ids)
-    seen = [_as_candidate(tuple(row[:-2]), _is_held(row.holder_kind, row.expires_at, now)) for row in rows]
-    return [_with_hold(robot, held) for robot in seen] if held else seen
-
-
-def _is_held(holder_kind: HolderKind | None, expires_at: datetime | None, now: datetime) -> bool:
     # The hold of an attempt ends with the attempt, never by the clock.
-    return expires_at is not None and (holder_kind is HolderKind.attempt or expires_at >= now)
+    is_current = or_(col(RobotLease.holder_kind) == HolderKind.attempt, col(RobotLease.expires_at) >= now)
+    is_held = and_(col(RobotLease.robot_id).is_not(None), is_current)
+    columns: tuple[Any, ...] = (*SEEN, is_held)
+    robots = select(*columns).join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
+    query = robots.join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
+    mine = query.where(col(Robot.organisation_id).in_(organisation_ids)).order_by(Robot.name)
+    seen = [_as_candidate(tuple(row)) for row in session.connection().execute(mine).all()]
+    held = holds.open_holds(session, organisation_ids)
+    return [_with_hold(robot, held) for robot in seen] if held else seen
 
 
 def _with_hold(robot: Candidate, held: Sequence[holds.Hold]) -> Candidate:
@@ -181,11 +181,14 @@ def _with_hold(robot: Candidate, held: Sequence[holds.Hold]) -> Candidate:
 
 
 @lru_cache(maxsize=ROBOTS_KEPT)
-def _as_candidate(row: tuple[object, ...], is_held: bool) -> Candidate:
+def _as_candidate(row: tuple[object, ...]) -> Candidate:
     # From one look to the next hardly any robot has changed, and building these anew is most of the cost of a look.
-    known = {name: value for name, value in zip(SEEN_AS, row, strict=True) if value is not None}
-    capabilities = frozenset(json.loads(str(known.pop("capabilities"))))
-    return Candidate.model_validate({**known, "capabilities": capabilities, "is_held": is_held})
+    *seen, is_held = row
+    known = {name: value for name, value in zip(SEEN_AS, seen, strict=True) if value is not None}
+    known["capabilities"] = frozenset(json.loads(str(known["capabilities"])))
+    if "heard_at" in known:
+        known["heard_at"] = as_utc(known["heard_at"])
+    return Candidate.model_validate({**known, "is_held": bool(is_held)})
 
 
 def _with_work(
