@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -78,6 +79,7 @@ def read(content: str | bytes, *, timezone: str) -> tuple[ImportedWindow, ...]:
 
 def _components(content: str | bytes) -> list[icalendar.Component]:
     raw = content.encode() if isinstance(content, str) else bytes(content)  # never text: the library opens it as a path
+    raw = raw.removeprefix(BOM_UTF8)
     if len(raw) > SIZE_MAX:
         raise TooLarge(f"The calendar has {len(raw):,} bytes; at most {SIZE_MAX:,} are read.", size=len(raw))
     edges = [(found[1].upper(), found[2].upper()) for found in _EDGE.finditer(raw.decode("utf-8", "replace"))]
@@ -147,7 +149,7 @@ class _Event:
         begins, ends = self._instant(self._begin), self._ends()
         if ends <= begins:
             return
-        left_out = {self._instant(moment) for moment in self._list("EXDATE")} | set(changed)
+        left_out = {self._instant(self._timed(moment)) for moment in self._list("EXDATE")} | set(changed)
         base = ImportedWindow(
             uid=self.uid,
             name=str(self._part.get("SUMMARY") or "")[:200] or self.uid[:200],
@@ -235,7 +237,14 @@ class _Event:
 
     def _instant(self, moment: date) -> datetime:
         """The instant of a date (its midnight at the site), a floating time (of the site) or an aware time."""
-        return instant_of(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min), self._site)
+        wall = moment if isinstance(moment, datetime) else datetime.combine(moment, time.min)
+        return instant_of(wall, self._site, f"The event {self.uid[:200]!r} of the calendar: the time")
+
+    def _timed(self, moment: Any) -> Any:
+        """A day that is left out of an event with a time means the time of that day."""
+        if isinstance(moment, datetime) or not isinstance(moment, date) or self._is_all_day:
+            return moment
+        return datetime.combine(moment, self._begin.timetz())
 
     def _wall(self) -> datetime:
         if isinstance(self._begin, datetime):
@@ -283,6 +292,8 @@ class _Event:
         if held is None:
             return ""
         rule = str(held.to_ical().decode())
+        if not rule:
+            self.refuse("RRULE cannot be read; it has no part such as FREQ=YEARLY")
         if self._is_all_day:  # a whole day ends its series by its date
             rule = re.sub(r"UNTIL=([0-9]{8})(T[0-9]{6}Z?)?", r"UNTIL=\1T000000", rule)
         return rule

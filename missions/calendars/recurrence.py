@@ -130,14 +130,16 @@ def _can_crowd(rule: Rule | Cron) -> bool:
 
 
 def _series(rule: str, dtstart: datetime, timezone: str) -> _Series:
-    zone = zone_named(timezone)
+    zone, read = zone_named(timezone), _read(rule)
+    if isinstance(dtstart, datetime) and dtstart.tzinfo is None and not read.is_elapsed:
+        dtstart = dtstart.replace(fold=0)  # fixed local times happen at the first of two
     begins = instant_of(dtstart, zone, "dtstart").replace(microsecond=0)
     try:
         wall = dtstart.replace(microsecond=0, fold=0) if dtstart.tzinfo is None else begins.astimezone(zone)
         begins.astimezone(zone)
     except OverflowError:
         raise Invalid(f"dtstart {dtstart!s} lies outside the years 1 to 9999 in {timezone}.") from None
-    return _Series(_read(rule), wall.replace(tzinfo=None, fold=0), begins, zone)
+    return _Series(read, wall.replace(tzinfo=None, fold=0), begins, zone)
 
 
 def _read(rule: object) -> Rule | Cron:

@@ -54,6 +54,8 @@ def resolved(wall: datetime, zone: ZoneInfo) -> datetime:
 def instant_of(value: datetime, timezone: str | ZoneInfo, name: str = "time") -> datetime:
     """The instant, aware UTC, of a naive local time of the zone or of an aware time.
 
+    Of a local time that there is twice it is the first, and with fold=1 (PEP 495) the second.
+
     Raises:
         Invalid: it is no datetime, or lies outside the calendar.
     """
@@ -64,7 +66,12 @@ def instant_of(value: datetime, timezone: str | ZoneInfo, name: str = "time") ->
             value=str(value)[:80],
         )
     try:
-        return resolved(value, zone) if value.tzinfo is None else value.astimezone(UTC)
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+        first = resolved(value, zone)
+        return (
+            max(first, value.replace(tzinfo=zone).astimezone(UTC)) if value.fold else first
+        )  # in a gap, fold=1 is earlier
     except (OverflowError, ValueError):
         raise Invalid(f"{name} {value!s} lies outside the years 1 to 9999 in UTC.", value=str(value)) from None
 

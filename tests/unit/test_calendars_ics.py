@@ -136,6 +136,18 @@ def test_occurrences_that_are_left_out_cancelled_or_changed_are_not_the_rules():
     assert windows[1].begins_at == _at("2026-07-03T10:00")
 
 
+def test_a_day_left_out_of_an_event_with_a_time_is_its_occurrence_of_that_day():
+    event = "UID:a\nDTSTART;TZID=America/New_York:20260701T200000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=9"
+    (window,) = _read(f"{event}\nEXDATE;VALUE=DATE:20260702")
+    assert window.exdates == (_at("2026-07-03T00:00"),)
+
+
+def test_a_calendar_may_begin_with_a_byte_order_mark():
+    text = "\ufeff" + _file("UID:a\nDTSTART;VALUE=DATE:20260701")
+    assert [one.uid for one in read(text.encode(), timezone="UTC")] == ["a"]
+    assert [one.uid for one in read(text, timezone="UTC")] == ["a"]
+
+
 def test_added_dates_and_periods_are_windows_of_their_own():
     windows = _read(
         "UID:a\nDTSTART:20260701T080000\nDTEND:20260701T090000\nRDATE:20260705T080000,20260706T080000\n"
@@ -186,6 +198,8 @@ def test_a_reminder_without_length_is_left_out():
         ("UID:a\nDTSTART:20260701T080000\nDURATION:soon", "'a'.*DURATION"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:FREQ=SOMETIMES", "'a'.*RRULE"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=0", "'a'.*COUNT"),
+        ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:weekly", "'a'.*RRULE cannot be read"),
+        ("UID:a\nDTSTART;VALUE=DATE:00010101", "'a'.*years 1 to 9999"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20260801", "'a'.*disputed"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:FREQ=SECONDLY", "'a'.*60 s apart"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:PT1H\nRRULE:FREQ=DAILY\nRRULE:FREQ=WEEKLY", "'a'.*more than once"),

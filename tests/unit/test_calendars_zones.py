@@ -179,3 +179,19 @@ def test_no_zone_changes_its_offset_twice_within_three_days(timezone):
         if now != offset:
             assert last is None or instant - last > timedelta(days=3)
             last, offset = instant, now
+
+
+def test_each_occurrence_of_the_long_night_is_left_out_by_its_own_local_time():
+    long = {"dtstart": datetime(2026, 10, 25), "timezone": "Europe/Berlin"}
+    hours = occurrences("FREQ=HOURLY;COUNT=6", **long)
+    for hour in hours:
+        local = hour.astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=None)  # its fold tells the second 02:00
+        assert occurrences("FREQ=HOURLY;COUNT=6", **long, exdates=[local]) == [one for one in hours if one != hour]
+
+
+def test_a_first_time_with_fold_is_the_second_in_elapsed_time_and_the_first_on_the_wall():
+    second = {"dtstart": datetime(2026, 10, 25, 2, 30, fold=1), "timezone": "Europe/Berlin", "limit": 1}
+    assert occurrences("FREQ=HOURLY", **second) == [datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]
+    assert occurrences("FREQ=DAILY", **second) == [datetime(2026, 10, 25, 0, 30, tzinfo=UTC)]
+    gap = second | {"dtstart": datetime(2026, 3, 29, 2, 30, fold=1)}
+    assert occurrences("FREQ=HOURLY", **gap) == [datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
