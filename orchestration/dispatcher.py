@@ -1,9 +1,10 @@
 """The dispatcher: plans, dispatches, sends, asks and recovers. Any number may run; the database keeps them apart.
 
-One turn, top to bottom: now and then the chores (schedules that are due, what has expired or takes too long, whom a
-person must look at), then plan, give and claim in one transaction, then send what was claimed and what else is due, ask
-about what is quiet, look at accounts that nobody polls. The inbox is drained and changes are published beside it, and
-what robots answer is written in groups. A turn is woken by the doorbell, by the end of a lane and by a tick.
+Two loops that wait for each other only to fill the lanes. The one deals: plan, give and claim in one transaction, then
+send what was claimed and what else is due; it is woken by the doorbell, by the end of a lane and by a tick. The other
+tends, in its own time: the chores (schedules that are due, what has expired or takes too long, whom a person must look
+at), questions about what is quiet, accounts that nobody polls. The inbox is drained and changes are published beside
+both, and what robots answer is written in groups.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ from missions import dispatch, recovery, sending, snapshot
 from missions.plan import plan
 from orchestration import intake, retention
 from orchestration.answers import Answers
-from orchestration.chores import WATCH_S, WHO, Chores
+from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
 from orchestration.lanes import Lanes, Links, Room
 from orchestration.timers import hourly, ticking
 
@@ -39,27 +40,26 @@ log = structlog.get_logger(__name__)
 INTAKE, FEED = UUID(int=0), UUID(int=1)
 DELIVERIES_MAX = 5  # in one transaction: while it writes, nobody else does on SQLite
 THREADS = 8
+AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
 
 @dataclass(frozen=True)
 class Todo:
-    """What one look at the database found to do for the lanes."""
+    """What one look at the database found to send."""
 
     parcels: list[sending.Parcel] = field(default_factory=list)
     due: list[sending.Due] = field(default_factory=list)
-    questions: list[recovery.Question] = field(default_factory=list)
-    unwatched: list[ManufacturerAccount] = field(default_factory=list)
 
 
 class Dispatcher:
-    """One dispatcher; `wake` is set when there is something to do."""
+    """One dispatcher; `wake` is set when there is something to give or to send, `remind` when it is time to tend."""
 
     def __init__(self, runtime: Runtime) -> None:
         """`runtime` is the process's; nothing is started yet."""
         self._runtime = runtime
-        self.wake = asyncio.Event()
+        self.wake, self.remind = asyncio.Event(), asyncio.Event()
         self.lanes = Lanes(self._lane_ended)
         self.links = Links()
         self._intake = Lanes(lambda: None, width=1)  # apart, so that its troubles delay no mission
@@ -68,21 +68,37 @@ class Dispatcher:
         self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
-        self._is_blocked = False  # something waits for a lane
+        self._filling = asyncio.Lock()  # from reading how many lanes are free to taking them
+        self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
         self._has_post = self._has_news = False  # the inbox, or unpublished changes, may have more
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
+        await self.deal()
+        await self.tend()
+
+    async def deal(self) -> None:
+        """Give missions to robots and send what is due; nothing else is waited for."""
         self._take_in()
-        todo = await asyncio.to_thread(self._look, self.lanes.room)
-        for parcel in todo.parcels:
-            self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
-        for due in todo.due:
-            self._start(due.robot_id, due.account_id, partial(self._send_due, due))
-        for question in todo.questions:
-            self._start(question.robot_id, question.account.id, partial(self._ask, question))
-        for account in todo.unwatched:
-            self._watch(account)
+        async with self._filling:
+            todo = await asyncio.to_thread(self._look, self.lanes.room)
+            for parcel in todo.parcels:
+                self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
+            for due in todo.due:
+                self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+        self._tell()
+
+    async def tend(self) -> None:
+        """Do the chores that are due, ask about what is quiet and look at accounts that nobody polls."""
+        if await asyncio.to_thread(self._chores.do):
+            self.wake.set()  # they may have made missions, or freed robots
+            for account in await asyncio.to_thread(self._chores.unwatched):
+                self._watch(account)
+        async with self._filling:
+            questions = await asyncio.to_thread(self._chores.questions, self.lanes.room)
+            for question in questions:
+                self._start(question.robot_id, question.account.id, partial(self._ask, question))
+        self._has_more_to_ask = bool(questions)
         self._tell()
 
     async def close(self) -> None:
@@ -94,16 +110,12 @@ class Dispatcher:
         await self.links.close()
 
     def _look(self, room: Room) -> Todo:
-        is_time = self._chores.do()
         parcels = self._give(room)
         with self._runtime.reading() as session:
             waits = sending.has_due(session)
             due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if waits else []
-        for one in due:
-            room.take(one.robot_id, one.account_id)
-        questions = self._chores.questions(room)
-        self._is_blocked = (waits and not due) or bool(questions)
-        return Todo(parcels, due, questions, self._chores.unwatched() if is_time else [])
+        self._is_blocked = waits and not due
+        return Todo(parcels, due)
 
     def _give(self, room: Room) -> list[sending.Parcel]:
         """Plan, and give and claim what was planned in one transaction."""
@@ -111,14 +123,18 @@ class Dispatcher:
             seen = snapshot.take(session)
         if not seen.missions:
             return []
-        parcels: list[sending.Parcel] = []
+        claimed: list[tuple[set[UUID], list[sending.Parcel]]] = []
 
         def claim(session: Session, given: Sequence[dispatch.Given]) -> None:
-            parcels.extend(sending.begin_new(session, given, has_room=room.take, who=WHO))
+            begun = sending.begin_new(session, given, has_room=room.take, who=WHO)
+            claimed.append(({one.attempt.id for one in given}, begun))
 
+        written = set()
         for attempt in dispatch.carry_out(self._runtime.transaction, plan(seen), seen, who=WHO, also=claim):
+            written.add(attempt.id)
             log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
-        return parcels
+        # What was claimed in a transaction that was rolled back was never written: it must not be sent.
+        return [parcel for attempts, parcels in claimed if attempts <= written for parcel in parcels]
 
     def _start(self, robot_id: UUID, account_id: UUID, work: Callable[[], Coroutine[None, None, None]]) -> None:
         self.lanes.start(robot_id, work, account=account_id)
@@ -127,6 +143,8 @@ class Dispatcher:
         self._tell()
         if self._is_blocked:
             self.wake.set()
+        if self._has_more_to_ask:
+            self.remind.set()
 
     async def _send_due(self, due: sending.Due) -> None:
         parcels: list[sending.Parcel | None] = []
@@ -240,27 +258,37 @@ async def run(runtime: Runtime) -> None:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="dispatcher"))
     dispatcher = Dispatcher(runtime)
     stopping = asyncio.Event()
-    sweeping = hourly(partial(retention.sweep, runtime))
-    with _signals(loop, stopping, dispatcher.wake), ticking(dispatcher.wake.set), sweeping:
-        ear = asyncio.create_task(_listen(runtime, dispatcher.wake, stopping))
+    ends = (stopping.set, dispatcher.wake.set, dispatcher.remind.set)
+    ticks = (ticking(dispatcher.wake.set), ticking(dispatcher.remind.set, every_s=ASK_S))
+    with _signals(loop, ends), ticks[0], ticks[1], hourly(partial(retention.sweep, runtime)):
+        ear = asyncio.create_task(_hear(runtime, dispatcher.wake, stopping))
         log.info("dispatcher started")
-        while not stopping.is_set():
-            dispatcher.wake.clear()
-            await _turn(dispatcher)
-            if ear.done() and not stopping.is_set():
-                log.warning("the doorbell is opened again", error=str(ear.exception()))
-                ear = asyncio.create_task(_listen(runtime, dispatcher.wake, stopping))
-            await dispatcher.wake.wait()
+        await asyncio.gather(
+            _repeat(dispatcher.deal, dispatcher.wake, stopping), _repeat(dispatcher.tend, dispatcher.remind, stopping)
+        )
         await dispatcher.close()
         await asyncio.gather(ear, return_exceptions=True)
     log.info("dispatcher ended")
 
 
-async def _turn(dispatcher: Dispatcher) -> None:
-    try:
-        await dispatcher.turn()
-    except Exception:
-        log.exception("a turn failed; the next one tries again")
+async def _repeat(
+    work: Callable[[], Coroutine[None, None, None]], woken: asyncio.Event, stopping: asyncio.Event
+) -> None:
+    while not stopping.is_set():
+        woken.clear()
+        try:
+            await work()
+        except Exception:
+            log.exception("a turn failed; the next one tries again")
+        await woken.wait()
+
+
+async def _hear(runtime: Runtime, wake: asyncio.Event, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        (error,) = await asyncio.gather(_listen(runtime, wake, stopping), return_exceptions=True)
+        if not stopping.is_set():
+            log.warning("the doorbell is opened again", error=str(error))
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _listen(runtime: Runtime, wake: asyncio.Event, stopping: asyncio.Event) -> None:
@@ -276,10 +304,10 @@ def _rung(listener: Listener) -> bool:
 
 
 @contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, wake: asyncio.Event) -> Iterator[None]:
+def _signals(loop: asyncio.AbstractEventLoop, ends: Sequence[Callable[[], None]]) -> Iterator[None]:
     def stop() -> None:
-        stopping.set()
-        wake.set()
+        for end in ends:
+            end()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
