@@ -1,4 +1,4 @@
-"""Whom a person must look at: robots that went silent with an order, take too long with it, or do not end it.
+"""Whom a person must look at: robots that went silent with an order, take too long with it, or do not do what they are told.
 
 The alerts follow from the live attempts alone, so they are right again after any crash: what is missing is opened, what
 is over is closed.
@@ -18,6 +18,8 @@ from missions.models import Attempt, AttemptStatus, Desired, Mission
 from missions.overdue import GRACE_S, allowed_s, moved_at
 
 SILENT, OVERDUE, UNHEEDED = "robot_silent", "order_overdue", "cancel_not_obeyed"
+UNPAUSED, HOLDING = "pause_not_obeyed", "order_held_by_robot"
+RULES = (SILENT, OVERDUE, UNHEEDED, UNPAUSED, HOLDING)
 OBEYS_S = 60.0  # how long a robot may take to end what it was told to end
 
 
@@ -39,7 +41,7 @@ def follow(session: Session) -> None:
     query = (
         select(Robot, Alert.rule)
         .join(Alert, col(Alert.robot_id) == Robot.id)
-        .where(col(Alert.open_key).is_not(None), col(Alert.rule).in_((SILENT, OVERDUE, UNHEEDED)))
+        .where(col(Alert.open_key).is_not(None), col(Alert.rule).in_(RULES))
     )
     present = {(robot.id, rule): robot for robot, rule in session.exec(query).all()}
     for robot_id, rule in present.keys() - wanted.keys():
@@ -54,9 +56,16 @@ def reasons(live: Live, now: datetime) -> Iterator[tuple[str, str]]:
     if live.attempt.status is AttemptStatus.lost:
         yield SILENT, _silent(live)
     elif live.mission.desired is Desired.cancel or live.attempt.recall is not None:
-        if now - _told_at(live) > timedelta(seconds=OBEYS_S):
+        if is_unheeded(live.mission, live.attempt, now):
             yield UNHEEDED, _unheeded(live)
-    elif live.mission.desired is Desired.run and live.attempt.status is not AttemptStatus.paused:
+    elif live.mission.desired is Desired.pause:
+        is_late = now - live.mission.updated_at > timedelta(seconds=OBEYS_S)
+        if is_late and live.attempt.status is AttemptStatus.running:
+            yield UNPAUSED, _unpaused(live)
+    elif live.attempt.status is AttemptStatus.paused:
+        if now - max(live.moved_at, live.mission.updated_at) > timedelta(seconds=OBEYS_S):
+            yield HOLDING, _holding(live)
+    else:
         is_overdue = now - live.moved_at > timedelta(seconds=live.allowed_s + GRACE_S)
         if is_overdue:
             yield OVERDUE, _overdue(live)
@@ -71,16 +80,37 @@ def _silent(live: Live) -> str:
     )
 
 
-def _told_at(live: Live) -> datetime:
+def is_unheeded(mission: Mission, attempt: Attempt, now: datetime) -> bool:
+    """Whether the robot was told to end the order more than OBEYS_S ago (pure)."""
+    told_at = _told_at(mission, attempt)
+    return told_at is not None and now - told_at > timedelta(seconds=OBEYS_S)
+
+
+def _told_at(mission: Mission, attempt: Attempt) -> datetime | None:
     # The first of both: who is told twice was told long ago.
-    told = live.mission.updated_at if live.mission.desired is Desired.cancel else None
-    return min(at for at in (told, live.attempt.recalled_at) if at is not None)
+    told = mission.updated_at if mission.desired is Desired.cancel else None
+    return min((at for at in (told, attempt.recalled_at) if at is not None), default=None)
 
 
 def _unheeded(live: Live) -> str:
-    told = _hour(_told_at(live))
+    told = _hour(_told_at(live.mission, live.attempt) or live.moved_at)
     return (
-        f"{live.robot.name}: told at {told} to end mission {live.mission.name!r}, and it has not. Stop it at its side."
+        f"{live.robot.name}: told at {told} to end mission {live.mission.name!r}, and it has not. Stop it at its side; "
+        "if it does not say so then, abandon the mission."
+    )
+
+
+def _unpaused(live: Live) -> str:
+    return (
+        f"{live.robot.name}: told at {_hour(live.mission.updated_at)} to hold mission {live.mission.name!r}, and it goes "
+        "on. Stop it at its side, or cancel the mission."
+    )
+
+
+def _holding(live: Live) -> str:
+    return (
+        f"{live.robot.name}: holds mission {live.mission.name!r} since {_hour(live.moved_at)}, and it is to go on. Look "
+        "what is in its way at its side; resume tells it again to go on, cancel ends the mission."
     )
 
 

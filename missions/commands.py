@@ -16,6 +16,7 @@ from fleet.clock import database_now
 from fleet.database import new_id
 from fleet.errors import Conflict, Invalid
 from missions import holds, wishes
+from missions.alerts import OBEYS_S, is_unheeded
 from missions.create import insert
 from missions.lifecycle import Cause, move_mission, note
 from missions.live import live_attempt, lock_mission
@@ -30,7 +31,7 @@ from missions.models import (
     Recall,
     RetryFrom,
 )
-from missions.outcome import REST_SKIPPED, advance, call_back, end_of_skipped
+from missions.outcome import REST_SKIPPED, call_back, end_of_skipped, end_unheard
 from missions.progress import first_task_left, progress_of
 
 CommandName = Literal["pause", "resume", "cancel", "approve", "skip", "abandon", "retry"]
@@ -133,17 +134,21 @@ def _abandon(session: Session, mission: Mission, cause: Cause) -> None:
     attempt = live_attempt(session, mission.id)
     if attempt is None and _was_abandoned(session, mission):
         return
-    if attempt is None or attempt.status is not AttemptStatus.lost:
+    if attempt is None or not _may_be_abandoned(session, mission, attempt):
         state = f"its robot is heard of ({attempt.status})" if attempt else "no robot has it"
         raise Conflict(
-            f"Mission {mission.name!r} is not lost: {state}. Abandon is for an order of whose robot nothing is heard; "
-            "cancel ends any other.",
+            f"Mission {mission.name!r} is not lost: {state}. Abandon is for an order of whose robot nothing is heard, or "
+            f"that its robot has not ended {OBEYS_S:.0f} s after it was told to; cancel ends any other.",
             mission=str(mission.id),
             status=mission.status.value,
         )
     gone = Cause(cause.who, f"given up by {cause.who}, who says the robot no longer has the order: {cause.why}")
-    holds.hold_lost(session, attempt, cause)
-    advance(session, mission, attempt, AttemptStatus.failed, gone)
+    holds.hold_abandoned(session, attempt, cause)
+    end_unheard(session, mission, attempt, gone)
+
+
+def _may_be_abandoned(session: Session, mission: Mission, attempt: Attempt) -> bool:
+    return attempt.status is AttemptStatus.lost or is_unheeded(mission, attempt, database_now(session))
 
 
 def _was_abandoned(session: Session, mission: Mission) -> bool:
@@ -174,7 +179,14 @@ def _retry(session: Session, mission: Mission, cause: Cause) -> Mission:
     kept = {} if not is_all_again else {"skipped_at": None, "skipped_by": ""}
     tasks = session.exec(select(MissionTask).where(MissionTask.mission_id == mission.id)).all()
     copies = [MissionTask(**(task.model_dump() | {"mission_id": again.id} | kept)) for task in tasks]
-    return insert(session, again, copies, cause)
+    found = insert(session, again, copies, cause)
+    if found.retry_of != mission.id:
+        raise Conflict(
+            f"The key {again.key!r} of a retry is that of another mission, {found.name!r} of {found.requested_by}, which "
+            f"retries nothing of {mission.name!r}; ask for a new mission with a key of its own.",
+            mission=str(found.id),
+        )
+    return found
 
 
 def _news_of_retry(mission: Mission, cause: Cause, now: datetime) -> dict[str, object]:

@@ -9,7 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from fleet import events
-from fleet.adapter import Happening, OrderReport, OrderStatus, TaskReport
+from fleet.adapter import Happening, OrderReport, OrderStatus, TaskReport, Unknown
+from fleet.errors import Invalid
 from fleet.robots import Robot
 from missions import outbox
 from missions.lifecycle import Cause
@@ -35,6 +36,9 @@ PRESENT = {  # words for a person, where the robot gave no reason
     AttemptStatus.canceled: "the robot ended the order and stopped",
     AttemptStatus.rejected: "the robot refused, without a reason",
 }
+SEQUENCE_MAX = 2**31 - 1
+TASKS_MAX = 200  # of a mission; a robot that tells of others is not believed in that
+WORDS_MAX = 10_000
 TOLD = {"status", "started_at", "finished_at", "value", "unit", "message"}  # of a task, each time
 
 
@@ -43,9 +47,14 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
 
     A report of an order we never sent, or that another robot has, leaves an event and no error. `not_found` tells
     nothing here: only missions/recovery, which asked, knows what it means.
+
+    Raises:
+        Invalid: its sequence cannot be kept.
     """
     if report.status is OrderStatus.not_found:
         return
+    if abs(report.sequence) > SEQUENCE_MAX:
+        raise Invalid(f"The sequence of a report has {report.sequence.bit_length()} bits; at most 31 can be kept.")
     known = attempt_of(session, report.key)
     if known is None or known.robot_id != robot.id:
         _note_foreign(session, robot, report, received_at)
@@ -59,6 +68,8 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
     attempt.report_sequence = report.sequence
     session.add(attempt)
     to = SAYS[report.status]
+    if to is AttemptStatus.rejected and attempt.status in {AttemptStatus.running, AttemptStatus.paused}:
+        to = AttemptStatus.failed  # it had begun: what it will not do now it gives up
     if attempt.status in ATTEMPT_TERMINAL:
         if is_news and to not in ATTEMPT_TERMINAL:  # we had given it up and it runs: it must not
             outbox.enqueue(session, attempt, Command.cancel)
@@ -67,13 +78,43 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
         outbox.arrived(session, attempt, f"the robot says {report.status}")
     _keep_results(session, attempt, report.tasks, received_at)
     evidence = {"sequence": report.sequence, "observed_at": report.observed_at.isoformat()}
-    advance(session, mission, attempt, to, Cause(who, report.reason or PRESENT[to], evidence))
+    advance(session, mission, attempt, to, Cause(who, _kept(report.reason) or PRESENT[to], evidence))
+
+
+def sound(said: OrderReport | Unknown, key: str) -> OrderReport | Unknown:
+    """What the robot answered about the order `key`, or `Unknown` when that says nothing about it (pure)."""
+    if isinstance(said, Unknown):
+        return said
+    if said.key != key:
+        return Unknown(why=f"it answered about another order ({said.key:.100})")
+    if abs(said.sequence) > SEQUENCE_MAX:
+        return Unknown(
+            why=f"the sequence in its answer has {said.sequence.bit_length()} bits, and at most 31 can be kept"
+        )
+    return said
+
+
+def restart(session: Session, attempt: Attempt, said: OrderReport, *, known_before: int) -> None:
+    """Follow a robot that counts its reports anew, as after a reboot; nothing to do for any other.
+
+    `known_before` is the sequence that was known when it was asked: an answer below it can be no older report.
+    """
+    if said.status is not OrderStatus.not_found and said.sequence < min(known_before, attempt.report_sequence):
+        attempt.report_sequence = said.sequence - 1
+        session.add(attempt)
+
+
+def _kept(words: str) -> str:
+    # PostgreSQL keeps no NUL, and half a surrogate pair has no UTF-8.
+    return words[:WORDS_MAX].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _keep_results(session: Session, attempt: Attempt, tasks: Sequence[TaskReport], received_at: datetime) -> None:
     rows = [
         {
             **task.model_dump(include=TOLD | {"position"}),
+            "message": _kept(task.message),
+            "unit": task.unit and _kept(task.unit),
             "attempt_id": attempt.id,
             "organisation_id": attempt.organisation_id,
             "mission_id": attempt.mission_id,
@@ -81,7 +122,7 @@ def _keep_results(session: Session, attempt: Attempt, tasks: Sequence[TaskReport
             "files": [],
         }
         for task in tasks
-        if task.status != "pending"
+        if task.status != "pending" and 0 <= task.position < TASKS_MAX
     ]
     if rows:
         session.connection().execute(_upsert(session.get_bind().dialect.name), rows)

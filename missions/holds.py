@@ -122,14 +122,14 @@ def hold(session: Session, *, organisation_id: UUID, wanted: HoldWanted, who: st
     return session.get_one(Hold, row.id)
 
 
-def hold_lost(session: Session, attempt: Attempt, cause: Cause) -> None:
+def hold_abandoned(session: Session, attempt: Attempt, cause: Cause) -> None:
     """Hold the robot of an attempt that a person has given up, until a person has looked at it; once an attempt."""
     row = Hold(
         organisation_id=attempt.organisation_id,
         key=abandoned_key(attempt),
         scope=HoldScope.robot,
         robot_id=attempt.robot_id,
-        reason=f"its order was given up while it was silent ({cause.why}); release it when it is safe to use",
+        reason=f"its order was given up without its word ({cause.why}); release it when it is safe to use",
         who=cause.who,
         created_at=database_now(session),
     )

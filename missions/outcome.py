@@ -25,6 +25,7 @@ FOLLOWS = {
 }
 IN_VAIN = ATTEMPT_TERMINAL - {AttemptStatus.succeeded}
 REST_SKIPPED = "the tasks that were left are skipped"
+ALL_DONE = "all its tasks were done when its robot ended"
 
 
 def advance(session: Session, mission: Mission, attempt: Attempt, to: AttemptStatus, cause: Cause) -> bool:
@@ -64,6 +65,15 @@ def call_back(
     return True
 
 
+def end_unheard(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
+    """End an attempt whose robot tells nothing of it any more: FAILED, unless it had told that every task is done."""
+    if progress_of(session, mission).is_all_done:
+        done = Cause(cause.who, f"{cause.why}; all its tasks were told to be done before", cause.evidence)
+        advance(session, mission, attempt, AttemptStatus.succeeded, done)
+    else:
+        advance(session, mission, attempt, AttemptStatus.failed, cause)
+
+
 def mission_status_after(attempt: Attempt, mission: Mission, progress: Progress) -> MissionStatus | None:
     """Where the mission goes because of its attempt (pure); None when it stays.
 
@@ -78,6 +88,8 @@ def _after_in_vain(attempt: Attempt, mission: Mission, progress: Progress) -> Mi
     is_ended_by_robot = attempt.status is AttemptStatus.canceled and attempt.recall is None
     if mission.desired is Desired.cancel or is_ended_by_robot:
         return MissionStatus.canceled
+    if attempt.status is AttemptStatus.canceled and progress.is_all_done:
+        return MissionStatus.succeeded  # it was taken back when nothing was left to do
     if attempt.recall is Recall.deadline:
         return MissionStatus.expired
     if progress.is_rest_skipped:
@@ -110,6 +122,8 @@ def _follow(session: Session, mission: Mission, attempt: Attempt, cause: Cause) 
 def _why(mission: Mission, attempt: Attempt, cause: Cause, progress: Progress) -> str:
     if attempt.status not in IN_VAIN or mission.desired is Desired.cancel:
         return cause.why
+    if attempt.status is AttemptStatus.canceled and attempt.recall is not None and progress.is_all_done:
+        return ALL_DONE
     if progress.is_rest_skipped and attempt.recall is not Recall.deadline:
         return REST_SKIPPED
     return cause.why if attempt.recall is None else attempt.recall_reason

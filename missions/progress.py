@@ -30,10 +30,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Progress:
-    """The steps of a mission in order, and how many of its attempts count as failures."""
+    """The steps of a mission in order, how many of its attempts count as failures, and whether it did its last task itself.
+
+    One that does all of another again finds its tasks done by that other one.
+    """
 
     steps: tuple[Step, ...] = ()
     failures: int = 0
+    has_done_last: bool = False
 
     @property
     def current(self) -> int | None:
@@ -44,6 +48,11 @@ class Progress:
     def is_rest_skipped(self) -> bool:
         """Whether nothing is left, because somebody skipped what was."""
         return self.current is None and any(step.is_skipped for step in self.steps)
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether nothing is left, and nobody skipped anything; never where there are only recordings."""
+        return self.current is None and self.has_done_last and not any(step.is_skipped for step in self.steps)
 
     @property
     def has_done_some(self) -> bool:
@@ -102,7 +111,11 @@ def progress_of(session: Session, mission: Mission) -> Progress:
         )
         for position, station_id, skipped_at, kind in tasks
     )
-    return Progress(steps, sum(counts_as_failure(attempt) for attempt in tries))
+    last = max((position for position, step in enumerate(steps) if not step.is_recording), default=None)
+    own = (col(TaskResult.attempt_id).in_([attempt.id for attempt in tries]), TaskResult.position == last)
+    did_last = select(TaskResult.position).where(*own, TaskResult.status == "succeeded")
+    has_done_last = last in done and session.exec(did_last).first() is not None
+    return Progress(steps, sum(counts_as_failure(attempt) for attempt in tries), has_done_last)
 
 
 def _done(session: Session, mission: Mission, tries: Sequence[Attempt]) -> set[int]:

@@ -30,7 +30,7 @@ from missions.models import (
     OutboxStatus,
     Recall,
 )
-from missions.outcome import advance, call_back
+from missions.outcome import advance, call_back, end_unheard
 from missions.overdue import Running, reason_to_end, running_attempts
 
 ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
@@ -52,6 +52,7 @@ class Question:
     serial_number: str
     key: str
     version: int
+    sequence: int
     asked_at: datetime
 
 
@@ -170,6 +171,7 @@ def _question(session: Session, attempt: Attempt, now: datetime) -> Question:
         serial_number=robot.serial_number,
         key=attempt.key,
         version=attempt.version,
+        sequence=attempt.report_sequence,
         asked_at=now,
     )
 
@@ -182,12 +184,14 @@ def heard(
     attempt = attempt_now(session, question.attempt_id)
     if attempt.status in ATTEMPT_TERMINAL:
         return
+    said = feedback.sound(said, question.key)
     if isinstance(said, Unknown):
         _note_silence(session, mission, attempt, Cause(who, f"nothing heard: {said.why}"))
     elif said.status is OrderStatus.not_found:
         _note_missing(session, mission, attempt, question, who)
     else:
         robot = session.get_one(Robot, question.robot_id)
+        feedback.restart(session, attempt, said, known_before=question.sequence)
         feedback.apply(session, robot=robot, report=said, received_at=received_at, who=who)
     _pursue(session, mission, attempt)
 
@@ -208,7 +212,7 @@ def _note_missing(session: Session, mission: Mission, attempt: Attempt, question
         outbox.hasten(session, attempt)
     elif submit.status is OutboxStatus.done:
         why = "the robot no longer knows the order it had"
-        advance(session, mission, attempt, AttemptStatus.failed, Cause(who, why, {"asked_at": str(question.asked_at)}))
+        end_unheard(session, mission, attempt, Cause(who, why, {"asked_at": str(question.asked_at)}))
     elif _cannot_turn_up(session, attempt):
         why = "the robot never had the order"
         advance(session, mission, attempt, AttemptStatus.canceled, Cause(who, why))

@@ -5,11 +5,13 @@ from the second try on the robot is asked first whether it has the order.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
+import structlog
 from sqlalchemy import and_, not_
 from sqlmodel import Session, col, select
 
@@ -45,9 +47,12 @@ from missions.models import (
 )
 from missions.outcome import advance
 
+log = structlog.get_logger(__name__)
+
 CLAIM_S = 30.0
 ANSWER_S = 15.0  # below CLAIM_S, so that a message is never on its way twice from living dispatchers
 Answer = SubmitOutcome | CommandOutcome | OrderReport
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True)
@@ -194,13 +199,21 @@ def _parcel(session: Session, message: OutboxMessage, attempt: Attempt) -> Parce
 
 async def deliver(adapter: Adapter, parcel: Parcel) -> Answer:
     """What the robot's side answers within ANSWER_S; no answer, of whatever kind, is `Unknown`."""
+    return await answered(_tell(adapter, parcel))
+
+
+async def answered(asked: Awaitable[Said]) -> Said | Unknown:
+    """The answer, or `Unknown` when none comes within ANSWER_S, or one that the link to the robots stumbles over."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await _tell(adapter, parcel)
+            return await asked
     except TimeoutError:
         return Unknown(why=f"no answer within {ANSWER_S:.0f} s")
     except YardmasterError as error:
         return Unknown(why=error.message)
+    except Exception as error:  # whatever a link may raise, its robot must be found lost and not be forgotten
+        log.exception("a link to robots failed")
+        return Unknown(why=f"the link to the robot failed: {type(error).__name__}: {error}"[:500])
 
 
 async def _tell(adapter: Adapter, parcel: Parcel) -> Answer:
@@ -208,7 +221,7 @@ async def _tell(adapter: Adapter, parcel: Parcel) -> Answer:
         tell = {Command.cancel: adapter.cancel, Command.pause: adapter.pause, Command.resume: adapter.resume}
         return await tell[parcel.command](parcel.serial_number, parcel.key, parcel.fence)
     if parcel.tries > 1:
-        said = await adapter.query(parcel.serial_number, parcel.key)
+        said = feedback.sound(await adapter.query(parcel.serial_number, parcel.key), parcel.key)
         if isinstance(said, Unknown) or said.status is not OrderStatus.not_found:
             return said
     return await adapter.submit(parcel.order)
@@ -219,6 +232,8 @@ def settle(session: Session, parcel: Parcel, answer: Answer, *, who: str, receiv
     mission = lock_mission(session, parcel.mission_id)
     message = session.get_one(OutboxMessage, parcel.message_id, populate_existing=True)
     attempt = attempt_now(session, message.attempt_id)
+    if isinstance(answer, OrderReport):
+        answer = feedback.sound(answer, parcel.key)
     if isinstance(answer, Unknown):
         if message.status is OutboxStatus.pending:
             outbox.postpone(session, message, answer.why)

@@ -25,7 +25,7 @@ from missions.schedules.blackouts import blackout_until
 from missions.waiting import reason_to_wait
 
 FREED_S = 60.0  # how long an urgent mission waits for a robot that is taken back for it, before it takes another
-WAITING_MAX = 500  # the most urgent; the others come when these are served
+WAITING_MAX = 500  # the most urgent of each kind; the others come when these are served
 ROBOTS_KEPT = 10_000
 SEEN_AS = (
     "id",
@@ -90,8 +90,20 @@ def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
 
 
 def _waiting(session: Session) -> Sequence[Mission]:
-    query = select(Mission).where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run)
-    return session.exec(query.order_by(col(Mission.priority).desc(), col(Mission.id)).limit(WAITING_MAX)).all()
+    """The first of those that may begin by now, in turn of each kind.
+
+    Of one kind are those that the same robots can do: many that wait for a robot that is away hide no others.
+    """
+    may_begin = or_(col(Mission.earliest_start_at).is_(None), col(Mission.earliest_start_at) <= database_now(session))
+    kind: tuple[Any, ...] = (Mission.site_id, Mission.pinned_robot_id, cast(col(Mission.required_capabilities), Text))
+    urgency = (col(Mission.priority).desc(), col(Mission.id))
+    ranked = (
+        select(Mission.id, func.row_number().over(partition_by=kind, order_by=urgency).label("rank"))
+        .where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, may_begin)
+        .subquery()
+    )
+    query = select(Mission).join(ranked, col(Mission.id) == ranked.c.id)
+    return session.exec(query.order_by(ranked.c.rank, *urgency).limit(WAITING_MAX)).all()
 
 
 def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> list[Wanted]:

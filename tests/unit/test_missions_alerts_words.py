@@ -120,4 +120,7 @@ def test_an_overdue_order_is_told_of_with_its_times_and_what_to_do(live):
 def test_an_unheeded_cancel_is_told_of_with_what_to_do_at_the_robot(live):
     found = live(AttemptStatus.running, desired=Desired.cancel, wished_s=120)
     ((_, message),) = reasons(found, NOW)
-    assert message == "amr-01: told at 22:28 UTC to end mission 'round', and it has not. Stop it at its side."
+    assert message == (
+        "amr-01: told at 22:28 UTC to end mission 'round', and it has not. Stop it at its side; "
+        "if it does not say so then, abandon the mission."
+    )

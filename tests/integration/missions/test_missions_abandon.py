@@ -24,7 +24,7 @@ def test_the_robot_is_used_again_when_a_person_releases_it(yard, clock):
     yard.command(mission, "abandon")
     (held,) = yard.holds()
     assert (held.robot, held.who, held.released_at) == ("amr-01", "user:ops", None)
-    assert held.reason == ("its order was given up while it was silent (because); release it when it is safe to use")
+    assert held.reason == ("its order was given up without its word (because); release it when it is safe to use")
     yard.release(held)
     clock.step(3)
     assert len(yard.assign("amr-01")) == 1

@@ -1,5 +1,7 @@
 """The snapshot says what the database knows: what waits, where it begins, who could do it."""
 
+from datetime import timedelta
+
 import pytest
 
 from fleet.adapter import Activity, OrderStatus
@@ -32,6 +34,19 @@ def test_the_most_urgent_come_first_when_not_all_fit(yard, take, monkeypatch):
     for name, priority in (("low", 0), ("high", 9), ("middle", 5)):
         yard.request(name, priority=priority)
     assert [mission.name for mission in take().missions] == ["high", "middle"]
+
+
+@pytest.mark.parametrize("kind", ["later", "pinned"])
+def test_many_that_cannot_begin_hide_none_that_can(yard, take, clock, monkeypatch, kind):
+    monkeypatch.setattr(snapshot, "WAITING_MAX", 2)
+    later = {"earliest_start_at": clock.now() + timedelta(minutes=1)}
+    other = {"later": later, "pinned": {"robot": "amr-02"}}[kind]
+    for number in range(3):
+        yard.request(f"other {number}", priority=9, **other)
+    mission = yard.request("now")
+    assert [attempt.mission_id for attempt in yard.assign("amr-01")] == [mission.id]
+    clock.step(60)
+    assert "other 0" in [mission.name for mission in take().missions]
 
 
 def test_a_mission_begins_at_the_first_station_that_is_left(yard, take, clock):
