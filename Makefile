@@ -51,7 +51,8 @@ test: lint
 	$(QUIET) $(PYTEST) -m 'serial and not proof' $(OR_NONE)
 
 proof: environment-test
-	$(QUIET) $(PYTEST) -m proof $(OR_NONE)
+	$(QUIET) $(PYTEST) -m 'proof and not serial' -n 2 --dist loadscope $(OR_NONE)
+	$(QUIET) $(PYTEST) -m 'proof and serial' $(OR_NONE)
 
 bench: environment-bench
 	@$(BIN)/python tests/load/bench.py $(PARTS)
