@@ -42,7 +42,7 @@ def import_calendar(
     Raises:
         Invalid: the name is empty or too long, or the calendar is malformed; then the earlier import stays.
     """
-    if not re.fullmatch(rf"[^/\\x00\\ud800-\\udfff]{{1,{NAME_MAX}}}", calendar):
+    if not re.fullmatch(rf"[^/\x00\ud800-\udfff]{{1,{NAME_MAX}}}", calendar):
         raise Invalid(f"Name the calendar with 1 to {NAME_MAX} characters, without a slash; it is {calendar!r:.120}.")
     session.get_one(Site, site.id, with_for_update=True)  # two imports at once come one after the other
     wanted = {_key(calendar, one): one for one in read(content, timezone=site.timezone)}

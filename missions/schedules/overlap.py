@@ -125,14 +125,18 @@ def _cancel(
 ) -> None:
     why = f"The occurrence of {iso(occurrence.recurrence_id)} of schedule {schedule.name!r} cancels earlier ones."
     for mission in older:
-        command(
-            session,
-            organisation_id=mission.organisation_id,
-            mission_id=mission.id,
-            command="cancel",
-            who=moment.who,
-            why=why,
-        )
+        try:
+            command(
+                session,
+                organisation_id=mission.organisation_id,
+                mission_id=mission.id,
+                command="cancel",
+                who=moment.who,
+                why=why,
+            )
+        except Conflict:
+            if mission.status not in MISSION_TERMINAL:  # else it ended while this waited for its lock: that was wanted
+                raise
 
 
 def _fire(

@@ -29,10 +29,10 @@ END:VCALENDAR
 """
 
 
-def _import(timetable, content: str = HOLIDAYS, **news: object) -> int:
+def _import(timetable, content: str = HOLIDAYS, *, calendar: str = "state", **news: object) -> int:
     with timetable.runtime.transaction() as session:
         return import_calendar(
-            session, site=timetable.world.site, calendar="state", content=content, who="user:ops", **news
+            session, site=timetable.world.site, calendar=calendar, content=content, who="user:ops", **news
         )
 
 
@@ -166,6 +166,17 @@ def test_a_broken_calendar_leaves_the_earlier_import_as_it_is(timetable):
     with pytest.raises(Invalid, match="END:VCALENDAR"):
         _import(timetable, HOLIDAYS.replace("END:VCALENDAR", ""))
     assert len(_windows(timetable, datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))) == 2
+
+
+@pytest.mark.parametrize("calendar", ["Feiertage 2026", "Works holidays (DE), 80x", "Schließtage"])
+def test_a_calendar_is_called_as_people_call_it(timetable, calendar):
+    assert _import(timetable, calendar=calendar) == 2
+
+
+@pytest.mark.parametrize("calendar", ["", "a/b", "a\0b", "a\ud800b", "a" * 101])
+def test_a_name_that_no_calendar_can_have_is_refused(timetable, calendar):
+    with pytest.raises(Invalid, match="Name the calendar"):
+        _import(timetable, calendar=calendar)
 
 
 def test_of_a_long_outage_the_newest_occurrence_outside_the_blackouts_is_caught_up_with(timetable):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.errors import Conflict
-from missions.schedules import retention
+from missions.schedules import overlap, retention
 from missions.schedules.holidays import import_calendar
 from missions.schedules.upcoming import past, schedule_view
 
@@ -136,3 +136,21 @@ def test_two_that_forget_at_once_remove_each_row_once(timetable, at_once):
     removed = at_once(forget, forget)
     assert sum(removed) == 288, (removed, kept)
     assert timetable.counted(schedule) == Counter()
+
+
+def test_an_older_mission_that_ends_just_before_it_is_cancelled_holds_nothing_up(timetable, monkeypatch):
+    schedule = timetable.create(overlap="cancel_older", grace_s=0)
+    timetable.fire_after(hours=1)
+    look = overlap.live_missions
+
+    def slow(session, schedule):
+        found = look(session, schedule)
+        monkeypatch.setattr(overlap, "live_missions", look)
+        other = threading.Thread(target=timetable.finish)
+        other.start()
+        other.join()
+        return found
+
+    monkeypatch.setattr(overlap, "live_missions", slow)
+    assert timetable.fire_after(hours=1) == 1
+    assert timetable.said(schedule) == ["23:00 fired", "00:00 fired"]
