@@ -53,6 +53,8 @@ CLAIM_S = 30.0
 ANSWER_S = 15.0  # below CLAIM_S, so that a message is never on its way twice from living dispatchers
 Answer = SubmitOutcome | CommandOutcome | OrderReport
 Said = TypeVar("Said")
+# What a link that does not understand its robots can raise: these must be found lost then, and not be forgotten.
+STUMBLES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ async def answered(asked: Awaitable[Said]) -> Said | Unknown:
         return Unknown(why=f"no answer within {ANSWER_S:.0f} s")
     except YardmasterError as error:
         return Unknown(why=error.message)
-    except Exception as error:  # whatever a link may raise, its robot must be found lost and not be forgotten
+    except STUMBLES as error:
         log.exception("a link to robots failed")
         return Unknown(why=f"the link to the robot failed: {type(error).__name__}: {error}"[:500])
 

@@ -182,12 +182,9 @@ class Dispatcher:
     async def _query(self, question: recovery.Question) -> OrderReport | Unknown:
         try:
             adapter = await self.links.to(question.account)
-            async with asyncio.timeout(sending.ANSWER_S):
-                return await adapter.query(question.serial_number, question.key)
-        except TimeoutError:
-            return Unknown(why=f"no answer within {sending.ANSWER_S:.0f} s")
         except YardmasterError as error:
             return Unknown(why=error.message)
+        return await sending.answered(adapter.query(question.serial_number, question.key))
 
     async def _write(self, mission_id: UUID, answer: sending.Answer, work: Callable[[Session], None]) -> None:
         has_more = await self._answers.write(mission_id, work)
