@@ -243,6 +243,19 @@ def test_a_rule_without_occurrences_gives_none_within_a_bounded_number_of_looks(
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=HOURLY;BYDAY=TH;BYHOUR=21;BYSETPOS=-206",
+        "FREQ=HOURLY;BYMINUTE=0,30;BYSETPOS=5",
+        "FREQ=MINUTELY;BYSETPOS=61,-62;BYSECOND=1",
+    ],
+)
+def test_a_position_that_no_period_is_long_enough_for_is_not_searched(rule, monkeypatch):
+    monkeypatch.setattr(Days, "following", lambda *_: pytest.fail("a day was looked at"))
+    assert _ask(rule) == []
+
+
+@pytest.mark.parametrize(
     ("rule", "first"),
     [
         ("FREQ=SECONDLY;INTERVAL=7;BYHOUR=1;BYMINUTE=1;BYSECOND=1", datetime(2026, 1, 5, 0, 1, 1)),
