@@ -16,7 +16,7 @@ from fleet.adapter import OrderReport, OrderStatus, Unknown
 from fleet.clock import database_now, has_come
 from fleet.database import claim
 from fleet.robots import Robot
-from missions import feedback, outbox
+from missions import feedback, outbox, snapshot
 from missions.lifecycle import Cause, move_mission
 from missions.live import attempt_now, live_attempt, lock_mission
 from missions.models import (
@@ -68,8 +68,10 @@ def expire(session: Session, *, who: str, limit: int = 200) -> int:
     is_late = or_(is_unstarted, col(Mission.deadline_at) < now)
     late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), is_late).order_by(col(Mission.id))
     missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
+    waited_for = snapshot.waited_for(session, missions) if missions else {}
     for mission in missions:
-        move_mission(session, mission, MissionStatus.expired, Cause(who, _lateness(mission, now)))
+        why = f"{_lateness(mission, now)}. {waited_for.get(mission.id, '')}".strip()
+        move_mission(session, mission, MissionStatus.expired, Cause(who, why))
     return len(missions) + _end_at_deadline(session, now, who, limit)
 
 

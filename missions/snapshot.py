@@ -55,6 +55,7 @@ SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS; whether it is held follows
     type_coerce(col(RobotState.received_at), _AS_IT_COMES),
 )
 HELD = "It is paused until it is resumed."
+UNAPPROVED = "Nobody has approved it."
 
 
 def take(session: Session) -> Snapshot:
@@ -78,6 +79,15 @@ def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str
         for robot in seen.robots
     ]
     return told | {mission.id: reason_to_wait(mission, robots, seen.now) for mission in seen.missions}
+
+
+def waited_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
+    """Why each of the missions that could have begun was given no robot until now, for a person."""
+    told = {mission.id: HELD for mission in missions if mission.desired is Desired.pause}
+    told |= {each.id: UNAPPROVED for each in missions if each.status is MissionStatus.awaiting_approval}
+    seen = _around(session, [mission for mission in missions if mission.id not in told])
+    in_time = [mission.model_copy(update={"not_after_at": None}) for mission in seen.missions]
+    return told | {mission.id: reason_to_wait(mission, seen.robots, seen.now) for mission in in_time}
 
 
 def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:

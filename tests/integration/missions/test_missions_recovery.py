@@ -21,7 +21,10 @@ def test_a_mission_not_started_by_its_deadline_expires_and_one_under_way_does_no
     clock.step(11)
     assert (_expire(yard), _expire(yard)) == (2, 0)
     assert [yard.status(mission) for mission in (under_way, waiting, careful)] == ["RUNNING", "EXPIRED", "EXPIRED"]
-    assert yard.view(waiting).reason == "not started by 2026-03-01 22:00 UTC; retry makes a new one without that limit"
+    assert yard.view(waiting).reason == (
+        "not started by 2026-03-01 22:00 UTC; retry makes a new one without that limit. "
+        "No robot is free: amr-01 is busy, amr-02 is not heard of yet."
+    )
 
 
 def test_a_live_order_is_asked_about_only_after_a_while_of_quiet_and_not_by_two_at_once(yard, clock):

@@ -101,5 +101,12 @@ def test_nothing_starts_at_a_site_during_a_blackout_and_missions_say_so(yard, ru
     mission = yard.request()
     assert yard.assign() == []
     assert yard.view(mission).waiting_for == ("Nothing starts at its site until 2026-03-02 05:00:00 UTC (night rest).")
+    late = yard.request("late", not_after_at=clock.now() + timedelta(seconds=1))
+    clock.step(2)
+    yard.expire()
+    assert yard.view(late).reason.endswith(
+        "22:00 UTC; retry makes a new one without that limit. "
+        "Nothing starts at its site until 2026-03-02 05:00:00 UTC (night rest)."
+    )
     clock.step(7 * 3600)
     assert len(yard.assign()) == 1
