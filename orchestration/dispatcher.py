@@ -7,12 +7,11 @@ at), questions about what is quiet, accounts that nobody polls. The inbox is dra
 both, and what robots answer is written in groups.
 """
 
+import argparse
 import asyncio
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
@@ -23,25 +22,23 @@ from sqlmodel import Session
 from fleet import changes
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Accepted, Acknowledged, OrderReport, OrderStatus, Unknown
-from fleet.doorbell import Listener
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
 from missions import dispatch, recovery, sending, snapshot
 from missions.plan import plan
-from orchestration import intake, retention
+from orchestration import retention
 from orchestration.answers import Answers
 from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
 from orchestration.lanes import Lanes, Links, Room
+from orchestration.loops import hear, on_signals, repeat
+from orchestration.postbox import Postbox, run_apart
 from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
 
-INTAKE, FEED = UUID(int=0), UUID(int=1)
-DELIVERIES_MAX = 5  # in one transaction: while it writes, nobody else does on SQLite
+FEED = UUID(int=1)
 THREADS = 8
-AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
-BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
 
@@ -56,13 +53,13 @@ class Todo:
 class Dispatcher:
     """One dispatcher; `wake` is set when there is something to give or to send, `remind` when it is time to tend."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        """`runtime` is the process's; nothing is started yet."""
+    def __init__(self, runtime: Runtime, *, drains: bool = True) -> None:
+        """`runtime` is the process's; nothing is started yet. Without `drains` another process drains the inbox."""
         self._runtime = runtime
         self.wake, self.remind = asyncio.Event(), asyncio.Event()
         self.lanes = Lanes(self._lane_ended)
         self.links = Links()
-        self._intake = Lanes(lambda: None, width=1)  # apart, so that its troubles delay no mission
+        self._postbox = Postbox(runtime, self.wake.set) if drains else None
         self._feed = Lanes(lambda: None, width=1)
         self._answers = Answers(runtime.transaction)
         self._chores = Chores(runtime)
@@ -70,7 +67,7 @@ class Dispatcher:
         self._away: set[UUID] = set()
         self._filling = asyncio.Lock()  # from reading how many lanes are free to taking them
         self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
-        self._has_post = self._has_news = False  # the inbox, or unpublished changes, may have more
+        self._has_news = False  # there may be unpublished changes
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
@@ -89,21 +86,24 @@ class Dispatcher:
         self._tell()
 
     async def tend(self) -> None:
-        """Do the chores that are due, ask about what is quiet and look at accounts that nobody polls."""
-        if await asyncio.to_thread(self._chores.do):
-            self.wake.set()  # they may have made missions, or freed robots
-            for account in await asyncio.to_thread(self._chores.unwatched):
-                self._watch(account)
+        """Ask about what is quiet, do the chores that are due and look at accounts that nobody polls."""
         async with self._filling:
             questions = await asyncio.to_thread(self._chores.questions, self.lanes.room)
             for question in questions:
                 self._start(question.robot_id, question.account.id, partial(self._ask, question))
         self._has_more_to_ask = bool(questions)
+        if await asyncio.to_thread(self._chores.do):
+            self.wake.set()  # they may have made missions, or freed robots
+            accounts = await asyncio.to_thread(self._chores.unwatched)
+            async with self._filling:
+                for account in accounts:
+                    self._watch(account)
         self._tell()
 
     async def close(self) -> None:
         """End the lanes and the links; what was answered is written."""
-        await self._intake.close()
+        if self._postbox is not None:
+            await self._postbox.close()
         await self.lanes.close()
         await asyncio.to_thread(self._answers.stop)
         await self._feed.close()
@@ -200,14 +200,8 @@ class Dispatcher:
             log.info("robot came back", robot=str(robot_id))
 
     def _take_in(self) -> None:
-        self._has_post = True
-        self._intake.start(INTAKE, self._drain)
-
-    async def _drain(self) -> None:
-        while self._has_post:
-            self._has_post = False
-            while await asyncio.to_thread(intake.drain, self._runtime, limit=DELIVERIES_MAX):
-                self.wake.set()  # what came in may free a robot
+        if self._postbox is not None:
+            self._postbox.look()
 
     def _tell(self) -> None:
         self._has_news = True
@@ -249,76 +243,41 @@ def _is_routine(answer: sending.Answer) -> bool:
     return isinstance(answer, Accepted | Acknowledged | Unknown)
 
 
-async def run(runtime: Runtime) -> None:
-    """Dispatch until SIGTERM or SIGINT, then end within a few seconds; nothing is lost by ending at any point."""
+async def run(runtime: Runtime, *, drains: bool = True) -> None:
+    """Dispatch until SIGTERM or SIGINT, then end within a few seconds; nothing is lost by ending at any point.
+
+    It drains the inbox, too, unless `drains` is false: then `orchestration.postbox.run_apart` must run somewhere.
+    """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="dispatcher"))
-    dispatcher = Dispatcher(runtime)
+    dispatcher = Dispatcher(runtime, drains=drains)
     stopping = asyncio.Event()
     ends = (stopping.set, dispatcher.wake.set, dispatcher.remind.set)
     ticks = (ticking(dispatcher.wake.set), ticking(dispatcher.remind.set, every_s=ASK_S))
-    with _signals(loop, ends), ticks[0], ticks[1], hourly(partial(retention.sweep, runtime)):
-        ear = asyncio.create_task(_hear(runtime, dispatcher.wake, stopping))
+    with on_signals(ends), ticks[0], ticks[1], hourly(partial(retention.sweep, runtime)):
+        ear = asyncio.create_task(hear(runtime, dispatcher.wake, stopping))
         log.info("dispatcher started")
         await asyncio.gather(
-            _repeat(dispatcher.deal, dispatcher.wake, stopping), _repeat(dispatcher.tend, dispatcher.remind, stopping)
+            repeat(dispatcher.deal, dispatcher.wake, stopping), repeat(dispatcher.tend, dispatcher.remind, stopping)
         )
         await dispatcher.close()
         await asyncio.gather(ear, return_exceptions=True)
     log.info("dispatcher ended")
 
 
-async def _repeat(
-    work: Callable[[], Coroutine[None, None, None]], woken: asyncio.Event, stopping: asyncio.Event
-) -> None:
-    while not stopping.is_set():
-        woken.clear()
-        try:
-            await work()
-        except Exception:
-            log.exception("a turn failed; the next one tries again")
-        await woken.wait()
-
-
-async def _hear(runtime: Runtime, wake: asyncio.Event, stopping: asyncio.Event) -> None:
-    while not stopping.is_set():
-        (error,) = await asyncio.gather(_listen(runtime, wake, stopping), return_exceptions=True)
-        if not stopping.is_set():
-            log.warning("the doorbell is opened again", error=str(error))
-            await asyncio.sleep(AGAIN_S)
-
-
-async def _listen(runtime: Runtime, wake: asyncio.Event, stopping: asyncio.Event) -> None:
-    # What this process writes itself it knows of: a ring of its own would only cost another turn.
-    with await asyncio.to_thread(runtime.doorbell.listen, own=False) as listener:
-        while not stopping.is_set():
-            if await asyncio.to_thread(_rung, listener):
-                wake.set()
-
-
-def _rung(listener: Listener) -> bool:
-    return listener.wait(BELL_S)
-
-
-@contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, ends: Sequence[Callable[[], None]]) -> Iterator[None]:
-    def stop() -> None:
-        for end in ends:
-            end()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 def main() -> None:
-    """`python -m orchestration.dispatcher`: settings from YARDMASTER_*."""
+    """`python -m orchestration.dispatcher [--inbox beside|apart|only]`: settings from YARDMASTER_*."""
+    parser = argparse.ArgumentParser(prog="orchestration.dispatcher")
+    parser.add_argument(
+        "--inbox",
+        choices=["beside", "apart", "only"],
+        default="beside",
+        help="drain it beside dispatching; leave it to a process apart; or be that process and do nothing else",
+    )
+    inbox = parser.parse_args().inbox
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(run(open_runtime()))
+    runtime = open_runtime()
+    asyncio.run(run_apart(runtime) if inbox == "only" else run(runtime, drains=inbox == "beside"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Loops of a process that is woken: by the doorbell, by a tick, and for its end by a signal."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from fleet.doorbell import Listener
+from fleet.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
+BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
+
+
+async def repeat(work: Callable[[], Coroutine[None, None, None]], woken: asyncio.Event, ended: asyncio.Event) -> None:
+    """Do `work` now and whenever `woken` is set, until `ended` is; one that fails is tried again when next woken."""
+    while not ended.is_set():
+        woken.clear()
+        try:
+            await work()
+        except Exception:
+            log.exception("a turn failed; the next one tries again")
+        await woken.wait()
+
+
+async def hear(runtime: Runtime, woken: asyncio.Event, ended: asyncio.Event) -> None:
+    """Set `woken` whenever another process rings, until `ended` is set."""
+    while not ended.is_set():
+        (error,) = await asyncio.gather(_listen(runtime, woken, ended), return_exceptions=True)
+        if not ended.is_set():
+            log.warning("the doorbell is opened again", error=str(error))
+            await asyncio.sleep(AGAIN_S)
+
+
+async def _listen(runtime: Runtime, woken: asyncio.Event, ended: asyncio.Event) -> None:
+    # What this process writes itself it knows of: a ring of its own would only cost another turn.
+    with await asyncio.to_thread(runtime.doorbell.listen, own=False) as listener:
+        while not ended.is_set():
+            if await asyncio.to_thread(_rung, listener):
+                woken.set()
+
+
+def _rung(listener: Listener) -> bool:
+    return listener.wait(BELL_S)
+
+
+@contextmanager
+def on_signals(ends: Sequence[Callable[[], None]]) -> Iterator[None]:
+    """Call all of `ends` when SIGTERM or SIGINT comes within the block; on the main thread's running loop."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for end in ends:
+            end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
