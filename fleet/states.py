@@ -16,6 +16,7 @@ from fleet.database import UTCDateTime, text_of
 from fleet.robots import Robot
 
 AHEAD_S = 60.0
+TOLD_MAX = 20  # in one transaction: while it writes, nobody else does on SQLite
 RECOVERED_FRACTION = 0.05  # so far above its minimum a battery is no longer called low, so that it does not flicker
 
 
@@ -110,8 +111,10 @@ def _upsert(dialect_name: str, is_plausible: bool) -> Insert:
     return upsert
 
 
-def tell_changes(session: Session, *, silence_s: float) -> int:
+def tell_changes(session: Session, *, silence_s: float, limit: int = TOLD_MAX) -> int:
     """Tell the feed which robots do something else, fell silent or came back, or have little battery; gives how many.
+
+    At most `limit`: when it gives as many, there may be more for another transaction.
 
     A robot of which nothing was heard for `silence_s` is offline. Looked at again and again it tells each change once,
     also when several look at once; what comes and goes between two looks is not told.
@@ -127,7 +130,7 @@ def tell_changes(session: Session, *, silence_s: float) -> int:
     told = cast(col(RobotState.told_activity), String)
     changed = or_(told.is_distinct_from(activity), is_low != col(RobotState.is_told_low))
     query = select(Robot, RobotState, activity, is_low).join(RobotState, col(RobotState.robot_id) == Robot.id)
-    rows = session.execute(query.where(changed).order_by(col(Robot.id))).all()
+    rows = session.execute(query.where(changed).order_by(col(Robot.id)).limit(limit)).all()
     return sum(_tell(session, robot, state, Activity(now_is), bool(low)) for robot, state, now_is, low in rows)
 
 

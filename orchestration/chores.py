@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from fleet import states
+from fleet import ledger, states
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now, has_come
 from fleet.errors import YardmasterError
@@ -59,7 +59,7 @@ class Chores:
         self._safely("time out tasks", partial(self._write, partial(recovery.time_out, who=WHO)))
         if self._is_time("alerts", LOOK_S):
             self._safely("follow alerts", partial(self._write, alerts.follow))
-            self._safely("tell of robots", partial(self._write, partial(states.tell_changes, silence_s=OFFLINE_S)))
+            self._safely("tell of robots", self._tell_of_robots)
         return True
 
     def questions(self, room: Room) -> list[recovery.Question]:
@@ -97,6 +97,12 @@ class Chores:
             chore()
         except BROKEN:
             log.exception("a chore failed; the next turn tries again", chore=what)
+
+    def _tell_of_robots(self) -> None:
+        told = states.TOLD_MAX
+        while told == states.TOLD_MAX:  # short transactions, so that whoever waits to write comes in between
+            with self._runtime.transaction() as session, ledger.together(session):
+                told = states.tell_changes(session, silence_s=OFFLINE_S)
 
     def _write(self, work: Callable[[Session], object]) -> None:
         with self._runtime.transaction() as session:
