@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
+import structlog
 from sqlmodel import Session, col, or_, select
 
 from fleet import changes
@@ -16,6 +17,8 @@ from fleet.organisations import Site
 from missions.calendars import check, instant_of, occurrences, zone_named
 from missions.schedules.models import Blackout, BlackoutCreate, BlackoutKind
 from missions.schedules.recurrence import MOMENT, wall
+
+log = structlog.get_logger(__name__)
 
 LONGEST = timedelta(days=366)
 DEEPEST = 100
@@ -185,7 +188,11 @@ def _windows_of(row: Blackout, begins: datetime, ends: datetime) -> list[Window]
     # Whole hours around, so that the windows of now are worked out once an hour and not at every look.
     first = begins.replace(minute=0, second=0, microsecond=0)
     last = ends.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    spans = _spans(_recurring(row), first, last)
+    try:
+        spans = _spans(_recurring(row), first, last)
+    except Invalid as error:  # such as a time zone that is no more: this site stays closed, the others go on
+        log.warning("a blackout cannot be read; its site stays closed", blackout=str(row.id), error=error.message)
+        return [Window(f"{row.name} (cannot be read: {error.message})", row.kind, begins, last)]
     return [Window(row.name, row.kind, *span) for span in spans if span[0] < ends and span[1] > begins]
 
 

@@ -67,10 +67,11 @@ def cancel_occurrence(
 
 def _too_late(schedule: Schedule, occurrence: Occurrence, wish: str) -> Conflict:
     said = f" {occurrence.reason}" if occurrence.reason else ""
+    advice = " Cancel its missions, if that is what you want." if occurrence.round_id else ""
     state = "due" if occurrence.status is OccurrenceStatus.planned else occurrence.status.value
     return Conflict(
         f"The occurrence of {iso(occurrence.recurrence_id)} of schedule {schedule.name!r} is {state} already and cannot "
-        f"be {wish}.{said} Cancel its missions, if that is what you want.",
+        f"be {wish}.{said}{advice}",
         schedule=str(schedule.id),
         recurrence_id=iso(occurrence.recurrence_id),
         status=occurrence.status.value,

@@ -1,6 +1,7 @@
 """Windows of a site: what may not start in them, and where they come from."""
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from sqlmodel import col, select
@@ -159,6 +160,19 @@ def test_a_newer_import_takes_the_place_of_the_older_and_the_same_again_changes_
     with timetable.runtime.reading() as session:
         keys = session.exec(select(Blackout.key).order_by(col(Blackout.key))).all()
     assert keys == ["calendar:state/moved", "calendar:state/summer"]
+
+
+def test_a_blackout_that_cannot_be_read_closes_its_site_and_no_other(timetable):
+    timetable.blackout(begins="2026-03-01T22:00:00", ends="2026-03-01T23:00:00", rule="FREQ=DAILY")
+    with timetable.runtime.transaction() as session:
+        session.exec(select(Blackout)).one().timezone = "Europe/Atlantis"
+    now = datetime(2026, 3, 3, 12, tzinfo=UTC)
+    site, other = timetable.world.site.id, uuid4()
+    with timetable.runtime.reading() as session:
+        found = blackouts.blackout_until(session, [site, other], now)
+    assert list(found) == [site]
+    assert found[site][0] > now
+    assert "Europe/Atlantis" in found[site][1]
 
 
 def test_a_broken_calendar_leaves_the_earlier_import_as_it_is(timetable):

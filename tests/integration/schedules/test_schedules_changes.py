@@ -222,3 +222,13 @@ def test_times_at_the_edges_of_the_calendar_are_refused(timetable, far):
     with pytest.raises(Invalid, match="1900 to 2999"):
         timetable.move(schedule, AT_23, far)
     assert timetable.rows(schedule) == []
+
+
+def test_a_missed_occurrence_has_no_missions_to_cancel(timetable):
+    schedule = timetable.create()
+    timetable.fire_after(hours=3)
+    with pytest.raises(Conflict, match="is missed already") as refused:
+        timetable.cancel(schedule, AT_23)
+    assert "Cancel its missions" not in refused.value.message
+    with pytest.raises(Conflict, match="Cancel its missions"):
+        timetable.cancel(schedule, AT_01)
