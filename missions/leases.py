@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import bindparam, delete, insert, update
 from sqlmodel import Session, col, select
 
 from fleet.clock import database_now
@@ -14,6 +14,8 @@ from missions.models import Attempt
 # For people who look at the row. Nothing is decided by it: an attempt holds its robot until it has ended.
 LEASE_S = 3600.0
 LOOSE = {"synchronize_session": False}  # no row of these is in anybody's hands
+_MINE = (col(RobotLease.robot_id) == bindparam("of"), col(RobotLease.holder_id) == bindparam("by"))
+RELEASE = delete(RobotLease).where(*_MINE)
 
 
 def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
@@ -49,5 +51,5 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
 
 def release(session: Session, attempt: Attempt) -> None:
     """Give the robot back, if this attempt still holds it."""
-    mine = (col(RobotLease.robot_id) == attempt.robot_id, col(RobotLease.holder_id) == str(attempt.id))
-    session.execute(delete(RobotLease).where(*mine).execution_options(**LOOSE))
+    session.flush()
+    session.connection().execute(RELEASE, {"of": attempt.robot_id, "by": str(attempt.id)})

@@ -105,8 +105,8 @@ def end_of_skipped(progress: Progress) -> MissionStatus:
 
 
 def _follow(session: Session, mission: Mission, attempt: Attempt, cause: Cause) -> None:
-    progress = Progress()
-    if attempt.status in ATTEMPT_TERMINAL:
+    progress = Progress()  # of a mission that has succeeded nothing more is asked
+    if attempt.status in IN_VAIN:
         progress = progress_of(session, mission)
         mission.first_task = first_task_left(progress.steps, default=mission.first_task)
         session.add(mission)

@@ -78,7 +78,20 @@ def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str
         robot.model_copy(update={"foreign_order": foreign[robot.id].order}) if robot.id in foreign else robot
         for robot in seen.robots
     ]
-    return told | {mission.id: reason_to_wait(mission, robots, seen.now) for mission in seen.missions}
+    reasons: dict[tuple[object, ...], str] = {}
+    for mission in seen.missions:
+        asked = _asked(mission)
+        if asked not in reasons:
+            reasons[asked] = reason_to_wait(mission, robots, seen.now)
+        told[mission.id] = reasons[asked]
+    return told
+
+
+def _asked(mission: Wanted) -> tuple[object, ...]:
+    """All that its reason to wait depends on; a robot may be freed for this very mission if it is urgent."""
+    whom = (mission.organisation_id, mission.site_id, mission.required_capabilities, mission.pinned_robot_id)
+    when = (mission.ready_at, mission.not_after_at, mission.closed_until, mission.closed_for)
+    return (*whom, *when, mission.id if mission.priority >= URGENT else None)
 
 
 def waited_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
