@@ -198,14 +198,14 @@ async def test_the_feed_is_published_by_the_dispatcher(platform):
 
 async def test_the_running_dispatcher_goes_on_after_a_turn_that_failed(platform, monkeypatch):
     failures = iter([LookupError("planted")])
-    turn = Dispatcher.turn
+    deal = Dispatcher.deal
 
     async def sometimes(self) -> None:
         for failure in failures:
             raise failure
-        await turn(self)
+        await deal(self)
 
-    monkeypatch.setattr(Dispatcher, "turn", sometimes)
+    monkeypatch.setattr(Dispatcher, "deal", sometimes)
     platform.request(m={})
     task = asyncio.create_task(run(platform.runtime))
     await platform.until(_all_over)

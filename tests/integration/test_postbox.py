@@ -1,0 +1,47 @@
+"""The inbox is drained beside the dispatcher, or by a process apart from it."""
+
+import asyncio
+
+import pytest
+from sqlmodel import select
+
+from ingestion import inbox
+from ingestion.models import Delivery, DeliveryStatus
+from orchestration.dispatcher import Dispatcher
+from orchestration.postbox import run_apart
+
+LOOKS = 2000  # a hundredth of a second apart
+
+
+@pytest.fixture
+def delivery(world, runtime, clock):
+    """A delivery that waits, and how it stands now."""
+    with runtime.transaction() as session:
+        arriving = inbox.arriving(
+            world.account, key="d-1", source="webhook", headers={}, body=b'{"entries": []}', received_at=clock.now()
+        )
+        inbox.receive(session, arriving)
+
+    def status() -> DeliveryStatus:
+        with runtime.reading() as session:
+            return session.exec(select(Delivery.status)).one()
+
+    return status
+
+
+async def test_a_dispatcher_that_leaves_the_inbox_drains_nothing(runtime, delivery):
+    dispatcher = Dispatcher(runtime, drains=False)
+    await dispatcher.turn()
+    await dispatcher.close()
+    assert delivery() is DeliveryStatus.received
+
+
+async def test_a_process_apart_drains_what_the_dispatcher_leaves(runtime, delivery):
+    apart = asyncio.create_task(run_apart(runtime))
+    for _ in range(LOOKS):
+        if delivery() is DeliveryStatus.applied:
+            break
+        await asyncio.sleep(0.01)
+    apart.cancel()
+    await asyncio.gather(apart, return_exceptions=True)
+    assert delivery() is DeliveryStatus.applied
