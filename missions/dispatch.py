@@ -129,9 +129,11 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
 
 def _all_unchanged(session: Session, mission_ids: Sequence[UUID], snapshot: Snapshot) -> dict[UUID, Mission]:
     versions = {mission.id: mission.version for mission in snapshot.missions}
+    # Only what waits: who holds robots locks these first, and then the missions under way on them.
+    waiting = lock_missions(session, mission_ids, Mission.status == MissionStatus.scheduled)
     return {
         mission.id: mission
-        for mission in lock_missions(session, mission_ids).values()
+        for mission in waiting.values()
         if mission.version == versions[mission.id] and _is_waiting(mission)
     }
 

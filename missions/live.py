@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session, col, select
 
@@ -14,16 +15,18 @@ FRESH = {"populate_existing": True}
 LOCKED, KEYS = "locked_missions", "attempts_by_key"
 
 
-def lock_missions(session: Session, mission_ids: Collection[UUID]) -> dict[UUID, Mission]:
+def lock_missions(
+    session: Session, mission_ids: Collection[UUID], *conditions: ColumnElement[bool] | bool
+) -> dict[UUID, Mission]:
     """These missions as they are now, locked like `lock_mission` in order of their ids, with their attempts.
 
     Until the transaction ends, asking for one of them or for its attempts costs no further query. One that does not
-    exist is left out.
+    exist, or does not meet the conditions, is left out and not locked.
     """
     # Rows that refer to a mission or a robot may be written by others meanwhile: their keys do not change.
-    query: Any = select(Mission).where(col(Mission.id).in_(mission_ids)).order_by(col(Mission.id))
+    query: Any = select(Mission).where(col(Mission.id).in_(mission_ids), *conditions).order_by(col(Mission.id))
     found = session.exec(query.with_for_update(key_share=True).execution_options(**FRESH)).all()
-    attempts: Any = select(Attempt).where(col(Attempt.mission_id).in_(mission_ids))
+    attempts: Any = select(Attempt).where(col(Attempt.mission_id).in_([mission.id for mission in found]))
     kept = session.exec(attempts.execution_options(**FRESH)).all()
     locked = session.info.setdefault(LOCKED, {})
     locked.update({mission.id: mission for mission in found})
