@@ -1,7 +1,8 @@
 """How fast missions leave: from the commit of the request to the manufacturer's cloud, on both databases.
 
 `python tests/load/dispatch.py` measures and prints; also a part of `make bench`. The dispatcher and the API are real
-processes, the cloud is tests/load/echo_cloud.py, which speaks HTTP in the simulated manufacturer's words.
+processes, the cloud is tests/load/echo_cloud.py, which speaks HTTP in the simulated manufacturer's words. With
+`--inbox-apart` a process of its own drains the inbox.
 """
 
 import asyncio
@@ -57,6 +58,14 @@ class Yard:
     token: str
     environment: dict[str, str]
     stack: ExitStack
+    is_inbox_apart: bool = False
+
+    def dispatch(self) -> subprocess.Popen[bytes]:
+        """A dispatcher, with a process for the inbox beside it when that is drained apart."""
+        if not self.is_inbox_apart:
+            return self.launch("-m", "orchestration.dispatcher")
+        self.launch("-m", "orchestration.dispatcher", "--inbox", "only")
+        return self.launch("-m", "orchestration.dispatcher", "--inbox", "apart")
 
     def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A process of this platform, killed in the end."""
@@ -82,11 +91,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def figures(databases: tuple[str, ...] = ("SQLite", "PostgreSQL")) -> Iterator[Figure]:
+def figures(databases: tuple[str, ...] = ("SQLite", "PostgreSQL"), *, is_inbox_apart: bool = False) -> Iterator[Figure]:
     """Latency of dispatch, rate of requests, time to re-attach, on each database."""
     for database in databases:
         for measure in (commit_to_adapter, posts, reattach):
             with yard_on(database) as yard:
+                yard.is_inbox_apart = is_inbox_apart
                 for what, measured, wanted in measure(yard):
                     yield f"{what}, {database}", measured, wanted
 
@@ -173,7 +183,7 @@ def _until(holds: Callable[[], bool], *, every_s: float = 0.02) -> None:
 def commit_to_adapter(yard: Yard) -> Iterator[Figure]:
     """RATE missions a second for LASTS_S seconds, each to an idle robot that needs a second for it."""
     cloud = _cloud(yard, takes_s=1.0)
-    yard.launch("-m", "orchestration.dispatcher")
+    yard.dispatch()
     yard.request("first")
     _until(lambda: not yard.live() and not _waiting(yard))
     committed: dict[str, float] = {}
@@ -236,13 +246,13 @@ async def _post_all(url: str, token: str) -> tuple[float, list[float]]:
 def reattach(yard: Yard) -> Iterator[Figure]:
     """kill -9 of the dispatcher while LIVE missions run; until a new one has heard of each again."""
     cloud = _cloud(yard, takes_s=3600.0)
-    dispatcher = yard.launch("-m", "orchestration.dispatcher")
+    dispatcher = yard.dispatch()
     for number in range(LIVE):
         yard.request(f"m{number}")
     _until(lambda: sum(attempt.status == "RUNNING" for attempt in yard.live()) == LIVE)
     _end(dispatcher)
     began, began_at = time.monotonic(), yard.runtime.clock.now()
-    yard.launch("-m", "orchestration.dispatcher")
+    yard.dispatch()
     _until(lambda: all(attempt.heard_at and attempt.heard_at > began_at for attempt in yard.live()))
     took_s = time.monotonic() - began
     cloud.send_signal(signal.SIGTERM)
@@ -255,7 +265,8 @@ def reattach(yard: Yard) -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    chosen = tuple(sys.argv[1:]) or ("SQLite", "PostgreSQL")
-    for line in figures(chosen):
+    asked = set(sys.argv[1:])
+    chosen = tuple(sorted(asked - {"--inbox-apart"}, reverse=True)) or ("SQLite", "PostgreSQL")
+    for line in figures(chosen, is_inbox_apart="--inbox-apart" in asked):
         sys.stdout.write(" | ".join(line) + "\n")
         sys.stdout.flush()
