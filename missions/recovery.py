@@ -29,6 +29,7 @@ from missions.models import (
     MissionStatus,
     OutboxStatus,
     Recall,
+    Transition,
 )
 from missions.outcome import advance, call_back, end_unheard
 from missions.overdue import Running, reason_to_end, running_attempts
@@ -238,5 +239,16 @@ def _pursue(session: Session, mission: Mission, attempt: Attempt) -> None:
         outbox.pursue(session, attempt, Command.cancel)
     elif mission.desired is Desired.pause and attempt.status in {AttemptStatus.accepted, AttemptStatus.running}:
         outbox.pursue(session, attempt, Command.pause)
-    elif attempt.status is AttemptStatus.paused and outbox.newest(session, attempt, Command.resume) is not None:
+    elif mission.desired is Desired.run and attempt.status is AttemptStatus.paused and _is_to_go_on(session, attempt):
         outbox.pursue(session, attempt, Command.resume)
+
+
+def _is_to_go_on(session: Session, attempt: Attempt) -> bool:
+    """Whether it was told to go on and has not since; one that went on and was then paused at its side is left alone."""
+    told = outbox.newest(session, attempt, Command.resume)
+    if told is None:
+        return False
+    mine = (Transition.subject == "attempt", Transition.subject_id == attempt.id)
+    goes_on = (Transition.to_status == AttemptStatus.running.value, Transition.from_status != Transition.to_status)
+    went_on = select(Transition.id).where(*mine, *goes_on, col(Transition.at) > told.created_at).limit(1)
+    return session.exec(went_on).first() is None

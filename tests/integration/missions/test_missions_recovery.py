@@ -138,3 +138,32 @@ def test_a_robot_that_somebody_paused_at_its_side_is_left_alone(yard, clock):
     (question,) = yard.questions()
     yard.hear(question, Unknown(why="busy"))
     assert yard.outbox(OutboxStatus.pending) == []
+
+
+def test_a_robot_that_holds_as_it_was_told_is_not_told_to_go_on(yard, clock):
+    mission, attempt = yard.running()
+    for sequence, (name, said) in enumerate(
+        [("pause", OrderStatus.paused), ("resume", OrderStatus.running), ("pause", OrderStatus.paused)], start=5
+    ):
+        yard.command(mission, name)
+        yard.send()
+        yard.say(attempt, said, sequence)
+    clock.step(11)
+    (question,) = yard.questions()
+    yard.hear(question, Unknown(why="busy"))
+    assert (yard.status(mission), yard.outbox(OutboxStatus.pending)) == ("PAUSED", [])
+
+
+def test_a_robot_that_went_on_and_was_then_paused_at_its_side_is_left_alone(yard, clock):
+    mission, attempt = yard.running()
+    yard.command(mission, "pause")
+    yard.say(attempt, OrderStatus.paused, 5)
+    yard.command(mission, "resume")
+    yard.send()
+    clock.step(1)
+    yard.say(attempt, OrderStatus.running, 6)
+    clock.step(60)
+    yard.say(attempt, OrderStatus.paused, 7)
+    (question,) = yard.questions()
+    yard.hear(question, Unknown(why="busy"))
+    assert yard.outbox(OutboxStatus.pending) == []
