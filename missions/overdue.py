@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import and_, func, or_, update
 from sqlmodel import Session, col, select
 
 from fleet.adapter import TaskKind
@@ -41,8 +41,13 @@ def reason_to_end(running: Running, now: datetime) -> str:
     return f"{running.task} took longer than its {running.task_timeout_s:.0f} s"
 
 
-def running_attempts(session: Session) -> list[Running]:
-    """The attempts that run, that are to run and that nobody takes back, with the task each is at."""
+def running_attempts(session: Session, now: datetime) -> list[Running]:
+    """The attempts that run, that are to run and that nobody takes back, with the task each is at.
+
+    What began after `now` began before the clock was set back: it is counted from now on, else it could hang as long as
+    the clock needs to get there again.
+    """
+    _count_anew(session, now)
     query = (
         select(Attempt.id, Attempt.mission_id, Attempt.started_at, Attempt.created_at)
         .join(Mission, col(Mission.id) == Attempt.mission_id)
@@ -56,12 +61,25 @@ def running_attempts(session: Session) -> list[Running]:
         Running(
             attempt_id,
             mission_id,
-            moved.get(attempt_id, started_at or created_at),
+            _latest(now, moved.get(attempt_id), started_at, created_at),
             allowed.get(attempt_id, 0.0),
             *tasks.get(attempt_id, ()),
         )
         for attempt_id, mission_id, started_at, created_at in rows
     ]
+
+
+def _count_anew(session: Session, now: datetime) -> None:
+    live = select(Attempt.id).where(col(Attempt.finished_at).is_(None))
+    begun = update(TaskResult).where(col(TaskResult.attempt_id).in_(live), col(TaskResult.heard_at) > now)
+    session.execute(begun.values(heard_at=now).execution_options(synchronize_session=False))
+    ahead = update(Attempt).where(col(Attempt.finished_at).is_(None), col(Attempt.started_at) > now)
+    session.execute(ahead.values(started_at=now).execution_options(synchronize_session=False))
+
+
+def _latest(now: datetime, *instants: datetime | None) -> datetime:
+    """The first of `instants` that has come; `now` when none has."""
+    return next((at for at in instants if at is not None and at <= now), now)
 
 
 def _tasks(session: Session, attempt_ids: Iterable[UUID]) -> Mapping[UUID, tuple[str, datetime | None, float]]:

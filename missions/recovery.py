@@ -107,7 +107,7 @@ def time_out(session: Session, *, who: str) -> int:
     now = database_now(session)
     ended = 0
     # In one order of missions, so that two who do this at once do not wait for each other.
-    for running in sorted(running_attempts(session), key=lambda running: running.mission_id):
+    for running in sorted(running_attempts(session, now), key=lambda running: running.mission_id):
         why = reason_to_end(running, now)
         if why:
             ended += _end_running(session, running, Cause(who, why))

@@ -65,7 +65,7 @@ def trouble(seed: int, crashes: int) -> Trouble:
         report_repeated=chance.choice([0.0, 0.2]),
         order_fails=chance.choice([0.0, 0.05]),
         order_refused=chance.choice([0.0, 0.1]),
-        order_hangs=chance.choice([0.0, 0.1]),
+        order_hangs=chance.choice([0.0, 0.3]),
         robot_silent=chance.choice([0.0, 0.01]),
         silent_s=chance.choice([20.0, 60.0]),
         robot_forgets=chance.choice([0.0, 0.0, 0.003]),

@@ -4,8 +4,9 @@ import pytest
 from sqlmodel import select
 
 from fleet.accounts import ManufacturerAccount
-from fleet.adapter import OrderStatus, Unknown
-from missions.models import OutboxMessage
+from fleet.adapter import OrderStatus, TaskReport, Unknown
+from missions.models import OutboxMessage, TaskCreate
+from missions.overdue import GRACE_S, TASK_GRACE_S
 from orchestration.chores import Chores
 
 HOUR_S = 3600
@@ -101,3 +102,21 @@ def test_an_account_that_was_polled_an_hour_ahead_is_watched_at_once(yard, runti
     yard.request()
     clock.step(-HOUR_S)
     assert [account.name for account in Chores(runtime).unwatched()] == ["cloud"]
+
+
+def test_a_task_that_hangs_is_timed_from_the_moment_the_clock_was_set_back(yard, clock):
+    _, attempt = yard.running("m", tasks=[TaskCreate(station="press-1", timeout_s=60)])
+    yard.say(attempt, OrderStatus.running, 3, tasks=(TaskReport(position=0, status="running"),))
+    clock.step(-HOUR_S)
+    assert yard.time_out() == 0
+    clock.step(60 + TASK_GRACE_S + 1)
+    assert yard.time_out() == 1
+    assert yard.outbox() == ["submit", "cancel"]
+
+
+def test_a_robot_that_tells_no_tasks_is_timed_from_then_too(yard, clock):
+    yard.running("m", tasks=[TaskCreate(station="press-1", timeout_s=60)])
+    clock.step(-HOUR_S)
+    assert yard.time_out() == 0
+    clock.step(60 + GRACE_S + 1)
+    assert yard.time_out() == 1
