@@ -3,7 +3,7 @@
 None of it rests on anyone else's being there: neither webhooks nor polling nor Prefect.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -129,13 +129,15 @@ def questions(
     crowded: Collection[UUID] = (),
     limit: int = 64,
     unheard_since: datetime | None = None,
+    has_room: Callable[[UUID, UUID], bool] = lambda _robot, _account: True,
 ) -> list[Question]:
     """Live attempts to ask about now, longest unheard first; the same is not given again for ASK_AFTER_S.
 
     Those of which nothing was heard since `unheard_since`, when the asking process began, count as quiet at once.
 
     Those are the quiet ones, and those that do not yet do what we want of them, however much they talk. Robots in
-    `busy` and those of accounts in `crowded` are asked later.
+    `busy` and those of accounts in `crowded` are asked later, and so are those for whose robot (first) of whose account
+    (second) there is no room: they do not count as asked.
     """
     now = database_now(session)
     quiet_since = now - timedelta(seconds=ASK_AFTER_S)
@@ -157,11 +159,13 @@ def questions(
         .where(has_come(col(Attempt.asked_at), quiet_since))
         .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at), col(Attempt.id))
     )
-    attempts = claim(session, query, limit=limit)
-    for attempt in attempts:
-        attempt.asked_at = now
-        session.add(attempt)
-    return [_question(session, attempt, now) for attempt in attempts]
+    asked = []
+    for attempt in claim(session, query, limit=limit):
+        question = _question(session, attempt, now)
+        if has_room(question.robot_id, question.account.id):
+            attempt.asked_at = now
+            asked.append(question)
+    return asked
 
 
 def _question(session: Session, attempt: Attempt, now: datetime) -> Question:

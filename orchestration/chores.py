@@ -69,7 +69,12 @@ class Chores:
         with self._runtime.transaction() as session:
             self._began_at = self._began_at or database_now(session)
             found = recovery.questions(
-                session, busy=room.busy, crowded=room.crowded, limit=room.free, unheard_since=self._began_at
+                session,
+                busy=room.busy,
+                crowded=room.crowded,
+                limit=room.free,
+                unheard_since=self._began_at,
+                has_room=room.take,
             )
         self._asks_on = bool(found)
         return found

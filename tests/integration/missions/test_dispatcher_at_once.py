@@ -131,6 +131,15 @@ def test_a_process_that_begins_asks_about_every_live_order_at_once(yard, runtime
         assert recovery.questions(session, unheard_since=began_at) == [], "once is enough"
 
 
+def test_an_order_without_room_to_be_asked_about_does_not_count_as_asked(yard, runtime, clock):
+    yard.running("m1")
+    clock.step(10)
+    with runtime.transaction() as session:
+        assert recovery.questions(session, has_room=lambda _robot, _account: False) == []
+    with runtime.transaction() as session:
+        assert len(recovery.questions(session)) == 1
+
+
 async def test_missions_are_given_although_the_schedules_are_broken(yard, runtime, monkeypatch, attempts):
     def broken(transaction, *, who: str) -> int:
         raise LookupError("planted")
