@@ -9,7 +9,9 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import func
 from sqlmodel import Session
 
-ASKED = "asked_database_now"
+CLOCK, SERVER_CLOCK = "clock", "server_clock"  # in a session's info
+ASK_EVERY_S = 1.0
+SERVER_NOW = select(func.clock_timestamp())
 AHEAD_S = 60.0  # hardly any claim or pause before another try is longer: what lies further ahead is of another clock
 
 
@@ -59,23 +61,37 @@ class SteppableClock:
         self._monotonic += max(seconds, 0.0)
 
 
+class ServerClock:
+    """What the clock of a database server says, asked once in ASK_EVERY_S: from then on the time that passes here is added."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self._asked: tuple[datetime, float] | None = None
+
+    def now(self, session: Session) -> datetime:
+        """The instant on the server of this session; any thread may ask."""
+        here = SystemClock().monotonic()
+        asked = self._asked
+        if asked is None or here - asked[1] > ASK_EVERY_S:
+            found = session.connection().execute(SERVER_NOW).scalar_one()
+            asked = self._asked = (found.astimezone(UTC), here)
+        there, then = asked
+        return there + timedelta(seconds=here - then)
+
+
 def database_now(session: Session) -> datetime:
     """The instant that leases are judged by: the steppable clock if the session has one, else the database server's.
 
-    SQLite is on this machine, so its clock is the system's. A server is asked once a session, which lives for one
-    transaction; from then on the time that has passed here is added.
+    SQLite is on this machine, so its clock is the system's. A server's is read through the `ServerClock` of the process.
     """
-    clock = session.info.get("clock")
+    info = session.info
+    clock = info.get(CLOCK)
     if isinstance(clock, SteppableClock):
         return clock.now()
     if session.get_bind().dialect.name != "postgresql":
         return SystemClock().now()
-    here = SystemClock().monotonic()
-    if ASKED not in session.info:
-        found = session.execute(select(func.clock_timestamp())).scalar_one()
-        session.info[ASKED] = (found.astimezone(UTC), here)
-    there, then = session.info[ASKED]
-    return there + timedelta(seconds=here - then)  # type: ignore[no-any-return]
+    server_clock: ServerClock = info.get(SERVER_CLOCK) or info.setdefault(SERVER_CLOCK, ServerClock())
+    return server_clock.now(session)
 
 
 def has_come(column: SQLCoreOperations[Any], now: datetime, *, ahead_s: float = AHEAD_S) -> ColumnElement[bool]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ import uuid_utils.compat
 from sqlalchemy import JSON, Connection, DateTime, Engine, MetaData, String, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.sql import Select
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
@@ -28,6 +30,8 @@ from fleet.errors import Invalid
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 LOOK_AGAIN_S = 0.0003
+READING = "yardmaster_reading"  # an option of connections whose transactions only read
+ASK_AFTER_S, LEFT_AT = 1.0, "left_at"
 Row = TypeVar("Row")
 _IDS: ContextVar[Callable[[], UUID] | None] = ContextVar("ids", default=None)
 
@@ -114,7 +118,25 @@ def open_engine(url: str) -> Engine:
         if make_url(url).database in {None, "", ":memory:"}:
             raise Invalid(f"{url} is a database in memory, which no other process sees; give it a file.", url=url)
         return _open_sqlite(url)
-    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, json_serializer=_to_json)
+    engine = create_engine(url, pool_size=5, max_overflow=15, json_serializer=_to_json)
+    event.listen(engine, "checkin", _note_left)
+    event.listen(engine, "checkout", partial(_ask_if_there, engine.dialect))
+    return engine
+
+
+def _note_left(_connection: object, record: Any) -> None:
+    record.info[LEFT_AT] = SystemClock().monotonic()
+
+
+def _ask_if_there(dialect: Dialect, connection: Any, record: Any, _proxy: object) -> None:
+    """Ask the server whether a connection still lives that nobody has used for a while; one in use is not asked each time."""
+    left_at = record.info.get(LEFT_AT)
+    if left_at is None or SystemClock().monotonic() - left_at < ASK_AFTER_S:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:  # the pool makes a new one then, and asks the others
+        raise InvalidatePoolError from error
 
 
 def _to_json(value: object) -> str:
@@ -144,7 +166,7 @@ def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("yardmaster_reading", False):
+    if connection.get_execution_options().get(READING, False):
         connection.exec_driver_sql("BEGIN")
     elif not _begins_writing(connection.connection.dbapi_connection):
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # which says what is wrong

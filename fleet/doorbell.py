@@ -7,11 +7,12 @@ A ring may be lost (a crash between commit and ring), so every listener also loo
 import secrets
 import socket
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Protocol, Self
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 log = structlog.get_logger(__name__)
@@ -55,20 +56,40 @@ def open_doorbell(engine: Engine) -> Doorbell:
 
 
 class PostgresDoorbell:
-    """NOTIFY on one channel."""
+    """NOTIFY on one channel, over a connection of its own that is kept."""
 
     def __init__(self, engine: Engine) -> None:
-        """`engine` is the database whose listeners are woken."""
+        """`engine` is the database whose listeners are woken; the connection ends when it is disposed of."""
         self._engine = engine
         self._name = secrets.token_hex(8)
+        self._line: Connection | None = None
+        self._lock = RLock()
+        event.listen(engine, "engine_disposed", lambda _: self._hang_up())
 
     def ring(self) -> None:
-        """Wake every listener; a ring that does not get through is lost."""
-        try:
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self._name}'")
-        except SQLAlchemyError as error:
-            log.warning("a ring was lost", error=str(error))
+        """Wake every listener; a ring that does not get through, on a new connection either, is lost."""
+        with self._lock:
+            is_kept = self._line is not None
+            try:
+                self._notify()
+            except SQLAlchemyError as error:
+                self._hang_up()
+                if is_kept:
+                    self.ring()
+                else:
+                    log.warning("a ring was lost", error=str(error))
+
+    def _notify(self) -> None:
+        if self._line is None:
+            self._line = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._line.detach()
+        self._line.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self._name}'")
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            if self._line is not None:
+                self._line.close()
+            self._line = None
 
     def listen(self, *, own: bool = True) -> Listener:
         """A connection of its own that listens."""

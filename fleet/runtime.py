@@ -17,8 +17,8 @@ from sqlmodel import Session
 
 # Every table of the ground is known in every process, so that the foreign keys of any room find theirs.
 from fleet import accounts, events, organisations, requests, robots, states  # noqa: F401  see above
-from fleet.clock import Clock, SystemClock
-from fleet.database import open_engine
+from fleet.clock import CLOCK, SERVER_CLOCK, Clock, ServerClock, SystemClock
+from fleet.database import READING, open_engine
 from fleet.doorbell import Doorbell, open_doorbell
 from fleet.errors import Invalid, Unavailable
 from fleet.logs import configure_logs
@@ -55,13 +55,23 @@ class Runtime:
         """On SQLite one writes at a time: the threads of a process queue here, where the next is woken at once."""
         return RLock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
+    @cached_property
+    def _reading_engine(self) -> Engine:
+        # PostgreSQL shows each statement what is committed by then, in a transaction or not, which is cheaper.
+        options = {"isolation_level": "AUTOCOMMIT"} if self.engine.dialect.name == "postgresql" else {READING: True}
+        return self.engine.execution_options(**options)
+
+    @cached_property
+    def _server_clock(self) -> ServerClock:
+        return ServerClock()
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A write transaction: committed when the block ends well, rolled back when it raises; then the bell is rung.
 
         The bell rings when the block set `session.info["ring"]` (`fleet.changes.record` does).
         """
-        with self._turnstile, _session(self.engine, self.clock) as session:
+        with self._turnstile, _session(self.engine, self.clock, self._server_clock) as session:
             try:
                 yield session
                 session.commit()
@@ -78,13 +88,8 @@ class Runtime:
         Raises:
             Unavailable: the database does not answer, also in `transaction`.
         """
-        engine = (
-            self.engine.execution_options(yardmaster_reading=True)
-            if self.engine.dialect.name == "sqlite"
-            else self.engine
-        )
         try:
-            with _session(engine, self.clock) as session:
+            with _session(self._reading_engine, self.clock, self._server_clock) as session:
                 yield session
         except AWAY as error:
             raise Unavailable(f"The database did not answer: {_cause(error)}. Try again.") from error
@@ -95,9 +100,9 @@ def _cause(error: SQLAlchemyError) -> object:
 
 
 @contextmanager
-def _session(engine: Engine, clock: Clock) -> Iterator[Session]:
+def _session(engine: Engine, clock: Clock, server_clock: ServerClock) -> Iterator[Session]:
     with Session(engine, expire_on_commit=False) as session:
-        session.info["clock"] = clock
+        session.info.update({CLOCK: clock, SERVER_CLOCK: server_clock})
         yield session
 
 

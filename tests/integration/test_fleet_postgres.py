@@ -271,3 +271,37 @@ def test_work_whose_connection_the_server_ended_is_told_as_unavailable_and_the_n
         session.exec(select(Mission)).all()
     with postgres_runtime.reading() as session:
         assert session.exec(select(Mission)).all() == []
+
+
+@pytest.fixture
+def restarted(postgres_runtime: Runtime):
+    """Ends every connection but the caller's, as a restart of the server does."""
+
+    def restart() -> None:
+        with postgres_runtime.engine.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+
+    return restart
+
+
+def test_a_ring_gets_through_although_the_server_ended_the_line_of_the_last_one(postgres_runtime: Runtime, restarted):
+    bell = PostgresDoorbell(postgres_runtime.engine)
+    bell.ring()
+    restarted()
+    with bell.listen() as listener:
+        bell.ring()
+        assert listener.wait(5)
+
+
+def test_a_connection_left_alone_is_asked_for_before_it_is_used_again(
+    postgres_runtime: Runtime, restarted, monkeypatch
+):
+    with postgres_runtime.reading() as one, postgres_runtime.reading() as other:
+        assert one.exec(select(Mission)).all() == other.exec(select(Mission)).all() == []
+    restarted()
+    monkeypatch.setattr("fleet.database.ASK_AFTER_S", 0.0)
+    with postgres_runtime.reading() as one, postgres_runtime.reading() as other:
+        assert one.exec(select(Mission)).all() == other.exec(select(Mission)).all() == []
