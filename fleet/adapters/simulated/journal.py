@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS robots (serial_number TEXT PRIMARY KEY, memory TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (key TEXT PRIMARY KEY, sent TEXT NOT NULL, report TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS feed (number INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, past INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS given_again (key TEXT PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS bags (name TEXT PRIMARY KEY, robot TEXT NOT NULL, mission_id TEXT, state TEXT NOT NULL);
 """
 
@@ -116,6 +117,20 @@ class Journal:
         """The orders that were not over when the site was closed."""
         live = "json_extract(report, '$.status') IN ('accepted', 'running', 'paused')"
         return [_order(*row) for row in self._rows(f"SELECT sent, report FROM orders WHERE {live}")]  # noqa: S608  no value from outside
+
+    def count_again(self, key: str) -> None:
+        """An order that was given at the robot itself came once more after the robot had forgotten it.
+
+        A real robot, which keeps no journal, would have carried it out twice: proofs count these.
+        """
+        with self._writing():
+            self._database.execute(
+                "INSERT INTO given_again VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET times = times + 1", [key]
+            )
+
+    def given_again(self) -> dict[str, int]:
+        """How often each of those came again."""
+        return {key: int(times) for key, times in self._rows("SELECT key, times FROM given_again")}
 
     def feed_after(self, number: int, *, limit: int) -> list[FeedEntry]:
         """The history after `number`, oldest first."""

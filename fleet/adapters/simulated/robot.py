@@ -107,14 +107,14 @@ class SimulatedRobot:
         """Go on with an order after the site was closed and opened again."""
         self.execution = resumed(order, report)
 
-    def obey(self, status: OrderStatus, at: datetime) -> list[Reported]:
-        """Cancel, pause or go on with the order at hand; it stops where it is. Twice changes nothing."""
+    def obey(self, status: OrderStatus, at: datetime, reason: str = "canceled on request") -> list[Reported]:
+        """Cancel (with a reason), pause or go on with the order at hand; it stops where it is. Twice changes nothing."""
         execution = self.execution
         if execution is None or not execution.is_live or execution.report.status is status:
             return []
         if status is OrderStatus.running and execution.report.status is not OrderStatus.paused:
             return []
-        execution.turn(status, at, "canceled on request" if status is OrderStatus.canceled else "")
+        execution.turn(status, at, reason if status is OrderStatus.canceled else "")
         self.memory.body = standing(self.memory.body)
         self.memory.is_told_to_stay = status is OrderStatus.canceled
         return self._news(at)

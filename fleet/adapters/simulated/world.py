@@ -27,9 +27,11 @@ from fleet.adapters.simulated import battery, execution, history, site_map
 from fleet.adapters.simulated.body import Body
 from fleet.adapters.simulated.hazards import Hazards
 from fleet.adapters.simulated.journal import Journal, Keep
-from fleet.adapters.simulated.recorder import NIGHT_EVERY, Recording, thinned
+from fleet.adapters.simulated.local_orders import FORGOTTEN, Look, is_local, key_of, known_to_cloud
+from fleet.adapters.simulated.recorder import Recording
+from fleet.adapters.simulated.recordings import Recordings
 from fleet.adapters.simulated.robot import Memory, SimulatedRobot
-from fleet.adapters.simulated.samples import Sample
+from fleet.errors import NotFound
 
 TICK_S = 0.5
 BEHIND_AT_MOST = timedelta(seconds=5)
@@ -46,6 +48,7 @@ class Plan:
     failure_rate: float = 0.0
     blocked_once: Sequence[str] = ()
     history_lives: int = 2
+    remembers_local_orders: bool = False
 
 
 class World:
@@ -57,8 +60,7 @@ class World:
         self._lock = RLock()
         self._tick_wall = timedelta(seconds=TICK_S / plan.speed)
         self._saved_at = opened_at
-        self._samples: dict[str, list[Sample]] = {}
-        self._recordings: list[Recording] = []
+        self._recordings = Recordings(plan.seed)
         self._blocked_spent = set(json.loads(journal.fact("blocked_spent") or "[]"))
         self.hazards = Hazards(plan.seed, plan.failure_rate, set(plan.blocked_once) - self._blocked_spent)
         self.opened_at = self._first_opened_at(opened_at)
@@ -66,6 +68,8 @@ class World:
         for order, report in journal.live_orders():
             if order.serial_number in self.robots:
                 self.robots[order.serial_number].take_up(order, report)
+                if is_local(order.key) and not plan.remembers_local_orders:
+                    self._forget(self.robots[order.serial_number])
 
     def _first_opened_at(self, opened_at: datetime) -> datetime:
         known = self.journal.fact("opened_at")
@@ -74,6 +78,11 @@ class World:
         told = history.happenings([life for robot in self._identities() for life in self._past(robot, opened_at)])
         self.journal.keep(Keep(told=told, facts=[("opened_at", opened_at.isoformat())], is_past=True))
         return opened_at
+
+    def _forget(self, robot: SimulatedRobot) -> None:
+        """What a robot was told directly is gone when it was started anew; it stands where it was."""
+        news = robot.obey(OrderStatus.canceled, self.at, FORGOTTEN)
+        self._keep([(robot, news)])
 
     def _identities(self) -> list[DiscoveredRobot]:
         return site_map.robots(self.plan.robots)
@@ -115,40 +124,21 @@ class World:
         told: list[tuple[SimulatedRobot, list[Reported]]] = []
         for robot in self.robots.values():
             said = robot.tick(TICK_S, self.at)
-            self._record(robot)
+            self._recordings.watch(robot, self.at)
             if said:
                 told.append((robot, said))
         if told:
             self._keep(told)
 
-    def _record(self, robot: SimulatedRobot) -> None:
-        work = robot.execution
-        if work is None or not work.is_recorded:
-            return
-        key = work.order.key
-        if work.report.status is OrderStatus.running:
-            samples = thinned(self._samples.get(key, []))
-            samples.append(robot.sample(self.at))
-            self._samples[key] = samples
-        elif not work.is_live and key in self._samples:
-            self._recordings.append(self._recording(robot, work, self._samples.pop(key)))
-
-    def _recording(self, robot: SimulatedRobot, work: execution.Execution, samples: list[Sample]) -> Recording:
-        name = f"{robot.identity.name}-night-{robot.memory.orders}"
-        return Recording(
-            name=name,
-            robot=robot.identity.name,
-            samples=samples,
-            every=NIGHT_EVERY,
-            noise=f"{self.plan.seed}/{name}",
-            mission_id=work.order.mission_id,
-        )
-
     def recordings(self) -> list[Recording]:
         """The finished recordings since this was last asked."""
         with self._lock:
-            finished, self._recordings = self._recordings, []
-        return finished
+            return self._recordings.finished()
+
+    def stop_recording(self, serial_number: str) -> str:
+        """Close what is recorded at this robot; gives the name of the bag, "" when nothing was."""
+        with self._lock:
+            return self._recordings.stop(serial_number)
 
     def _keep(self, told: Sequence[tuple[SimulatedRobot, list[Reported]]]) -> None:
         self._blocked_spent |= set(self.plan.blocked_once) - self.hazards.blocked
@@ -156,7 +146,7 @@ class World:
             Keep(
                 orders=[(work.order, work.report) for robot, _ in told if (work := robot.execution)],
                 memories=[_memory(robot) for robot, _ in told],
-                told=[said for _, news in told for said in news],
+                told=known_to_cloud([said for _, news in told for said in news]),
                 facts=[("blocked_spent", json.dumps(sorted(self._blocked_spent)))],
             )
         )
@@ -197,7 +187,7 @@ class World:
 
     def _end_unbegun(self, robot: SimulatedRobot, order: Order, status: OrderStatus, reason: str) -> None:
         report = execution.begun(order, self.at, status=status, reason=reason).report
-        self.journal.keep(Keep(orders=[(order, report)], memories=[_memory(robot)], told=[report]))
+        self.journal.keep(Keep(orders=[(order, report)], memories=[_memory(robot)], told=known_to_cloud([report])))
 
     def query(self, serial_number: str, key: str) -> OrderReport | None:
         """How the order stands, or None when this robot never had it."""
@@ -233,7 +223,7 @@ class World:
     def _obey(self, robot: SimulatedRobot, wanted: OrderStatus) -> None:
         news = robot.obey(wanted, self.at)
         if news:
-            self._record(robot)
+            self._recordings.watch(robot, self.at)
             self._keep([(robot, news)])
 
     def status(self) -> list[Reported]:
@@ -242,7 +232,50 @@ class World:
             robots = list(self.robots.values())
             said: list[Reported] = [robot.observation(self.at) for robot in robots]
             said += [robot.execution.report for robot in robots if robot.execution and robot.execution.is_live]
-            return said
+            return known_to_cloud(said)
+
+    def give(
+        self, serial_number: str, word: str, tasks: Sequence[OrderTask], *, mission_id: str = ""
+    ) -> Accepted | Refused:
+        """Take an order at the robot itself, once a `word`; the same again is counted and does not start.
+
+        A robot knows no fence: the order stands under the highest one that its cloud has ever told it.
+        """
+        with self._lock:
+            robot, key = self.robots.get(serial_number), key_of(word)
+            if robot is not None and self.journal.order(key) is not None:
+                self.journal.count_again(key)
+                return Refused(reason=f"{word} was given before")
+            fence = robot.memory.fence if robot else 0
+            return self._take(
+                Order(key=key, fence=fence, serial_number=serial_number, mission_id=mission_id, tasks=tuple(tasks))
+            )
+
+    def turn(self, serial_number: str, word: str, wanted: OrderStatus) -> Acknowledged | Unsupported:
+        """Bring the order that was given under `word` to `wanted`, as `command` does with those of the cloud."""
+        with self._lock:
+            robot = self.robots.get(serial_number)
+            if robot is None or self.journal.order(key_of(word)) is None:
+                return Unsupported(reason=f"{serial_number} was given nothing under {word}")
+            return self._command(robot, key_of(word), wanted)
+
+    def look(self, serial_number: str) -> Look:
+        """What can be seen at a robot now.
+
+        Raises:
+            NotFound: there is no such robot.
+        """
+        with self._lock:
+            robot = self.robots.get(serial_number)
+            if robot is None:
+                raise NotFound(f"There is no unit {serial_number}.", serial_number=serial_number)
+            work = robot.execution
+            report = work.report if work and is_local(work.order.key) else None
+            return Look(robot.sample(self.at), robot.observation(self.at), report)
+
+    def given(self, serial_number: str, word: str) -> OrderReport | None:
+        """How an order stands that was given at the robot itself; None: it never was."""
+        return self.query(serial_number, key_of(word))
 
 
 def _memory(robot: SimulatedRobot) -> tuple[str, str]:
