@@ -25,7 +25,13 @@ def append(session: Session, table: type[SQLModel], values: Mapping[str, object]
 
 @contextmanager
 def together(session: Session) -> Iterator[None]:
-    """Keep what is appended in the block and write it at its end; when the block raises, none of it is."""
+    """Keep what is appended in the block and write it at its end; when the block raises, none of it is.
+
+    Within another such block it is the other one that writes.
+    """
+    if KEPT in session.info:
+        yield
+        return
     kept: list[Line] = []
     session.info[KEPT] = kept
     try:

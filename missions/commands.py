@@ -18,6 +18,7 @@ from fleet.errors import Conflict, Invalid
 from missions import holds, wishes
 from missions.alerts import OBEYS_S, is_unheeded
 from missions.create import insert
+from missions.drafts import Draft
 from missions.lifecycle import Cause, move_mission, note
 from missions.live import live_attempt, lock_mission
 from missions.models import (
@@ -175,14 +176,14 @@ def _retry(session: Session, mission: Mission, cause: Cause) -> Mission:
         steps = tuple(replace(step, is_skipped=False) for step in steps)
     first = 0 if mission.retry_from is RetryFrom.first_task else first_task_left(steps, default=0)
     news = _news_of_retry(mission, cause, database_now(session)) | {"first_task": first}
-    again = Mission(**(mission.model_dump() | news))
+    again = mission.model_dump() | news
     kept = {} if not is_all_again else {"skipped_at": None, "skipped_by": ""}
     tasks = session.exec(select(MissionTask).where(MissionTask.mission_id == mission.id)).all()
-    copies = [MissionTask(**(task.model_dump() | {"mission_id": again.id} | kept)) for task in tasks]
-    found = insert(session, again, copies, cause)
+    copies = tuple(task.model_dump() | {"mission_id": again["id"]} | kept for task in tasks)
+    found = insert(session, Draft(again, copies), cause)
     if found.retry_of != mission.id:
         raise Conflict(
-            f"The key {again.key!r} of a retry is that of another mission, {found.name!r} of {found.requested_by}, which "
+            f"The key {again['key']!r} of a retry is that of another mission, {found.name!r} of {found.requested_by}, which "
             f"retries nothing of {mission.name!r}; ask for a new mission with a key of its own.",
             mission=str(found.id),
         )

@@ -2,24 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from hashlib import sha256
-from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import insert as insert_into
+from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session, col, select
 
-from fleet.adapter import TaskKind
 from fleet.clock import database_now
-from fleet.errors import Conflict, Invalid, TooLarge, YardmasterError
+from fleet.errors import Conflict, Invalid, YardmasterError
 from fleet.events import insert_new
-from fleet.organisations import Site, Station, stations_of
-from fleet.robots import Robot, robot_named
-from missions.lifecycle import Cause, begin_mission, move_mission
-from missions.models import Mission, MissionCreate, MissionStatus, MissionTask, Round, TaskCreate
-from missions.plan import Candidate, Wanted, reason_to_refuse
+from fleet.organisations import Site
+from missions.drafts import Draft, Ground, check_possible, content_sha256, draft, ground_at
+from missions.lifecycle import Begun, Cause, begin_missions
+from missions.models import Mission, MissionCreate, MissionTask, Round
 
-MISSION_MAX_BYTES = 1_000_000
 # What is compared when a key comes again, by the name under which it was asked for.
 ASKED = {"site_id": "site", "pinned_robot_id": "robot"} | {
     name: name for name in MissionCreate.model_fields if name in Mission.model_fields and name != "key"
@@ -27,27 +24,38 @@ ASKED = {"site_id": "site", "pinned_robot_id": "robot"} | {
 ASKED_OF_A_TASK = ("kind", "station_id", "parameters", "timeout_s")
 
 
-def create(session: Session, *, site: Site, wanted: MissionCreate, who: str, round_id: UUID | None = None) -> Mission:
+def create(
+    session: Session,
+    *,
+    site: Site,
+    wanted: MissionCreate,
+    who: str,
+    round_id: UUID | None = None,
+    ground: Ground | None = None,
+) -> Mission:
     """The mission of (organisation, `wanted.key`): a new one, SCHEDULED or AWAITING_APPROVAL, or the one already there.
+
+    `ground` is that of `site`, when the caller has read it.
 
     Raises:
         Invalid: a task names no or an unknown station, the robot works at another site, nobody can do it, or its times
             contradict each other or have passed; says which.
         NotFound: no robot of that name.
         Conflict: the key is that of a mission of which something else was asked; names what differs.
+        TooLarge: it has more than drafts.MISSION_MAX_BYTES.
     """
-    content = _content_sha256(site, wanted)
+    content = content_sha256(site, wanted)
     same = (Mission.organisation_id == site.organisation_id, Mission.key == wanted.key)
     known = session.exec(select(Mission).where(*same)).first()
     if known is not None and known.content_sha256 in {"", content}:
         return known
-    mission, tasks = _rows(session, site, wanted, who)
-    mission.round_id, mission.content_sha256 = round_id, content
+    ground = ground or ground_at(session, site, for_all=[wanted])
+    drafted = draft(ground, wanted, who, round_id=round_id)
     if known is None:
-        _check_possible(session, mission)
-        known = insert(session, mission, tasks, Cause(who, f"requested by {who}"))
-    if known.id != mission.id:
-        _refuse_other_content(session, known, mission, tasks)
+        check_possible(drafted, ground, database_now(session))
+        known = insert(session, drafted, Cause(who, f"requested by {who}"))
+    if known.id != drafted.id:
+        _refuse_other_content(session, known, drafted)
     return known
 
 
@@ -55,23 +63,36 @@ def check(session: Session, *, site: Site, wanted: MissionCreate) -> None:
     """Refuse what `create` would refuse of a new mission, and write nothing.
 
     Raises:
-        Invalid, NotFound: as `create`.
+        Invalid, NotFound, TooLarge: as `create`.
     """
-    mission, _ = _rows(session, site, wanted, "")
-    _check_possible(session, mission)
+    ground = ground_at(session, site, for_all=[wanted])
+    check_possible(draft(ground, wanted, ""), ground, database_now(session))
 
 
-def insert(session: Session, mission: Mission, tasks: Sequence[MissionTask], cause: Cause) -> Mission:
+def insert(session: Session, drafted: Draft, cause: Cause) -> Mission:
     """Write the mission with its tasks and set it going, unless one with its key is there: then that one."""
-    if not insert_new(session, Mission, mission.model_dump(), on=["organisation_id", "key"]):
-        same = (Mission.organisation_id == mission.organisation_id, Mission.key == mission.key)
+    begun = insert_all(session, [(drafted, cause)]).get(drafted.id)
+    if begun is None:
+        of = drafted.mission
+        same = (Mission.organisation_id == of["organisation_id"], Mission.key == of["key"])
         return session.exec(select(Mission).where(*same)).one()
-    row = session.get_one(Mission, mission.id)
-    session.add_all(tasks)
-    begin_mission(session, row, cause)
-    to = MissionStatus.awaiting_approval if row.approval_needed else MissionStatus.scheduled
-    move_mission(session, row, to, cause)
+    values: dict[str, Any] = dict(begun.row)
+    row = Mission(**values)
+    make_transient_to_detached(row)  # it is as it was written, so it need not be read
+    session.add(row)
     return row
+
+
+def insert_all(session: Session, drafted: Sequence[tuple[Draft, Cause]]) -> dict[UUID, Begun]:
+    """Write the missions whose key is not taken, with their tasks, and set them going; by their ids.
+
+    Of the others nothing is written, also when they are the second of their key in `drafted`.
+    """
+    begun = begin_missions(session, [(one.mission, cause) for one, cause in drafted])
+    tasks = [task for one, _ in drafted if one.id in begun for task in one.tasks]
+    if tasks:
+        session.connection().execute(insert_into(MissionTask), tasks)
+    return begun
 
 
 def create_round(
@@ -101,9 +122,10 @@ def create_round(
     found = session.exec(select(Round).where(*same)).one()
     if not is_new:
         _refuse_other_round(session, found, row, keys)
+    ground = ground_at(session, site, for_all=missions)
     for number, wanted in enumerate(missions, start=1):
         with _naming(f"mission {number} {wanted.name!r}"):
-            mission = create(session, site=site, wanted=wanted, who=who, round_id=found.id)
+            mission = create(session, site=site, wanted=wanted, who=who, round_id=found.id, ground=ground)
             if mission.round_id != found.id:
                 raise Conflict(f"The key {wanted.key!r} is that of a mission outside this round; use another.")
     return found
@@ -132,10 +154,11 @@ def _refuse_other_round(session: Session, known: Round, asked: Round, keys: Sequ
         )
 
 
-def _refuse_other_content(session: Session, known: Mission, asked: Mission, asked_tasks: Sequence[MissionTask]) -> None:
-    differs = [word for field, word in ASKED.items() if getattr(known, field) != getattr(asked, field)]
+def _refuse_other_content(session: Session, known: Mission, asked: Draft) -> None:
+    differs = [word for field, word in ASKED.items() if getattr(known, field) != asked.mission[field]]
     query = select(MissionTask).where(MissionTask.mission_id == known.id).order_by(col(MissionTask.position))
-    if [_of_task(task) for task in session.exec(query).all()] != [_of_task(task) for task in asked_tasks]:
+    kept = [[getattr(task, field) for field in ASKED_OF_A_TASK] for task in session.exec(query).all()]
+    if kept != [[task[field] for field in ASKED_OF_A_TASK] for task in asked.tasks]:
         differs.append("tasks")
     if differs:
         raise Conflict(
@@ -143,114 +166,4 @@ def _refuse_other_content(session: Session, known: Mission, asked: Mission, aske
             f"{', '.join(differs)}. Use another key, or ask for the same.",
             mission=str(known.id),
             differs=differs,
-        )
-
-
-def _of_task(task: MissionTask) -> list[object]:
-    return [getattr(task, field) for field in ASKED_OF_A_TASK]
-
-
-def _content_sha256(site: Site, wanted: MissionCreate) -> str:
-    content = wanted.model_dump_json(exclude={"key"}).encode()
-    if len(content) > MISSION_MAX_BYTES:
-        raise TooLarge(
-            f"The mission {wanted.name[:50]!r} has {len(content)} bytes, and at most {MISSION_MAX_BYTES} are kept; "
-            "put what is large into a file and name that.",
-            bytes=len(content),
-        )
-    return sha256(site.id.bytes + content).hexdigest()
-
-
-def _rows(session: Session, site: Site, wanted: MissionCreate, who: str) -> tuple[Mission, list[MissionTask]]:
-    _check_times(wanted)
-    stations = stations_of(session, site.id)
-    now = database_now(session)
-    mission = Mission(
-        **wanted.model_dump(exclude={"tasks", "robot"}),
-        organisation_id=site.organisation_id,
-        site_id=site.id,
-        pinned_robot_id=_pinned(session, site, wanted.robot) if wanted.robot else None,
-        requested_by=who,
-        created_at=now,
-        updated_at=now,
-    )
-    return mission, [_task(mission, position, task, stations) for position, task in enumerate(wanted.tasks)]
-
-
-def _task(mission: Mission, position: int, wanted: TaskCreate, stations: dict[str, Station]) -> MissionTask:
-    station = stations.get(wanted.station) if wanted.station else None
-    if wanted.station and station is None:
-        known = ", ".join(sorted(stations)) or "none"
-        raise Invalid(
-            f"Task {position} names the station {wanted.station!r}; known stations: {known}.", station=wanted.station
-        )
-    if wanted.kind is TaskKind.go_to and station is None:
-        raise Invalid(f"Task {position} is a go_to and names no station; name one of the site's.", task=position)
-    return MissionTask(
-        mission_id=mission.id,
-        position=position,
-        organisation_id=mission.organisation_id,
-        kind=wanted.kind,
-        station_id=station.id if station else None,
-        parameters={**wanted.parameters},
-        timeout_s=wanted.timeout_s,
-    )
-
-
-def _pinned(session: Session, site: Site, name: str) -> UUID:
-    robot = robot_named(session, site.organisation_id, name)
-    if robot.site_id != site.id:
-        there = session.get_one(Site, robot.site_id)
-        raise Invalid(
-            f"The robot {name!r} works at {there.name!r}, the mission is at {site.name!r}; name one that works there.",
-            robot=name,
-        )
-    return robot.id
-
-
-def _check_times(wanted: MissionCreate) -> None:
-    named = {name: getattr(wanted, name) for name in ("earliest_start_at", "not_after_at", "deadline_at")}
-    ordered = [(name, at) for name, at in named.items() if at is not None]
-    for (before, first), (after, second) in pairwise(ordered):
-        if second < first:
-            raise Invalid(
-                f"{after} {second.isoformat()} lies before {before} {first.isoformat()}; swap them.", key=wanted.key
-            )
-
-
-def _check_possible(session: Session, mission: Mission) -> None:
-    now = database_now(session)
-    for name, at in (("not_after_at", mission.not_after_at), ("deadline_at", mission.deadline_at)):
-        if at is not None and at < now:
-            raise Invalid(f"{name} {at.isoformat()} {_has_passed(now)}; give a later one, or none.", key=mission.key)
-    if mission.required_capabilities:
-        _check_able(session, mission)
-
-
-def _has_passed(now: datetime) -> str:
-    return f"has passed: it is {now:%Y-%m-%d %H:%M:%S} UTC, and the mission would expire at once"
-
-
-def _check_able(session: Session, mission: Mission) -> None:
-    own = select(Robot.id, Robot.site_id, Robot.name, Robot.capabilities)
-    robots = [
-        Candidate(
-            id=robot_id,
-            organisation_id=mission.organisation_id,
-            site_id=site_id,
-            name=name,
-            capabilities=frozenset(capabilities),
-            is_held=False,
-        )
-        for robot_id, site_id, name, capabilities in session.exec(
-            own.where(Robot.organisation_id == mission.organisation_id).order_by(Robot.name)
-        ).all()
-    ]
-    wanted = Wanted.model_validate(mission.model_dump(include=set(Wanted.model_fields)))
-    reason = reason_to_refuse(wanted, robots)
-    if reason:
-        known = ", ".join(sorted(frozenset[str]().union(*(robot.capabilities for robot in robots)))) or "nothing"
-        raise Invalid(
-            f"{reason} What robots here can do: {known}. Ask for that, or give a robot what it lacks.",
-            required_capabilities=mission.required_capabilities,
         )

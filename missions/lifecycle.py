@@ -11,9 +11,10 @@ from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Update, bindparam, update
+from sqlalchemy import Update, bindparam, inspect, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from fleet import changes, ledger
 from fleet.clock import database_now
@@ -70,9 +71,82 @@ class Cause:
     evidence: Mapping[str, object] = field(default_factory=dict)
 
 
-def begin_mission(session: Session, mission: Mission, cause: Cause) -> None:
-    """Write the first line of the history of a mission whose row was just inserted."""
-    _tell(session, mission, None, cause)
+@dataclass(frozen=True)
+class Begun:
+    """A mission that is there now: its row and its first lines of history, as they were written."""
+
+    row: Mapping[str, object]
+    history: tuple[Mapping[str, object], ...]
+
+
+def begin_missions(session: Session, asked: Sequence[tuple[Mapping[str, object], Cause]]) -> dict[UUID, Begun]:
+    """Insert the missions whose key is not taken, each after its first move, with the history of both; by their ids.
+
+    `asked` has the values of all columns but the instants. One statement a table, however many there are.
+    """
+    now = database_now(session)
+    begun: dict[object, Begun] = {}
+    for values, cause in asked:
+        to = M.awaiting_approval if values["approval_needed"] else M.scheduled
+        news = {"status": to, "version": 1, "reason": cause.why, "created_at": now, "updated_at": now}
+        row = {**values, **news}
+        begun[row["id"]] = Begun(row, _first_lines(row, cause))
+    new = _insert_missions(session, [one.row for one in begun.values()])
+    with ledger.together(session):
+        for id_ in new:
+            for line in begun[id_].history:
+                ledger.append(session, Transition, line)
+                _tell_of_new(session, begun[id_].row, line)
+    return {id_: begun[id_] for id_ in new}
+
+
+def _first_lines(row: Mapping[str, object], cause: Cause) -> tuple[Mapping[str, object], ...]:
+    shared = {
+        "organisation_id": row["organisation_id"],
+        "mission_id": row["id"],
+        "subject": "mission",
+        "subject_id": row["id"],
+        "who": cause.who,
+        "why": cause.why,
+        "evidence": dict(cause.evidence),
+        "at": row["created_at"],
+    }
+    born = {"from_status": None, "to_status": M.created.value, "version": 0}
+    moved = {"from_status": M.created.value, "to_status": M(str(row["status"])).value, "version": 1}
+    return ({**shared, **born}, {**shared, **moved})
+
+
+def _tell_of_new(session: Session, row: Mapping[str, object], line: Mapping[str, object]) -> None:
+    round_id = str(row["round_id"]) if row["round_id"] else None
+    said = {"version": line["version"], "who": line["who"], "why": line["why"], "name": row["name"]}
+    organisation_id = row["organisation_id"]
+    assert isinstance(organisation_id, UUID)
+    changes.record(
+        session,
+        organisation_id=organisation_id,
+        subject="mission",
+        subject_id=row["id"],
+        kind=str(line["to_status"]).lower(),
+        fields={**said, "round_id": round_id},
+    )
+
+
+def _insert_missions(session: Session, rows: Sequence[Mapping[str, object]]) -> Sequence[UUID]:
+    """The ids of those that were inserted, in their order: an organisation has one mission of a key."""
+    ids = [id_ for row in rows if isinstance(id_ := row["id"], UUID)]
+    if not ids:
+        return []
+    connection = session.connection()
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(inspect(Mission).local_table).on_conflict_do_nothing(
+        index_elements=["organisation_id", "key"]
+    )
+    # The driver tells how many rows were inserted only when it is asked to.
+    result = connection.execute(insert, rows, execution_options={"preserve_rowcount": True})
+    if result.rowcount == len(ids):
+        return ids
+    there = set(session.exec(select(Mission.id).where(col(Mission.id).in_(ids))).all())
+    return [id_ for id_ in ids if id_ in there]
 
 
 def begin_attempt(session: Session, attempt: Attempt, cause: Cause) -> None:
