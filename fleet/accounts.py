@@ -3,10 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Column, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from fleet.database import UTCDateTime, new_id
+from fleet.database import JSONColumn, UTCDateTime, new_id
 
 
 class ManufacturerAccount(SQLModel, table=True):
@@ -22,6 +22,11 @@ class ManufacturerAccount(SQLModel, table=True):
     base_url: str
     credential: str = Field(default="", repr=False)
     webhook_secret: str = Field(repr=False, description="whsec_ and base64, as Standard Webhooks writes it")
+    options: dict[str, object] = Field(
+        default_factory=dict,
+        sa_column=Column(JSONColumn, nullable=False),
+        description="The adapter's own options, see its README.",
+    )
     cursor: str = Field(default="", description="Where the next poll of events goes on, in the manufacturer's words.")
     polled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     created_at: datetime = Field(sa_type=UTCDateTime)

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import Column, Index, UniqueConstraint, and_, func, or_
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
@@ -25,7 +25,11 @@ class Robot(SQLModel, table=True):
     """A robot of an organisation; `fence` is the number of the newest hold on it, older ones are harmless."""
 
     __tablename__ = "robots"
-    __table_args__ = (UniqueConstraint("organisation_id", "name"), UniqueConstraint("account_id", "serial_number"))
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "name"),
+        UniqueConstraint("account_id", "serial_number"),
+        Index("ix_robots_link", "link_account_id", "link_address", unique=True),
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
@@ -33,11 +37,31 @@ class Robot(SQLModel, table=True):
     account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
     name: str
     serial_number: str
+    link_account_id: UUID | None = Field(
+        default=None,
+        foreign_key="manufacturer_accounts.id",
+        description="The push account over which it is commanded; null: its account.",
+    )
+    link_address: str | None = Field(default=None, description="Its address there; null: its serial number.")
     model: str = ""
     capabilities: list[str] = Field(default_factory=list, sa_column=Column(JSONColumn, nullable=False))
     battery_minimum_fraction: float = 0.2
     fence: int = 0
     created_at: datetime = Field(sa_type=UTCDateTime)
+
+    @property
+    def commanded_over(self) -> UUID:
+        """The account over which orders reach it."""
+        return self.link_account_id or self.account_id
+
+    @property
+    def address(self) -> str:
+        """Its serial number as the account over which orders reach it has it."""
+        return self.link_address or self.serial_number
+
+
+COMMANDED_OVER = func.coalesce(col(Robot.link_account_id), col(Robot.account_id))
+COMMANDED_AT = func.coalesce(col(Robot.link_address), col(Robot.serial_number))
 
 
 class RobotLease(SQLModel, table=True):
@@ -69,6 +93,8 @@ def robot_named(session: Session, organisation_id: UUID, name: str) -> Robot:
 
 
 def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
-    """The robots of an account with these serial numbers, in one query."""
-    query = select(Robot).where(Robot.account_id == account_id, col(Robot.serial_number).in_(serial_numbers))
-    return {row.serial_number: row for row in session.exec(query).all()}
+    """The robots that an account calls by these serial numbers or addresses, in one query."""
+    own = and_(col(Robot.account_id) == account_id, col(Robot.serial_number).in_(serial_numbers))
+    linked = and_(col(Robot.link_account_id) == account_id, COMMANDED_AT.in_(serial_numbers))
+    rows = session.exec(select(Robot).where(or_(own, linked))).all()
+    return {row.address if row.commanded_over == account_id else row.serial_number: row for row in rows}

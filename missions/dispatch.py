@@ -206,7 +206,7 @@ def _order(
     return Order(
         key=attempt.key,
         fence=attempt.fence,
-        serial_number=robot.serial_number,
+        serial_number=robot.address,
         mission_id=str(mission.id),
         tasks=order_tasks(tasks, first_task=mission.first_task),
     )

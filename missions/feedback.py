@@ -36,7 +36,7 @@ PRESENT = {  # words for a person, where the robot gave no reason
     AttemptStatus.canceled: "the robot ended the order and stopped",
     AttemptStatus.rejected: "the robot refused, without a reason",
 }
-SEQUENCE_MAX = 2**31 - 1
+SEQUENCE_MAX = 2**63 - 1
 TASKS_MAX = 200  # of a mission; a robot that tells of others is not believed in that
 WORDS_MAX = 10_000
 TOLD = {"status", "started_at", "finished_at", "value", "unit", "message"}  # of a task, each time
@@ -54,7 +54,7 @@ def apply(session: Session, *, robot: Robot, report: OrderReport, received_at: d
     if report.status is OrderStatus.not_found:
         return
     if abs(report.sequence) > SEQUENCE_MAX:
-        raise Invalid(f"The sequence of a report has {report.sequence.bit_length()} bits; at most 31 can be kept.")
+        raise Invalid(f"The sequence of a report has {report.sequence.bit_length()} bits; at most 63 can be kept.")
     known = attempt_of(session, report.key)
     if known is None or known.robot_id != robot.id:
         _note_foreign(session, robot, report, received_at)
@@ -89,7 +89,7 @@ def sound(said: OrderReport | Unknown, key: str) -> OrderReport | Unknown:
         return Unknown(why=f"it answered about another order ({said.key:.100})")
     if abs(said.sequence) > SEQUENCE_MAX:
         return Unknown(
-            why=f"the sequence in its answer has {said.sequence.bit_length()} bits, and at most 31 can be kept"
+            why=f"the sequence in its answer has {said.sequence.bit_length()} bits, and at most 63 can be kept"
         )
     return said
 

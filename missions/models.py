@@ -281,7 +281,9 @@ class Attempt(SQLModel, table=True):
     recalled_for: UUID | None = Field(default=None, description="The mission that needs its robot, when preempted.")
     robot_reference: str = Field(default="", description="The robot's own id of the order, stored before sending.")
     report_sequence: int = Field(
-        default=-1, description="The newest report that was applied; older ones change nothing."
+        default=-1,
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), nullable=False),
+        description="The newest report that was applied; older ones change nothing.",
     )
     created_at: datetime = Field(sa_type=UTCDateTime)
     sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

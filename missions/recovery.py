@@ -15,7 +15,7 @@ from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderReport, OrderStatus, Unknown
 from fleet.clock import database_now, has_come
 from fleet.database import claim
-from fleet.robots import Robot
+from fleet.robots import COMMANDED_OVER, Robot
 from missions import feedback, outbox, snapshot
 from missions.lifecycle import Cause, move_mission
 from missions.live import attempt_now, live_attempt, lock_mission
@@ -145,7 +145,7 @@ def questions(
         quiet_since = max(quiet_since, unheard_since)
     is_quiet = has_come(func.coalesce(Attempt.heard_at, Attempt.sent_at), quiet_since)
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
-    waiting = select(Robot.id).where(col(Robot.account_id).in_(crowded))
+    waiting = select(Robot.id).where(COMMANDED_OVER.in_(crowded))
     is_unwilling = or_(
         unwilling.correlate(Attempt).exists(),
         col(Attempt.status) == AttemptStatus.paused,
@@ -174,8 +174,8 @@ def _question(session: Session, attempt: Attempt, now: datetime) -> Question:
         attempt_id=attempt.id,
         mission_id=attempt.mission_id,
         robot_id=robot.id,
-        account=session.get_one(ManufacturerAccount, robot.account_id),
-        serial_number=robot.serial_number,
+        account=session.get_one(ManufacturerAccount, robot.commanded_over),
+        serial_number=robot.address,
         key=attempt.key,
         version=attempt.version,
         sequence=attempt.report_sequence,

@@ -31,7 +31,7 @@ from fleet.adapter import (
 )
 from fleet.clock import database_now, has_come
 from fleet.errors import YardmasterError
-from fleet.robots import Robot
+from fleet.robots import COMMANDED_OVER, Robot
 from missions import feedback, outbox
 from missions.dispatch import Given
 from missions.lifecycle import Cause
@@ -100,10 +100,10 @@ def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UU
     pending = OutboxMessage.status == OutboxStatus.pending
     on_its_way = select(OutboxMessage.robot_id).where(pending, not_(has_come(col(OutboxMessage.claimed_until), now)))
     query = (
-        select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id, Robot.account_id)
+        select(OutboxMessage.id, Attempt.mission_id, OutboxMessage.robot_id, COMMANDED_OVER)
         .join(Attempt, col(Attempt.id) == OutboxMessage.attempt_id)
         .join(Robot, col(Robot.id) == OutboxMessage.robot_id)
-        .where(col(Robot.id).not_in(busy), col(Robot.account_id).not_in(crowded))
+        .where(col(Robot.id).not_in(busy), COMMANDED_OVER.not_in(crowded))
         .where(pending, has_come(col(OutboxMessage.next_try_at), now), col(OutboxMessage.robot_id).not_in(on_its_way))
         .order_by(col(OutboxMessage.id))
         .limit(limit * 4)
@@ -137,9 +137,9 @@ def begin_new(
     else before, stays for `due`.
     """
     earlier = _told_before(session, given)
-    begun = [one for one in given if one.robot.id not in earlier and has_room(one.robot.id, one.robot.account_id)]
+    begun = [one for one in given if one.robot.id not in earlier and has_room(one.robot.id, one.robot.commanded_over)]
     now = database_now(session)
-    accounts = {one.robot.account_id for one in begun}
+    accounts = {one.robot.commanded_over for one in begun}
     session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(accounts))).all()
     for one in begun:
         _claim(session, one.message, now)
@@ -189,8 +189,8 @@ def _parcel(session: Session, message: OutboxMessage, attempt: Attempt) -> Parce
         message_id=message.id,
         mission_id=attempt.mission_id,
         robot_id=robot.id,
-        account=session.get_one(ManufacturerAccount, robot.account_id),
-        serial_number=robot.serial_number,
+        account=session.get_one(ManufacturerAccount, robot.commanded_over),
+        serial_number=robot.address,
         key=attempt.key,
         fence=message.fence,
         command=message.command,

@@ -11,6 +11,7 @@ from sqlalchemy import Text, and_, cast, func, or_, type_coerce
 from sqlalchemy.types import NullType
 from sqlmodel import Session, col, select
 
+from fleet import gateways
 from fleet.clock import AHEAD_S, database_now
 from fleet.database import as_utc
 from fleet.organisations import Station
@@ -207,7 +208,9 @@ def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) ->
     mine = query.where(col(Robot.organisation_id).in_(organisation_ids)).order_by(Robot.name)
     seen = [_as_candidate(tuple(row)) for row in session.connection().execute(mine).all()]
     held = holds.open_holds(session, organisation_ids)
-    return [_with_hold(robot, held) for robot in seen] if held else seen
+    away = gateways.out_of_reach(session, organisation_ids, now)
+    reached = [robot.model_copy(update={"held_by": away[robot.id]}) if robot.id in away else robot for robot in seen]
+    return [_with_hold(robot, held) for robot in reached] if held else reached
 
 
 def _with_hold(robot: Candidate, held: Sequence[holds.Hold]) -> Candidate:

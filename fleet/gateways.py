@@ -1,0 +1,414 @@
+"""Gateways near the robots: who they are, which accounts they serve, which robots each holds, and what they are told.
+
+A robot is held by one gateway at a time, by a lease whose epoch rises with every change of hands. Who wants something of
+a robot that a gateway holds leaves a row; the process that has the gateway's connection sends it on.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Index, UniqueConstraint, and_, delete, func, or_, update
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from fleet.accounts import ManufacturerAccount
+from fleet.clock import database_now
+from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
+from fleet.errors import Conflict, NotFound
+from fleet.organisations import AccessToken, Principal, PrincipalKind, Site, issue_token
+from fleet.push import Exposure, Heard, Hearing
+from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
+
+LEASE_S = 15.0  # a gateway that is not heard for so long has lost its robots to any other
+COMMAND_S = 14.0  # nothing older is sent on: whoever asked has given up by then (missions/sending waits 15 s)
+PREFIX = "gateway:"  # of the name of the principal that a gateway's token names
+KEEP_COMMANDS = timedelta(days=1)
+
+
+class Gateway(SQLModel, table=True):
+    """A process near the robots that dials in; `epoch` rises with every connection of it, only the newest counts."""
+
+    __tablename__ = "gateways"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    site_id: UUID = Field(foreign_key="sites.id", index=True)
+    name: str
+    token_id: UUID | None = Field(default=None, foreign_key="access_tokens.id")
+    journal: str = Field(default="", description="Id of the journal that it dialled in with last.")
+    version: str = ""
+    epoch: int = 0
+    seen_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class GatewayAccount(SQLModel, table=True):
+    """An account whose robots a gateway serves; several gateways may serve one."""
+
+    __tablename__ = "gateway_accounts"
+
+    gateway_id: UUID = Field(foreign_key="gateways.id", primary_key=True)
+    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", primary_key=True, index=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+
+
+class RobotLink(SQLModel, table=True):
+    """How one robot is reached: who holds it until when, how well it is heard, what it exposes."""
+
+    __tablename__ = "robot_links"
+
+    robot_id: UUID = Field(foreign_key="robots.id", primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    gateway_id: UUID = Field(foreign_key="gateways.id", index=True)
+    epoch: int = Field(default=1, description="Rises when another gateway takes it over.")
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    hearing: Hearing | None = Field(default=None, sa_type=text_of(Hearing))
+    since: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    why: str = ""
+    exposure: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
+    digest: str = ""
+    told_at: datetime | None = Field(default=None, sa_type=UTCDateTime, description="When its exposure changed last.")
+
+
+class CommandKind(StrEnum):
+    """What a gateway may be asked."""
+
+    submit = "submit"
+    query = "query"
+    cancel = "cancel"
+    pause = "pause"
+    resume = "resume"
+    exposure = "exposure"
+    discover = "discover"
+
+
+class LinkCommand(SQLModel, table=True):
+    """Something that a gateway is asked, and its answer; sent again, it is harmless."""
+
+    __tablename__ = "link_commands"
+    __table_args__ = (Index("ix_link_commands_open", "answered_at", "expires_at"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
+    kind: CommandKind = Field(sa_type=text_of(CommandKind))
+    serial_number: str = ""
+    key: str = ""
+    fence: int = 0
+    order_json: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    answer: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A robot that a gateway holds; `account_id` and `address` are where commands go."""
+
+    robot_id: UUID
+    account_id: UUID
+    address: str
+    epoch: int
+
+
+def add_gateway(
+    session: Session, site: Site, name: str, accounts: Sequence[ManufacturerAccount], *, now: datetime
+) -> tuple[Gateway, str]:
+    """A new gateway that serves these accounts, and its token, which is given once and not kept.
+
+    Raises:
+        Conflict: there is one of this name.
+    """
+    mine = (Gateway.organisation_id == site.organisation_id, Gateway.name == name)
+    if session.exec(select(Gateway.id).where(*mine)).first() is not None:
+        raise Conflict(f"There is a gateway {name!r} already; revoke it, or take another name.", gateway=name)
+    gateway = Gateway(organisation_id=site.organisation_id, site_id=site.id, name=name, created_at=now)
+    session.add(gateway)
+    session.flush()
+    token = _issue(session, gateway, now)
+    assign(session, gateway, accounts)
+    return gateway, token
+
+
+def renew_token(session: Session, gateway: Gateway, *, now: datetime) -> str:
+    """A new token of a gateway; the one before and a revocation are void."""
+    _void(session, gateway, now)
+    gateway.revoked_at = None
+    return _issue(session, gateway, now)
+
+
+def revoke(session: Session, gateway: Gateway, *, now: datetime) -> None:
+    """Shut it out: its token is void, its connection ends with its next breath, its robots are free for others."""
+    _void(session, gateway, now)
+    gateway.revoked_at = gateway.revoked_at or now
+    session.add(gateway)
+    free(session, gateway.id)
+
+
+def _issue(session: Session, gateway: Gateway, now: datetime) -> str:
+    principal = Principal(PrincipalKind.device, f"{PREFIX}{gateway.id}", gateway.organisation_id)
+    token = issue_token(session, principal, now=now)
+    issued = (AccessToken.organisation_id == gateway.organisation_id, AccessToken.name == principal.name)
+    newest = select(AccessToken.id).where(*issued, col(AccessToken.revoked_at).is_(None))
+    gateway.token_id = session.exec(newest.order_by(col(AccessToken.id).desc())).first()
+    session.add(gateway)
+    session.flush()
+    return token
+
+
+def _void(session: Session, gateway: Gateway, now: datetime) -> None:
+    mine = col(AccessToken.name) == f"{PREFIX}{gateway.id}"
+    live = update(AccessToken).where(mine, col(AccessToken.revoked_at).is_(None))
+    session.execute(live.values(revoked_at=now))
+
+
+def assign(session: Session, gateway: Gateway, accounts: Sequence[ManufacturerAccount]) -> None:
+    """From now on it serves exactly these accounts."""
+    session.execute(delete(GatewayAccount).where(col(GatewayAccount.gateway_id) == gateway.id))
+    session.add_all(
+        GatewayAccount(gateway_id=gateway.id, account_id=account.id, organisation_id=gateway.organisation_id)
+        for account in accounts
+    )
+    session.flush()
+
+
+def gateway_named(session: Session, organisation_id: UUID, name: str) -> Gateway:
+    """The gateway called `name` within the organisation.
+
+    Raises:
+        NotFound: there is none; names the known ones.
+    """
+    mine = Gateway.organisation_id == organisation_id
+    row = session.exec(select(Gateway).where(mine, Gateway.name == name)).first()
+    if row is None:
+        known = ", ".join(session.exec(select(Gateway.name).where(mine).order_by(Gateway.name)).all())
+        raise NotFound(f"There is no gateway {name!r}; known gateways: {known or 'none'}.", gateway=name)
+    return row
+
+
+def gateway_of(session: Session, principal: Principal) -> Gateway | None:
+    """The gateway that acts, when `principal` is one that is not revoked."""
+    if principal.kind is not PrincipalKind.device or not principal.name.startswith(PREFIX):
+        return None
+    row = session.get(Gateway, UUID(principal.name.removeprefix(PREFIX)))
+    return None if row is None or row.revoked_at is not None else row
+
+
+def accounts_of(session: Session, gateway_id: UUID) -> Sequence[ManufacturerAccount]:
+    """The accounts that a gateway serves."""
+    query = select(ManufacturerAccount).join(
+        GatewayAccount, col(GatewayAccount.account_id) == col(ManufacturerAccount.id)
+    )
+    return session.exec(query.where(GatewayAccount.gateway_id == gateway_id).order_by(ManufacturerAccount.name)).all()
+
+
+def dial_in(session: Session, gateway: Gateway, *, journal: str, version: str) -> int:
+    """A new connection of the gateway; its epoch, above which any other connection of it displaces this one."""
+    locked = session.get_one(Gateway, gateway.id, with_for_update=True, populate_existing=True)
+    locked.epoch += 1
+    locked.journal, locked.version, locked.seen_at = journal, version, database_now(session)
+    session.add(locked)
+    return locked.epoch
+
+
+def hold(session: Session, gateway_id: UUID, epoch: int) -> list[Held]:
+    """Renew the leases of what this connection's gateway holds and take what is free of its accounts; what it holds now.
+
+    Raises:
+        Conflict: a newer connection of this gateway is there, or it was revoked.
+    """
+    gateway = session.get_one(Gateway, gateway_id, with_for_update=True, populate_existing=True)
+    if gateway.revoked_at is not None:
+        raise Conflict(f"The gateway {gateway.name} was revoked; `yardmaster gateways add --again` lets it in anew.")
+    if gateway.epoch != epoch:
+        raise Conflict(f"The gateway {gateway.name} has dialled in anew; this connection of it is displaced.")
+    now = database_now(session)
+    gateway.seen_at = now
+    session.add(gateway)
+    _renew(session, gateway, now)
+    rows = session.exec(
+        select(Robot, RobotLink.epoch)
+        .join(RobotLink, col(RobotLink.robot_id) == col(Robot.id))
+        .where(RobotLink.gateway_id == gateway.id, RobotLink.expires_at > now)
+        .order_by(col(Robot.id))
+    ).all()
+    return [Held(robot.id, robot.commanded_over, robot.address, held_epoch) for robot, held_epoch in rows]
+
+
+def _renew(session: Session, gateway: Gateway, now: datetime) -> None:
+    served = select(GatewayAccount.account_id).where(GatewayAccount.gateway_id == gateway.id)
+    mine = select(Robot.id).where(COMMANDED_OVER.in_(served))
+    until = now + timedelta(seconds=LEASE_S)
+    session.flush()
+    session.execute(
+        update(RobotLink)
+        .where(col(RobotLink.gateway_id) == gateway.id, col(RobotLink.robot_id).in_(mine))
+        .values(expires_at=until)
+    )
+    session.execute(
+        update(RobotLink)
+        .where(col(RobotLink.robot_id).in_(mine), col(RobotLink.expires_at) <= now)
+        .values(
+            gateway_id=gateway.id,
+            epoch=RobotLink.epoch + 1,
+            expires_at=until,
+            hearing=None,
+            since=now,
+            why="its gateway has taken it over just now",
+            digest="",
+        )
+    )
+    session.execute(
+        update(RobotLink)
+        .where(col(RobotLink.gateway_id) == gateway.id, col(RobotLink.robot_id).not_in(mine))
+        .values(expires_at=now)
+    )
+    linked = select(RobotLink.robot_id)
+    new = session.exec(select(Robot).where(COMMANDED_OVER.in_(served), col(Robot.id).not_in(linked))).all()
+    session.add_all(
+        RobotLink(
+            robot_id=robot.id,
+            organisation_id=robot.organisation_id,
+            gateway_id=gateway.id,
+            expires_at=until,
+            since=now,
+            why="it was not heard yet",
+        )
+        for robot in new
+    )
+    session.flush()
+
+
+def free(session: Session, gateway_id: UUID) -> None:
+    """The gateway lets all its robots go, as when it ends in good order."""
+    mine = col(RobotLink.gateway_id) == gateway_id
+    session.execute(update(RobotLink).where(mine).values(expires_at=database_now(session)))
+
+
+def note_heard(
+    session: Session, gateway_id: UUID, robots: Mapping[tuple[UUID, str], Robot], told: Sequence[tuple[UUID, Heard]]
+) -> None:
+    """Keep how well robots are heard, each told with the account of its link."""
+    for account_id, heard in told:
+        robot = robots.get((account_id, heard.serial_number))
+        if robot is not None:
+            mine = (col(RobotLink.robot_id) == robot.id, col(RobotLink.gateway_id) == gateway_id)
+            values = {"hearing": heard.hearing, "since": heard.since, "why": heard.why}
+            session.execute(update(RobotLink).where(*mine).values(**values))
+
+
+def note_exposed(
+    session: Session, gateway_id: UUID, robots: Mapping[tuple[UUID, str], Robot], told: Sequence[tuple[UUID, Exposure]]
+) -> None:
+    """Keep what robots expose, each told with the account of its link."""
+    for account_id, exposure in told:
+        robot = robots.get((account_id, exposure.serial_number))
+        if robot is not None:
+            mine = (col(RobotLink.robot_id) == robot.id, col(RobotLink.gateway_id) == gateway_id)
+            session.execute(
+                update(RobotLink)
+                .where(*mine)
+                .values(
+                    exposure=exposure.model_dump(mode="json"), digest=exposure.digest, told_at=database_now(session)
+                )
+            )
+
+
+def robots_at(session: Session, gateway_id: UUID) -> dict[tuple[UUID, str], Robot]:
+    """The robots that a gateway may speak for, by account and address."""
+    served = select(GatewayAccount.account_id).where(GatewayAccount.gateway_id == gateway_id)
+    rows = session.exec(select(Robot).where(COMMANDED_OVER.in_(served))).all()
+    return {(robot.commanded_over, robot.address): robot for robot in rows}
+
+
+def open_commands(session: Session, gateway_ids: Collection[UUID]) -> list[tuple[UUID, LinkCommand]]:
+    """What these gateways are still to be asked, oldest first, each with the gateway that holds the robot.
+
+    A command that concerns no robot of ours goes to every gateway of the account.
+    """
+    now = database_now(session)
+    is_open = (col(LinkCommand.answered_at).is_(None), LinkCommand.expires_at > now)
+    held = (
+        select(RobotLink.gateway_id, LinkCommand)
+        .join(RobotLink, col(RobotLink.robot_id) == col(LinkCommand.robot_id))
+        .where(*is_open, col(RobotLink.gateway_id).in_(gateway_ids), RobotLink.expires_at > now)
+    )
+    loose = (
+        select(GatewayAccount.gateway_id, LinkCommand)
+        .join(GatewayAccount, col(GatewayAccount.account_id) == col(LinkCommand.account_id))
+        .where(*is_open, col(LinkCommand.robot_id).is_(None), col(GatewayAccount.gateway_id).in_(gateway_ids))
+    )
+    found = [*session.exec(held).all(), *session.exec(loose).all()]
+    return sorted(found, key=lambda each: each[1].id)
+
+
+def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object]]) -> None:
+    """Keep what was answered; a second answer to the same command changes nothing."""
+    now = database_now(session)
+    for command_id in sorted(answers):
+        mine = (col(LinkCommand.id) == command_id, col(LinkCommand.answered_at).is_(None))
+        values = {"answered_at": now, "answer": dict(answers[command_id])}
+        session.execute(update(LinkCommand).where(*mine).values(**values))
+    session.info["ring"] = bool(answers)
+
+
+def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove what was asked earlier than `before`, at most `limit`; gives their number."""
+    old = select(LinkCommand.id).where(LinkCommand.created_at < before).order_by(col(LinkCommand.id))
+    chosen = claim(session, old, limit=limit)
+    session.execute(delete(LinkCommand).where(col(LinkCommand.id).in_(chosen)))
+    return len(chosen)
+
+
+def out_of_reach(session: Session, organisation_ids: Collection[UUID], now: datetime) -> dict[UUID, str]:
+    """The robots of these organisations that no gateway reaches now although only one could, each with the reason."""
+    is_away = or_(col(RobotLink.robot_id).is_(None), col(RobotLink.expires_at) <= now)
+    is_unheard = col(RobotLink.hearing).in_([Hearing.silent, Hearing.trouble])
+    is_linked = or_(col(Robot.link_account_id).is_not(None), col(RobotLink.robot_id).is_not(None))
+    columns: tuple[Any, ...] = (Robot.id, Gateway.name, RobotLink.expires_at, RobotLink.hearing, RobotLink.why)
+    rows = session.exec(
+        select(*columns)
+        .select_from(Robot)
+        .join(RobotLink, col(RobotLink.robot_id) == col(Robot.id), isouter=True)
+        .join(Gateway, col(Gateway.id) == col(RobotLink.gateway_id), isouter=True)
+        .where(col(Robot.organisation_id).in_(organisation_ids), is_linked, or_(is_away, is_unheard))
+    ).all()
+    return {robot_id: _reach_words(name, until, hearing, why, now) for robot_id, name, until, hearing, why in rows}
+
+
+def _reach_words(name: str | None, until: datetime | None, hearing: Hearing | None, why: str, now: datetime) -> str:
+    if name is None or until is None:
+        return "out of reach (no gateway has ever held it)"
+    if until <= now:
+        return f"out of reach (its gateway {name} is away)"
+    kept = f": {why:.80}" if why else ""
+    return f"out of reach ({'silent' if hearing is Hearing.silent else 'network trouble'} at gateway {name}{kept})"
+
+
+def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The gateway that holds each of these robots now; those that none does are not in it."""
+    now = database_now(session)
+    query = select(RobotLink.robot_id, RobotLink.gateway_id)
+    held = and_(col(RobotLink.robot_id).in_(robot_ids), col(RobotLink.expires_at) > now)
+    return dict(session.exec(query.where(held)).all())
+
+
+def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
+    """The robots that are commanded over these accounts and addresses."""
+    accounts, addresses = {account for account, _ in places}, {address for _, address in places}
+    query = select(Robot).where(COMMANDED_OVER.in_(accounts), COMMANDED_AT.in_(addresses))
+    found = {(robot.commanded_over, robot.address): robot.id for robot in session.exec(query).all()}
+    return {place: robot_id for place, robot_id in found.items() if place in set(places)}
+
+
+def count_of_robots(session: Session, gateway_id: UUID) -> int:
+    """How many robots it holds now."""
+    mine = (RobotLink.gateway_id == gateway_id, RobotLink.expires_at > database_now(session))
+    return session.exec(select(func.count()).select_from(RobotLink).where(*mine)).one()
