@@ -13,6 +13,7 @@ from api.deps import Doorman
 from api.edge import BODY_SECONDS, BodyLimit, Edge
 from api.group_commit import deliveries
 from api.group_commit import missions as mission_writer
+from api.reception import Reception
 from api.routes import bags, blackouts, health, holds, missions, reports, requests, robots, schedules, uploads, webhooks
 from fleet.runtime import Runtime
 
@@ -57,6 +58,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     writer, asked = deliveries(app.state.runtime.transaction), mission_writer(app.state.runtime.transaction)
     app.state.group_commit, app.state.missions = writer, asked
+    app.state.reception = Reception(app.state.runtime, asked)
     app.state.letterbox = webhooks.Letterbox(app.state.runtime, writer)
     app.state.parts_under_way = uploads.parts_under_way()
     writer.start()

@@ -1,6 +1,5 @@
 """What routes are handed: the runtime's parts, and the principal whom a bearer token names."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Annotated
@@ -38,8 +37,7 @@ class Doorman:
             Unauthorized: nobody's.
         """
         digest = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(digest)  # the usual case costs no thread
-        found = known or await asyncio.to_thread(self._known.recall, digest, lambda: self._look_up(token))
+        found = await self._known.fetch(digest, lambda: self._look_up(token))
         if found is None:
             raise Unauthorized("This bearer token is unknown or revoked; ask your administrator for a new one.")
         return found

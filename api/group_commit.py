@@ -8,13 +8,16 @@ import structlog
 from sqlmodel import Session, select
 
 from fleet import ledger
+from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.group_commit import GroupCommit, Transaction
 from fleet.organisations import Principal, Site, site_named
 from ingestion import inbox
 from ingestion.models import Delivery
 from missions.board import MissionView, missions_seen
-from missions.create import create
+from missions.create import create, insert_all
+from missions.drafts import Draft, is_in_time
+from missions.lifecycle import Begun, Cause
 from missions.models import Mission, MissionCreate
 
 log = structlog.get_logger(__name__)
@@ -24,11 +27,17 @@ Deliveries = GroupCommit[Delivery, None]
 
 @dataclass(frozen=True)
 class Asked:
-    """A mission that somebody asks for."""
+    """A mission that somebody asks for; one without a draft is checked where it is written."""
 
     caller: Principal
     site: str
     wanted: MissionCreate
+    draft: Draft | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """Who asks, and why the mission is there."""
+        return Cause(str(self.caller), f"requested by {self.caller}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,9 @@ class Answered:
     is_new: bool
 
 
-Missions = GroupCommit[Asked, Answered]
+# What was drafted and is new is answered as it was written: its view is made elsewhere.
+Outcome = Answered | Begun
+Missions = GroupCommit[Asked, Outcome]
 
 
 def deliveries(transaction: Transaction) -> Deliveries:
@@ -59,7 +70,17 @@ def _receive(session: Session, batch: Sequence[Delivery]) -> list[None]:
     return [None] * len(batch)
 
 
-def _create(session: Session, batch: Sequence[Asked]) -> list[Answered | YardmasterError]:
+def _create(session: Session, batch: Sequence[Asked]) -> list[Outcome | YardmasterError]:
+    """All that is drafted at once; each of the others, and what was there already, by itself."""
+    now = database_now(session)
+    drafted = [(one.draft, one.cause) for one in batch if one.draft and is_in_time(one.draft, now)]
+    begun = insert_all(session, drafted)
+    others = [one for one in batch if one.draft is None or one.draft.id not in begun]
+    answers = iter(_create_singly(session, others) if others else ())
+    return [begun[one.draft.id] if one.draft and one.draft.id in begun else next(answers) for one in batch]
+
+
+def _create_singly(session: Session, batch: Sequence[Asked]) -> list[Answered | YardmasterError]:
     made: list[tuple[Mission, bool] | YardmasterError] = []
     with ledger.together(session):
         for asked in batch:

@@ -188,22 +188,22 @@ def check_possible(drafted: Draft, ground: Ground, now: datetime) -> None:
     Raises:
         Invalid: so it is; says which.
     """
-    check_in_time(drafted, now)
+    for name, at in _ends(drafted):
+        if at < now:
+            key = drafted.mission["key"]
+            raise Invalid(f"{name} {at.isoformat()} {_has_passed(now)}; give a later one, or none.", key=key)
     if drafted.mission["required_capabilities"]:
         _check_able(drafted, ground, now)
 
 
-def check_in_time(drafted: Draft, now: datetime) -> None:
-    """Refuse a draft whose time has passed by `now`.
+def is_in_time(drafted: Draft, now: datetime) -> bool:
+    """Whether the draft's time has not passed by `now`."""
+    return all(at >= now for _, at in _ends(drafted))
 
-    Raises:
-        Invalid: so it is; says which.
-    """
-    for name in ("not_after_at", "deadline_at"):
-        at = drafted.mission[name]
-        if isinstance(at, datetime) and at < now:
-            key = drafted.mission["key"]
-            raise Invalid(f"{name} {at.isoformat()} {_has_passed(now)}; give a later one, or none.", key=key)
+
+def _ends(drafted: Draft) -> list[tuple[str, datetime]]:
+    named = [(name, drafted.mission[name]) for name in ("not_after_at", "deadline_at")]
+    return [(name, at) for name, at in named if isinstance(at, datetime)]
 
 
 def _has_passed(now: datetime) -> str:

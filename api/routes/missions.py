@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from api.deps import Operator, Parts, Reader
-from api.group_commit import Asked, Missions
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
+from api.reception import Reception
 from api.strict import StrictRoute
-from fleet.group_commit import GroupCommit
 from fleet.robots import Robot
 from missions import snapshot
 from missions.board import MissionView, mission_view
@@ -95,19 +94,19 @@ def _listed(session: Session, missions: Sequence[Mission]) -> list[MissionListed
     ]
 
 
-def _writer(request: Request) -> Missions:
-    writer = request.app.state.missions
-    assert isinstance(writer, GroupCommit)
-    return writer
+def _reception(request: Request) -> Reception:
+    reception = request.app.state.reception
+    assert isinstance(reception, Reception)
+    return reception
 
 
 @router.post("/v1/missions", status_code=201, responses=described(401, 403, 404, 409, 422, 503))
 async def create_mission(
-    wanted: MissionWanted, caller: Operator, response: Response, writer: Annotated[Missions, Depends(_writer)]
+    wanted: MissionWanted, caller: Operator, response: Response, reception: Annotated[Reception, Depends(_reception)]
 ) -> MissionView:
     """Ask for a mission. Asking again with the same `key` gives the same mission (200 instead of 201)."""
     asked = MissionCreate.model_validate(wanted.model_dump(exclude={"site"}))
-    answered = await writer.write(Asked(caller, wanted.site, asked))
+    answered = await reception.ask(caller, wanted.site, asked)
     response.status_code = 201 if answered.is_new else 200
     response.headers["Location"] = f"/v1/missions/{answered.mission.id}"
     return answered.mission

@@ -1,6 +1,5 @@
 """Webhooks of manufacturers: verified, stored raw, committed, and only then answered."""
 
-import asyncio
 from typing import Annotated
 from uuid import UUID
 
@@ -44,8 +43,7 @@ class Letterbox:
         Raises:
             NotFound: there is none.
         """
-        known = self._accounts.get(account_id)  # the usual case costs no thread
-        found = known or await asyncio.to_thread(self._accounts.recall, account_id, lambda: self._look_up(account_id))
+        found = await self._accounts.fetch(account_id, lambda: self._look_up(account_id))
         if found is None:
             raise NotFound(f"There is no account {account_id}; check the address of the webhook.")
         return found
