@@ -25,6 +25,7 @@ class Access(BaseModel):
     device_token: str = Field("", repr=False)
     customer_token: str = Field("", repr=False)
     other_customer_token: str = Field("", repr=False, description="Of another organisation, which must see nothing.")
+    gateway_token: str = Field("", repr=False, description="With which the gateway near the robots dials in.")
     credential: str = Field("", repr=False, description="With which our adapter calls the site's cloud.")
     webhook_secret: str = Field("", repr=False, description="With which the site's cloud signs what it posts.")
 
@@ -63,8 +64,13 @@ def write_access(folder: Path, access: Access) -> Path:
 
 def write_private(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON that only its owner can read (mode 600 from its first byte); an older file is replaced whole."""
+    write_secret(path, json.dumps(content, indent=1))
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a text that only its owner can read, likewise."""
     mine = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     handle = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as out:
-        json.dump(content, out, indent=1)
+        out.write(text)
     mine.replace(path)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from deployments.access import Access, access_of, write_private
+from deployments.access import Access, access_of, write_private, write_secret
+from deployments.links import Links, answers, broker_command, own_domain, write_broker_config
 from deployments.ports import HOST, Ports, choose_ports
 from deployments.prefect_server import is_worker_online
 from deployments.supervise import Child, Supervisor, end_leftovers
@@ -48,6 +49,7 @@ class Platform:
 
     var: Path
     ports: Ports
+    links: Links
     access: Access
     supervisor: Supervisor
     environment: Mapping[str, str]
@@ -89,9 +91,10 @@ def launched(wanted: Wanted, *, say: Say) -> Iterator[Platform]:
             _empty(var)
         ports = choose_ports(wanted.port_base)
         supervisor = Supervisor(var, say=say)
-        with _signals(supervisor):
+        with own_domain() as domain, _signals(supervisor):
+            links = Links(domain, f"mqtt://{HOST}:{ports.broker}" if broker_command() else "")
             try:
-                yield _start(wanted, var, ports, supervisor, say)
+                yield _start(wanted, var, ports, links, supervisor, say)
             finally:
                 say("Stopping ...")
                 supervisor.stop()
@@ -150,16 +153,16 @@ def check_space(var: Path) -> None:
         )
 
 
-def _start(wanted: Wanted, var: Path, ports: Ports, supervisor: Supervisor, say: Say) -> Platform:
+def _start(wanted: Wanted, var: Path, ports: Ports, links: Links, supervisor: Supervisor, say: Say) -> Platform:
     environment = surroundings(var, ports) | dict(wanted.environment)
-    for folder in ("prefect", "dagster", "cache", "site"):
+    for folder in ("prefect", "dagster", "cache", "site", "gateway"):
         (var / folder).mkdir(exist_ok=True)
     say("Starting the Prefect server ...")
     supervisor.start(_prefect_server(ports, environment))
     say("Bringing the database up to date ...")
-    supervisor.run(_seed(wanted, ports, environment))
-    platform = Platform(var, ports, access_of(var), supervisor, environment)
-    say("Starting the API, the dispatcher and the site ...")
+    supervisor.run(_seed(wanted, ports, links, environment))
+    platform = Platform(var, ports, links, access_of(var), supervisor, environment)
+    say(f"Starting the API, the dispatcher, the gateway and the site; {_wired(links)} ...")
     for child in _rooms(wanted, platform):
         supervisor.start(child)
     supervisor.wait_ready("prefect-server")
@@ -181,8 +184,15 @@ def _prefect_server(ports: Ports, environment: Mapping[str, str]) -> Child:
     return Child("prefect-server", command, environment, lambda: probe(url) == 200, 120.0, stops_last=True)
 
 
-def _seed(wanted: Wanted, ports: Ports, environment: Mapping[str, str]) -> Child:
-    arguments = ("db", "seed", "--site-url", f"http://{HOST}:{ports.site}", "--robots", str(wanted.robots))
+def _wired(links: Links) -> str:
+    robots = f"its robots speak ROS 2 in DDS domain {links.domain}"
+    is_mixed = "the last of them VDA 5050" if links.mqtt_url else "none VDA 5050, for mosquitto is not installed"
+    return f"{robots}, {is_mixed}"
+
+
+def _seed(wanted: Wanted, ports: Ports, links: Links, environment: Mapping[str, str]) -> Child:
+    site = ("--site-url", f"http://{HOST}:{ports.site}", "--robots", str(wanted.robots))
+    arguments = ("db", "seed", *site, "--domain", str(links.domain), "--mqtt-url", links.mqtt_url)
     return Child("database", _python("deployments.cli", *arguments), environment)
 
 
@@ -192,13 +202,27 @@ def _rooms(wanted: Wanted, platform: Platform) -> list[Child]:
     children = [
         Child("api", api, environment, lambda: probe(f"{platform.api_url}/readyz") == 200),
         Child("dispatcher", _python("orchestration.dispatcher"), environment),
+        _gateway(platform),
     ]
+    broker = broker_command()
+    if broker and platform.links.mqtt_url:
+        config = write_broker_config(platform.var / "run", ports.broker)
+        children.append(Child("broker", (broker, "-c", str(config)), environment, lambda: answers(ports.broker)))
     if wanted.site is not None:
         options = platform.var / "run" / "site.json"
         write_private(options, _site_options(wanted, platform))
         command = _python("deployments.cli", "simulate", "--options", str(options))
         children.append(Child("site", command, environment, lambda: probe(platform.site_url) is not None))
     return children
+
+
+def _gateway(platform: Platform) -> Child:
+    """The process near the robots: it finds the way to them by its token alone, as it would from another machine."""
+    token, folder = platform.var / "run" / "gateway.token", platform.var / "gateway"
+    write_secret(token, platform.access.gateway_token)
+    url = f"ws://{HOST}:{platform.ports.api}/v1/link"
+    arguments = ("--url", url, "--token-file", str(token), "--journal", str(folder / "journal.db"))
+    return Child("gateway", _python("orchestration.gateway", *arguments), platform.environment)
 
 
 def _site_options(wanted: Wanted, platform: Platform) -> dict[str, object]:
@@ -212,6 +236,8 @@ def _site_options(wanted: Wanted, platform: Platform) -> dict[str, object]:
         "webhook_secret": access.webhook_secret,
         "credential": access.credential,
         "bags_dir": str(platform.var / "site"),
+        "ros2_url": platform.links.ros2_url,
+        "mqtt_url": platform.links.mqtt_url,
         **(wanted.site or {}),
     }
 

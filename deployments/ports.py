@@ -18,20 +18,21 @@ class Ports:
     prefect: int = 4200
     api: int = 8000
     site: int = 8100
+    broker: int = 1883
 
 
 def choose_ports(base: int | None) -> Ports:
-    """Three free ports: `base` and the two after it, or the usual ones, or any.
+    """Four free ports: `base` and the three after it, or the usual ones, or any.
 
     Raises:
-        Invalid: `base` leaves no room for three ports.
+        Invalid: `base` leaves no room for four ports.
         Conflict: one of the chosen block is in use; says which and by whom.
     """
     if base is None:
         return Ports(*(port if is_free(port) else any_free() for port in astuple(Ports())))
-    if not 1024 <= base <= 65_533:
-        raise Invalid(f"The port base {base} is out of range; choose one from 1024 to 65533.", port_base=base)
-    chosen = Ports(base, base + 1, base + 2)
+    if not 1024 <= base <= 65_532:
+        raise Invalid(f"The port base {base} is out of range; choose one from 1024 to 65532.", port_base=base)
+    chosen = Ports(*range(base, base + 4))
     for name, port in vars(chosen).items():
         if not is_free(port):
             raise Conflict(

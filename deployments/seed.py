@@ -12,6 +12,8 @@ from typing import TypeVar
 from sqlmodel import Session, col, select
 
 from deployments.access import Access
+from deployments.links import Links
+from deployments.seed_links import seed_links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import DiscoveredRobot
 from fleet.adapters.simulated.site_map import SITE_MAP, SITE_NAME, SITE_TIMEZONE
@@ -25,9 +27,18 @@ Row = TypeVar("Row")
 
 
 def seed(
-    session: Session, *, now: datetime, site_url: str, robots: Sequence[DiscoveredRobot], known: Access | None
+    session: Session,
+    *,
+    now: datetime,
+    site_url: str,
+    robots: Sequence[DiscoveredRobot],
+    known: Access | None,
+    links: Links | None = None,
 ) -> Access:
-    """The demo's rows; `known` tokens that still open the door are kept, the others are issued anew."""
+    """The demo's rows; `known` tokens that still open the door are kept, the others are issued anew.
+
+    With `links` the robots are commanded over these; without, as before: at first through their manufacturer's cloud.
+    """
     organisation = _organisation(session, ORGANISATION, now)
     stranger = _organisation(session, STRANGER, now)
     site = _site(session, organisation)
@@ -35,6 +46,9 @@ def seed(
     _stations(session, site)
     _robots(session, site, account, robots, now)
     kept = known.model_dump() if known else {}
+    gateway_token = kept.get("gateway_token", "")
+    if links is not None:
+        gateway_token = seed_links(session, site, links, robots, known=gateway_token, now=now)
     tokens = {
         name: _token(session, kept.get(name, ""), Principal(kind, f"{owner.name}-{kind.value}", owner.id), now)
         for name, owner, kind in (
@@ -51,6 +65,7 @@ def seed(
         account_id=account.id,
         credential=account.credential,
         webhook_secret=account.webhook_secret,
+        gateway_token=gateway_token,
         **tokens,
     )
 

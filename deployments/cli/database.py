@@ -22,9 +22,14 @@ def migrate() -> None:
 def seed(
     site_url: Annotated[str, typer.Option(help="Where the site's cloud answers.")] = "http://127.0.0.1:8100",
     robots: Annotated[int, typer.Option(min=1, max=1000, help="How many robots the site has.")] = 4,
+    domain: Annotated[
+        int | None, typer.Option(min=0, max=232, help="Command the robots over ROS 2 in this DDS domain.")
+    ] = None,
+    mqtt_url: Annotated[str, typer.Option(help="With --domain: the last robot over VDA 5050 and this broker.")] = "",
 ) -> None:
     """Migrate, then make the organisation "demo" with its site, robots, account and tokens; again is harmless."""
     from deployments.access import read_access, write_access
+    from deployments.links import Links
     from deployments.schema import migrate as bring_up
     from deployments.seed import seed as plant
     from fleet.adapters.simulated import site_map
@@ -36,7 +41,9 @@ def seed(
     with runtime.transaction() as session:
         known = read_access(folder)
         fleet = site_map.robots(robots)
-        access = plant(session, now=runtime.clock.now(), site_url=site_url, robots=fleet, known=known)
+        links = None if domain is None else Links(domain, mqtt_url)
+        now = runtime.clock.now()
+        access = plant(session, now=now, site_url=site_url, robots=fleet, known=known, links=links)
     path = write_access(folder, access)
     typer.echo(f"Organisation {access.organisation!r} with site {access.site!r} is there; the tokens are in {path}.")
 

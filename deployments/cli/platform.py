@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from deployments.local import Platform
 
 PortBase = Annotated[
-    int | None, typer.Option(help="Use this port and the two after it; default: the usual ones, or free ones.")
+    int | None, typer.Option(help="Use this port and the three after it; default: the usual ones, or free ones.")
 ]
 Robots = Annotated[int, typer.Option(min=1, max=200, help="How many robots the simulated site has.")]
 Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="Simulated seconds per second.")]

@@ -33,9 +33,9 @@ def taken():
         yield listener.getsockname()[1]
 
 
-def test_a_port_base_gives_three_ports_in_a_row():
+def test_a_port_base_gives_four_ports_in_a_row():
     base = 41_000
-    assert astuple(choose_ports(base)) == (base, base + 1, base + 2)
+    assert astuple(choose_ports(base)) == (base, base + 1, base + 2, base + 3)
 
 
 def test_a_chosen_port_in_use_is_named_with_advice(taken):
@@ -43,20 +43,20 @@ def test_a_chosen_port_in_use_is_named_with_advice(taken):
         choose_ports(taken)
 
 
-@pytest.mark.parametrize("base", [0, 80, 65_534, -1])
+@pytest.mark.parametrize("base", [0, 80, 65_533, -1])
 def test_a_port_base_out_of_range_is_refused(base):
-    with pytest.raises(Invalid, match="from 1024 to 65533"):
+    with pytest.raises(Invalid, match="from 1024 to 65532"):
         choose_ports(base)
 
 
 def test_without_a_base_every_port_is_free_and_different():
     ports = astuple(choose_ports(None))
-    assert len(set(ports)) == 3
+    assert len(set(ports)) == 4
     assert all(is_free(port) for port in ports)
 
 
 def test_a_usual_port_in_use_is_replaced_by_a_free_one(taken, monkeypatch):
-    monkeypatch.setattr("deployments.ports.Ports.__init__.__defaults__", (taken, any_free(), any_free()))
+    monkeypatch.setattr("deployments.ports.Ports.__init__.__defaults__", (taken, any_free(), any_free(), any_free()))
     assert choose_ports(None).prefect != taken
 
 

@@ -53,6 +53,12 @@ class SiteOptions(BaseModel):
     webhook_secret: str = Field("", repr=False, description="whsec_ and base64.")
     api_url: str = Field("", description="Where bags are uploaded; empty: they stay in bags_dir.")
     device_token: str = Field("", repr=False, description="Bearer token for the uploads.")
+    ros2_url: str = Field("", description="Where the robots speak ROS 2, as dds://?domain=42; empty: nowhere.")
+    mqtt_url: str = Field("", description="Broker over which the last robot speaks VDA 5050 instead; empty: none does.")
+    remembers_orders: bool = Field(
+        False,
+        description="Whether robots know their goals and orders again after the site was closed; real ones do not.",
+    )
     bags_dir: Path = Field(Path("var/site"), description="Folder of the journal and of bags not yet uploaded.")
 
 
@@ -137,6 +143,7 @@ def _plan(options: SiteOptions) -> Plan:
         failure_rate=options.failure_rate,
         blocked_once=tuple(options.blocked_once),
         history_lives=options.history_lives,
+        remembers_local_orders=options.remembers_orders,
     )
 
 
