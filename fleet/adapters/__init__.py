@@ -1,5 +1,5 @@
 """The registry of adapters: one line each; packages outside join by the entry-point groups `yardmaster.adapters` (opens a
-link) and `yardmaster.translators` (reads raw bytes).
+link), `yardmaster.push_adapters` (opens a link within a gateway) and `yardmaster.translators` (reads raw bytes).
 
 The adapter is imported when an account of its manufacturer is opened, so that a process pays only for links it uses.
 """
@@ -13,13 +13,26 @@ from typing import Any
 
 from fleet.adapter import Adapter, AdapterAccount, Reported
 from fleet.errors import NotFound
+from fleet.push import PushOpener
+from fleet.push import PushOpener
 
 ADAPTERS: dict[str, str] = {
     "simulated": "fleet.adapters.simulated.adapter:open_adapter",
 }
+# These speak up by themselves and are opened by a gateway.
+PUSH: dict[str, str] = {
+    "ros2": "fleet.adapters.ros2.adapter:open_push",
+    "vda5050": "fleet.adapters.vda5050.adapter:open_push",
+}
+# Links that a gateway holds (fleet.push); reports of all of them come in one form.
+PUSH: dict[str, str] = {
+    "ros2": "fleet.adapters.ros2.adapter:open_push",
+}
 # Reading a stored delivery needs no link, so it has its own line.
 TRANSLATORS: dict[str, str] = {
     "simulated": "fleet.adapters.simulated.translate:events_from",
+    "ros2": "fleet.push:events_from",
+    "vda5050": "fleet.push:events_from",
 }
 
 Opener = Callable[[AdapterAccount], AbstractAsyncContextManager[Adapter]]
@@ -33,6 +46,32 @@ def opener(manufacturer: str) -> Opener:
         NotFound: no adapter of that name; names the known ones.
     """
     found: Opener = _registered("yardmaster.adapters", ADAPTERS, manufacturer)
+    return found
+
+
+def push_opener(manufacturer: str) -> PushOpener:
+    """What opens a link to this manufacturer's robots within a gateway.
+
+    Raises:
+        NotFound: no push adapter of that name; names the known ones.
+    """
+    found: PushOpener = _registered("yardmaster.push_adapters", PUSH, manufacturer)
+    return found
+
+
+@cache
+def push_manufacturers() -> frozenset[str]:
+    """The manufacturers whose robots a gateway reaches."""
+    return frozenset({point.name for point in entry_points(group="yardmaster.push_adapters")} | set(PUSH))
+
+
+def push_opener(manufacturer: str) -> PushOpener:
+    """What opens a link to this kind of robots in a gateway.
+
+    Raises:
+        NotFound: no push adapter of that name; names the known ones.
+    """
+    found: PushOpener = _registered("yardmaster.push", PUSH, manufacturer)
     return found
 
 
