@@ -14,7 +14,6 @@ from typing import Any
 from fleet.adapter import Adapter, AdapterAccount, Reported
 from fleet.errors import NotFound
 from fleet.push import PushOpener
-from fleet.push import PushOpener
 
 ADAPTERS: dict[str, str] = {
     "simulated": "fleet.adapters.simulated.adapter:open_adapter",
@@ -23,10 +22,6 @@ ADAPTERS: dict[str, str] = {
 PUSH: dict[str, str] = {
     "ros2": "fleet.adapters.ros2.adapter:open_push",
     "vda5050": "fleet.adapters.vda5050.adapter:open_push",
-}
-# Links that a gateway holds (fleet.push); reports of all of them come in one form.
-PUSH: dict[str, str] = {
-    "ros2": "fleet.adapters.ros2.adapter:open_push",
 }
 # Reading a stored delivery needs no link, so it has its own line.
 TRANSLATORS: dict[str, str] = {
@@ -63,16 +58,6 @@ def push_opener(manufacturer: str) -> PushOpener:
 def push_manufacturers() -> frozenset[str]:
     """The manufacturers whose robots a gateway reaches."""
     return frozenset({point.name for point in entry_points(group="yardmaster.push_adapters")} | set(PUSH))
-
-
-def push_opener(manufacturer: str) -> PushOpener:
-    """What opens a link to this kind of robots in a gateway.
-
-    Raises:
-        NotFound: no push adapter of that name; names the known ones.
-    """
-    found: PushOpener = _registered("yardmaster.push", PUSH, manufacturer)
-    return found
 
 
 @cache
