@@ -53,7 +53,10 @@ class Recordings:
         serial_number, name = robot.identity.serial_number, f"{robot.identity.name}-night-{robot.memory.orders}"
         self.stop(serial_number)
         self._newest[serial_number] = work.order.key
-        self._runs[serial_number] = Run(work.order.key, name, robot.identity.name, work.order.mission_id, at)
+        run = Run(work.order.key, name, robot.identity.name, work.order.mission_id, at)
+        if is_local(run.key):  # so that a run of which nothing comes is a recording too
+            run.samples.append(robot.sample(at))
+        self._runs[serial_number] = run
 
     def stop(self, serial_number: str) -> str:
         """Finish what is recorded at this robot; gives the name of the bag, "" when nothing was recorded."""

@@ -179,6 +179,7 @@ class World:
             return Refused(reason=reason)
         robot.memory.fence = order.fence
         self._keep([(robot, robot.begin(order, self.at))])
+        self._recordings.watch(robot, self.at)
         return Accepted(reference=_reference(order))
 
     def _stale(self, robot: SimulatedRobot, fence: int) -> str | None:
