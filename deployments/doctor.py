@@ -7,14 +7,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, select
+
+from deployments.links import broker_command
 from deployments.local import SPACE_MIN_BYTES
 from deployments.ports import Ports, is_free
 from deployments.schema import check, damage
+from fleet.clock import database_now
 from fleet.database import open_engine
 from fleet.errors import YardmasterError
+from fleet.gateways import out_of_reach
+from fleet.organisations import Organisation
+from fleet.robots import Robot
 from fleet.runtime import database_url
 from fleet.settings import Settings
 from fleet.transport import probe
+
+TOLD_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,17 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Everything that is looked at, in order of how much depends on it."""
-    looks: tuple[Callable[[Settings], Finding], ...] = (_python, _disk, _folder, _database, _ports, _prefect, _api)
+    looks: tuple[Callable[[Settings], Finding], ...] = (
+        _python,
+        _disk,
+        _folder,
+        _database,
+        _ports,
+        _broker,
+        _prefect,
+        _api,
+        _robots,
+    )
     return [look(settings) for look in looks]
 
 
@@ -71,8 +91,13 @@ def _database(settings: Settings) -> Finding:
 
 def _ports(settings: Settings) -> Finding:
     taken = [str(port) for port in vars(Ports()).values() if not is_free(port)]
-    found = f"in use: {', '.join(taken)} (others are picked then)" if taken else "4200, 8000 and 8100 are free"
+    found = f"in use: {', '.join(taken)} (others are picked then)" if taken else "4200, 8000, 8100 and 1883 are free"
     return Finding("Ports", found)
+
+
+def _broker(settings: Settings) -> Finding:
+    found = broker_command()
+    return Finding("MQTT broker", found or "mosquitto is not installed: no simulated robot speaks VDA 5050 then")
 
 
 def _prefect(settings: Settings) -> Finding:
@@ -83,6 +108,26 @@ def _prefect(settings: Settings) -> Finding:
 def _api(settings: Settings) -> Finding:
     status = probe(f"{settings.api_url}/readyz")
     return Finding("API", _answers(settings.api_url, status), _unwell(status))
+
+
+def _robots(settings: Settings) -> Finding:
+    """Whether the robots are reached; asked only while the API runs, for without it no gateway could have told."""
+    if probe(f"{settings.api_url}/readyz") != 200:
+        return Finding("Robots", "not looked at, for no API answers")
+    engine = open_engine(database_url(settings))
+    try:
+        with Session(engine) as session:
+            known = session.exec(select(Robot.id, Robot.name)).all()
+            owners = session.exec(select(Organisation.id)).all()
+            unreached = out_of_reach(session, owners, database_now(session))
+    except (YardmasterError, DBAPIError):
+        return Finding("Robots", "not looked at, for the database is not usable")
+    finally:
+        engine.dispose()
+    words = [f"{name} is {unreached[robot_id]}" for robot_id, name in known if robot_id in unreached]
+    more = f" (and {len(words) - TOLD_MAX} more)" if len(words) > TOLD_MAX else ""
+    told = f"{len(known) - len(words)} of {len(known)} are reached"
+    return Finding("Robots", told, "; ".join(words[:TOLD_MAX]) + more)
 
 
 def _answers(url: str, status: int | None) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.demo import bags, calendar, intake, learning, missions
+from deployments.demo import bags, calendar, intake, learning, missions, wire
 from deployments.demo.night import Night, Outcome
 from fleet.errors import YardmasterError
 
@@ -39,6 +39,7 @@ def stages_of(recordings: Sequence[Path]) -> list[Stage]:
         ("Polling", intake.poll),
         ("Missions", missions.fly_round),
         ("Schedule", calendar.keep_time),
+        ("Robots' links", wire.compare),
         ("Webhooks", intake.receive),
         ("Bags to Parquet", bags.collect),
         ("Catalogue", bags.catalogue),

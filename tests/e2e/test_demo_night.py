@@ -39,6 +39,7 @@ def test_the_table_names_every_stage(night):
         "Polling",
         "Missions",
         "Schedule",
+        "Robots' links",
         "Webhooks",
         "Bags to Parquet",
         "Catalogue",
