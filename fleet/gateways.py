@@ -400,6 +400,16 @@ def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, UUID
     return dict(session.exec(query.where(held)).all())
 
 
+def present(session: Session, account_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the accounts that a gateway serves which is there now."""
+    if not account_ids:
+        return set()
+    since = database_now(session) - timedelta(seconds=LEASE_S)
+    query = select(GatewayAccount.account_id).join(Gateway, col(Gateway.id) == col(GatewayAccount.gateway_id))
+    is_there = and_(col(Gateway.seen_at) > since, col(Gateway.revoked_at).is_(None))
+    return set(session.exec(query.where(is_there, col(GatewayAccount.account_id).in_(account_ids))).all())
+
+
 def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
     """The robots that are commanded over these accounts and addresses."""
     accounts, addresses = {account for account, _ in places}, {address for _, address in places}

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from fleet import ledger, states
 from fleet.accounts import ManufacturerAccount
+from fleet.adapters import push_manufacturers
 from fleet.clock import database_now, has_come
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
@@ -88,7 +89,8 @@ class Chores:
             since = database_now(session) - timedelta(seconds=WATCH_S)
             stale = has_come(col(ManufacturerAccount.polled_at), since)
             ours = col(ManufacturerAccount.organisation_id).in_(waiting)
-            return list(session.exec(select(ManufacturerAccount).where(ours, stale)).all())
+            is_polled = col(ManufacturerAccount.manufacturer).not_in(push_manufacturers())
+            return list(session.exec(select(ManufacturerAccount).where(ours, stale, is_polled)).all())
 
     def _is_time(self, chore: str, every_s: float) -> bool:
         now = self._runtime.clock.monotonic()

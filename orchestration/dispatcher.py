@@ -30,6 +30,7 @@ from missions.plan import plan
 from orchestration import retention
 from orchestration.answers import Answers
 from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
+from orchestration.gateway_link import Switchboard
 from orchestration.lanes import Lanes, Links, Room
 from orchestration.loops import hear, on_signals, repeat
 from orchestration.postbox import Postbox, run_apart
@@ -58,7 +59,7 @@ class Dispatcher:
         self._runtime = runtime
         self.wake, self.remind = asyncio.Event(), asyncio.Event()
         self.lanes = Lanes(self._lane_ended)
-        self.links = Links()
+        self.links = Links(Switchboard(runtime))
         self._postbox = Postbox(runtime, self.wake.set) if drains else None
         self._feed = Lanes(lambda: None, width=1)
         self._answers = Answers(runtime.transaction)

@@ -10,7 +10,8 @@ import structlog
 
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Adapter, AdapterAccount
-from fleet.adapters import opener
+from fleet.adapters import opener, push_manufacturers
+from orchestration.gateway_link import GatewayLink, Switchboard
 
 log = structlog.get_logger(__name__)
 
@@ -116,8 +117,9 @@ class Lanes:
 class Links:
     """The open links to accounts; one whose row has changed is opened anew, and the old one ends with the process."""
 
-    def __init__(self) -> None:
-        """Nothing is open yet."""
+    def __init__(self, switchboard: Switchboard | None = None) -> None:
+        """Nothing is open yet; without a `switchboard` no robot behind a gateway is reached."""
+        self._switchboard = switchboard
         self._stack = AsyncExitStack()
         self._open: dict[UUID, tuple[AdapterAccount, Adapter]] = {}
         self._lock = asyncio.Lock()
@@ -129,6 +131,8 @@ class Links:
             NotFound: there is no adapter for this manufacturer.
             Invalid: the account's address is none.
         """
+        if account.manufacturer in push_manufacturers() and self._switchboard is not None:
+            return GatewayLink(account, self._switchboard)
         wanted = AdapterAccount(name=account.name, base_url=account.base_url, credential=account.credential)
         async with self._lock:
             found = self._open.get(account.id)
@@ -139,4 +143,6 @@ class Links:
 
     async def close(self) -> None:
         """Close every link."""
+        if self._switchboard is not None:
+            await self._switchboard.close()
         await self._stack.aclose()

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, func, select
 
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import AdapterAccount
-from fleet.adapters import opener
+from fleet.adapters import opener, push_manufacturers
 from fleet.errors import NotFound, Unavailable
 from fleet.organisations import organisation_named
 from ingestion.models import Delivery, DeliveryStatus
@@ -52,14 +52,15 @@ async def poll_manufacturer(organisation: str = "", account: str = "") -> Row:
 
 
 def _accounts(session: Session, organisation: str, account: str) -> list[ManufacturerAccount]:
-    query = select(ManufacturerAccount).order_by(ManufacturerAccount.name)
+    is_polled = col(ManufacturerAccount.manufacturer).not_in(push_manufacturers())
+    query = select(ManufacturerAccount).where(is_polled).order_by(ManufacturerAccount.name)
     if organisation:
         query = query.where(ManufacturerAccount.organisation_id == organisation_named(session, organisation).id)
     if account:
         query = query.where(ManufacturerAccount.name == account)
     found = list(session.exec(query).all())
     if account and not found:
-        raise NotFound(f"account: there is no account {account!r}.", account=account)
+        raise NotFound(f"account: there is no account {account!r} that is polled.", account=account)
     return found
 
 

@@ -34,7 +34,7 @@ FORMS = [
     ),
     ("request-round", {"missions": []}, "take the template 'one mission for every inspection point'"),
     ("control-mission", {"mission": str(uuid4()), "command": "retry"}, "There is no mission"),
-    ("poll-manufacturer", {"account": "nobody"}, "account: there is no account 'nobody'"),
+    ("poll-manufacturer", {"account": "nobody"}, "account: there is no account 'nobody' that is polled"),
     ("receive-webhooks", {"organisation": "nobody"}, NOBODY),
     ("receive-webhooks", {"delivery_ids": ["x"]}, "delivery_ids.0: Input should be a valid UUID"),
     ("process-bag", {"bag_ids": ["x"]}, "bag_ids.0: Input should be a valid UUID"),
