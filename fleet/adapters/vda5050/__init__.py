@@ -1,0 +1,1 @@
+"""Robots that speak VDA 5050 over MQTT; see README.md."""
