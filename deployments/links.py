@@ -40,7 +40,7 @@ class Links:
     @property
     def ros2_url(self) -> str:
         """The address of the robots that speak ROS 2."""
-        return f"dds://?domain={self.domain}&peers={HOST}&interface={HOST}"
+        return f"dds://?domain={self.domain}&peers={HOST}&interface={HOST}&participants={PARTICIPANTS - 1}"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def up(
 ) -> None:
     """The whole platform on this machine, until Ctrl-C.
 
-    Prefect server, worker and desk, dispatcher, API and a simulated site, all on loopback.
+    Prefect server, worker and desk, dispatcher, API, a gateway and a simulated site, all on loopback.
     """
     from deployments.local import Wanted, launched
     from fleet.settings import read_settings
@@ -58,6 +58,7 @@ def _addresses(platform: "Platform") -> str:
             f"  Prefect pages        {platform.prefect_url}",
             f"  API documentation    {platform.api_url}/docs",
             f"  Simulated site       {platform.site_url}",
+            f"  Its robots           ROS 2 in DDS domain {platform.links.domain}{_vehicle(platform)}",
             f"  Tokens               {shown(var / 'tokens.json')}",
             f"  Logs                 {shown(var / 'logs')}",
             f"  Open MLflow          {command} mlflow",
@@ -66,6 +67,11 @@ def _addresses(platform: "Platform") -> str:
             "",
         )
     )
+
+
+def _vehicle(platform: "Platform") -> str:
+    url = platform.links.mqtt_url
+    return f"; the last one VDA 5050 at {url}" if url else "; none VDA 5050: mosquitto is not installed"
 
 
 def demo(
@@ -94,6 +100,9 @@ def simulate(
     speed: Speed = 20.0,
     seed: Annotated[int, typer.Option(help="The same seed and orders give the same night.")] = 7,
     failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of tasks that fail.")] = 0.0,
+    domain: Annotated[
+        int | None, typer.Option(min=0, max=232, help="The robots speak ROS 2 in this DDS domain, on loopback.")
+    ] = None,
 ) -> None:
     """Only the simulated site: its cloud and its robots. Secrets come from --options, or from tokens.json."""
     from pydantic import ValidationError
@@ -114,6 +123,7 @@ def simulate(
         serve(wanted)
         return
     from deployments.access import access_of
+    from deployments.links import Links
 
     access = access_of(settings.var_dir)
     serve(
@@ -129,6 +139,7 @@ def simulate(
             webhook_secret=access.webhook_secret,
             credential=access.credential,
             bags_dir=settings.var_dir / "site",
+            ros2_url="" if domain is None else Links(domain).ros2_url,
         )
     )
 

@@ -37,7 +37,7 @@ def test_when_every_domain_is_taken_it_says_so(monkeypatch):
 
 
 def test_the_address_names_domain_and_loopback():
-    assert Links(42).ros2_url == "dds://?domain=42&peers=127.0.0.1&interface=127.0.0.1"
+    assert Links(42).ros2_url == "dds://?domain=42&peers=127.0.0.1&interface=127.0.0.1&participants=19"
 
 
 def test_the_broker_listens_on_loopback_and_writes_nothing(tmp_path):
