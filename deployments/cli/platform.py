@@ -99,7 +99,6 @@ def simulate(
     robots: Robots = 4,
     speed: Speed = 20.0,
     seed: Annotated[int, typer.Option(help="The same seed and orders give the same night.")] = 7,
-    failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of tasks that fail.")] = 0.0,
     domain: Annotated[
         int | None, typer.Option(min=0, max=232, help="The robots speak ROS 2 in this DDS domain, on loopback.")
     ] = None,
@@ -132,7 +131,6 @@ def simulate(
             robots=robots,
             speed=speed,
             seed=seed,
-            failure_rate=failure_rate,
             api_url=settings.api_url,
             device_token=access.device_token,
             webhook_url=f"{settings.api_url}/v1/webhooks/{access.account_id}",
