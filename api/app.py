@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from api import description, docs, problems
 from api.deps import Doorman
 from api.edge import BODY_SECONDS, BodyLimit, Edge
+from api.express import Express
 from api.group_commit import deliveries
 from api.group_commit import missions as mission_writer
 from api.reception import Reception
@@ -49,6 +50,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(room.router)
     _add_docs(app)
     description.install(app)
+    app.add_middleware(Express, state=app.state)
     app.add_middleware(BodyLimit, limit_of=partial(_limit_of, runtime.settings.webhook_body_max_bytes))
     app.add_middleware(Edge, clock=runtime.clock)  # the last one added is the first one passed
     return app

@@ -92,8 +92,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_anything)
 
 
-async def _on_ours(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, YardmasterError)
+def problem_of(request_path: str, error: YardmasterError) -> JSONResponse:
+    """The response for one of our own errors."""
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="yardmaster"'
@@ -101,7 +101,12 @@ async def _on_ours(request: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = "2"
     fields = {name: value if isinstance(value, int | float) else str(value) for name, value in error.fields.items()}
     more = {"fields": fields} if fields else None
-    return problem(request.url.path, error.status, error.message, code=error.code, headers=headers, more=more)
+    return problem(request_path, error.status, error.message, code=error.code, headers=headers, more=more)
+
+
+async def _on_ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, YardmasterError)
+    return problem_of(request.url.path, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -128,7 +133,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_database(request: Request, error: Exception) -> JSONResponse:
     log.error("database does not answer", path=request.url.path, error=str(getattr(error, "orig", error)))
     away = Unavailable("The database does not answer now; try again in a moment.")
-    return await _on_ours(request, away)
+    return problem_of(request.url.path, away)
 
 
 async def _on_statement(request: Request, error: Exception) -> JSONResponse:
@@ -137,7 +142,7 @@ async def _on_statement(request: Request, error: Exception) -> JSONResponse:
         return await _on_anything(request, error)
     log.info("value not stored", path=request.url.path, error=str(getattr(error, "orig", error)))
     told = "A value is beyond what can be stored, such as an instant outside the years 1 to 9999 or a NUL character."
-    return await _on_ours(request, Invalid(told))
+    return problem_of(request.url.path, Invalid(told))
 
 
 async def _on_disconnect(request: Request, _error: Exception) -> JSONResponse:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from api.deps import Operator, Parts, Reader
+from api.group_commit import Answered
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
 from api.reception import Reception
@@ -26,7 +27,11 @@ router = APIRouter(tags=["missions"], route_class=StrictRoute)
 class MissionWanted(MissionCreate):
     """A mission at one of your sites."""
 
-    site: str = Field(description="Name of the site.")
+    site: Text = Field(description="Name of the site.")
+
+    def mission(self) -> MissionCreate:
+        """The mission without its site, which is checked already."""
+        return MissionCreate.model_construct(**{name: getattr(self, name) for name in MissionCreate.model_fields})
 
 
 class MissionListed(BaseModel):
@@ -100,16 +105,24 @@ def _reception(request: Request) -> Reception:
     return reception
 
 
-@router.post("/v1/missions", status_code=201, responses=described(401, 403, 404, 409, 422, 503))
+@router.post(
+    "/v1/missions", status_code=201, response_model=MissionView, responses=described(401, 403, 404, 409, 422, 503)
+)
 async def create_mission(
-    wanted: MissionWanted, caller: Operator, response: Response, reception: Annotated[Reception, Depends(_reception)]
-) -> MissionView:
+    wanted: MissionWanted, caller: Operator, reception: Annotated[Reception, Depends(_reception)]
+) -> Response:
     """Ask for a mission. Asking again with the same `key` gives the same mission (200 instead of 201)."""
-    asked = MissionCreate.model_validate(wanted.model_dump(exclude={"site"}))
-    answered = await reception.ask(caller, wanted.site, asked)
-    response.status_code = 201 if answered.is_new else 200
-    response.headers["Location"] = f"/v1/missions/{answered.mission.id}"
-    return answered.mission
+    return answer_to(await reception.ask(caller, wanted.site, wanted.mission()))
+
+
+def answer_to(answered: Answered) -> Response:
+    """The mission that was asked for, and where it is found."""
+    return Response(
+        answered.mission.model_dump_json(),
+        status_code=201 if answered.is_new else 200,
+        headers={"Location": f"/v1/missions/{answered.mission.id}"},
+        media_type="application/json",
+    )
 
 
 @router.get("/v1/missions/{mission_id}", responses=described(401, 403, 404))

@@ -1,11 +1,11 @@
 """Webhooks of manufacturers: verified, stored raw, committed, and only then answered."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.deps import Parts
 from api.group_commit import Deliveries
 from api.memory import Remembered
 from api.problems import described
@@ -52,17 +52,17 @@ class Letterbox:
         with self._runtime.reading() as session:
             return session.get(ManufacturerAccount, account_id)
 
-    async def store(self, account: ManufacturerAccount, key: str, request: Request, body: bytes) -> None:
-        """Returns once the delivery is committed; idempotent by (account, key)."""
-        headers = {name: value[:HEADER_MAX_CHARACTERS] for name in KEPT_HEADERS if (value := request.headers.get(name))}
-        delivery = arriving(
-            account,
-            key=key,
-            source="webhook",
-            headers=headers,
-            body=body,
-            received_at=self._runtime.clock.now(),
-        )
+    async def take(self, account: ManufacturerAccount, headers: Mapping[str, str], body: bytes) -> None:
+        """Returns once the delivery is committed; idempotent by (account, key). `headers` have lower-case names.
+
+        Raises:
+            Unauthorized: it is not signed with the account's secret, or not now.
+            Unavailable: it cannot be stored now.
+        """
+        now = self._runtime.clock.now()
+        key = signatures.verify(account.webhook_secret, headers, body, now=now)
+        kept = {name: value[:HEADER_MAX_CHARACTERS] for name in KEPT_HEADERS if (value := headers.get(name))}
+        delivery = arriving(account, key=key, source="webhook", headers=kept, body=body, received_at=now)
         await self._writer.write(delivery)
 
 
@@ -73,16 +73,12 @@ def _letterbox(request: Request) -> Letterbox:
 
 
 @router.post("/v1/webhooks/{account_id}", status_code=202, responses=described(401, 404, 413, 503))
-async def receive(
-    account_id: UUID, request: Request, runtime: Parts, letterbox: Annotated[Letterbox, Depends(_letterbox)]
-) -> Response:
+async def receive(account_id: UUID, request: Request, letterbox: Annotated[Letterbox, Depends(_letterbox)]) -> Response:
     """Post one delivery, signed as Standard Webhooks with the secret of the account.
 
     202 means that it is stored and will not be lost. Anything else means that it is not: send it again with the same
     `webhook-id`. A delivery that came before is answered with 202 and changes nothing.
     """
     account = await letterbox.account(account_id)
-    body = await request.body()
-    key = signatures.verify(account.webhook_secret, request.headers, body, now=runtime.clock.now())
-    await letterbox.store(account, key, request, body)
+    await letterbox.take(account, request.headers, await request.body())
     return Response(status_code=202)
