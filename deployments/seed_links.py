@@ -10,6 +10,7 @@ from deployments.links import Links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import DiscoveredRobot
 from fleet.adapters.simulated import ros2_interface
+from fleet.adapters.simulated.site_map import vehicles
 from fleet.gateways import Gateway, GatewayAccount, add_gateway, gateway_of, renew_token
 from fleet.organisations import Site, principal_of
 from fleet.robots import Robot
@@ -17,11 +18,6 @@ from fleet.robots import Robot
 GATEWAY = "north-plant gateway"
 ROS2_ACCOUNT, VDA5050_ACCOUNT = "north-plant robots", "north-plant vehicles"
 VDA5050_MAKER = "simulated"
-
-
-def over_vda5050(robots: Sequence[DiscoveredRobot], links: Links) -> tuple[DiscoveredRobot, ...]:
-    """The robots that speak VDA 5050: the last one, where there is a broker and another that speaks ROS 2."""
-    return tuple(robots[-1:]) if links.mqtt_url and len(robots) > 1 else ()
 
 
 def seed_links(
@@ -32,9 +28,9 @@ def seed_links(
     accounts = [ros2]
     if links.mqtt_url:
         accounts.append(_account(session, site, VDA5050_ACCOUNT, now, ("vda5050", links.mqtt_url, {})))
-    vehicles = over_vda5050(robots, links)
+    spoken = vehicles(robots, links.mqtt_url)
     for robot in robots:
-        if robot in vehicles:
+        if robot in spoken:
             _command_over(session, site, robot, accounts[-1], f"{VDA5050_MAKER}/{robot.serial_number}")
         else:
             _command_over(session, site, robot, ros2, ros2_interface.namespace_of(robot))

@@ -1,5 +1,6 @@
 """The site of the simulated manufacturer: one hall of about 40 by 30 metres, and the robots that work in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.adapter import DiscoveredRobot
@@ -52,6 +53,11 @@ def robots(count: int) -> list[DiscoveredRobot]:
         )
         for number in range(1, count + 1)
     ]
+
+
+def vehicles(fleet: Sequence[DiscoveredRobot], mqtt_url: str) -> tuple[DiscoveredRobot, ...]:
+    """Those that speak VDA 5050 and not ROS 2: the last one, where there is a broker and it is not the only one."""
+    return tuple(fleet[-1:]) if mqtt_url and len(fleet) > 1 else ()
 
 
 def home_of(index: int) -> Place:
