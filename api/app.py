@@ -14,6 +14,8 @@ from api.edge import BODY_SECONDS, BodyLimit, Edge
 from api.express import Express
 from api.group_commit import deliveries
 from api.group_commit import missions as mission_writer
+from api.link import Exchange
+from api.link import router as link_router
 from api.reception import Reception
 from api.routes import bags, blackouts, health, holds, missions, reports, requests, robots, schedules, uploads, webhooks
 from fleet.runtime import Runtime
@@ -48,6 +50,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     problems.install(app)
     for room in (missions, schedules, blackouts, holds, robots, reports, bags, uploads, requests, webhooks, health):
         app.include_router(room.router)
+    app.include_router(link_router)
     _add_docs(app)
     description.install(app)
     app.add_middleware(Express, state=app.state)
@@ -63,9 +66,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reception = Reception(app.state.runtime, asked)
     app.state.letterbox = webhooks.Letterbox(app.state.runtime, writer)
     app.state.parts_under_way = uploads.parts_under_way()
+    app.state.exchange = Exchange(app.state.runtime, writer)
     writer.start()
     asked.start()
     yield
+    await app.state.exchange.close()
     await asyncio.gather(asyncio.to_thread(writer.stop), asyncio.to_thread(asked.stop))
 
 

@@ -11,6 +11,7 @@ import uvicorn
 from api.app import create_app
 from api.connection import BoundedConnection
 from fleet.errors import Conflict, YardmasterError
+from fleet.link_frames import FRAME_MAX_BYTES
 from fleet.runtime import open_runtime
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,9 @@ def server(app: object) -> uvicorn.Server:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=BoundedConnection,
+        ws="websockets-sansio",
+        ws_max_size=FRAME_MAX_BYTES,
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ A robot is held by one gateway at a time, by a lease whose epoch rises with ever
 a robot that a gateway holds leaves a row; the process that has the gateway's connection sends it on.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,9 +24,11 @@ from fleet.push import Exposure, Heard, Hearing
 from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
 
 LEASE_S = 15.0  # a gateway that is not heard for so long has lost its robots to any other
+Places = Mapping[tuple[UUID, str], Robot]  # by account and address
 COMMAND_S = 14.0  # nothing older is sent on: whoever asked has given up by then (missions/sending waits 15 s)
 PREFIX = "gateway:"  # of the name of the principal that a gateway's token names
 KEEP_COMMANDS = timedelta(days=1)
+WHY_MAX = 500
 
 
 class Gateway(SQLModel, table=True):
@@ -292,21 +295,21 @@ def free(session: Session, gateway_id: UUID) -> None:
     session.execute(update(RobotLink).where(mine).values(expires_at=database_now(session)))
 
 
-def note_heard(
-    session: Session, gateway_id: UUID, robots: Mapping[tuple[UUID, str], Robot], told: Sequence[tuple[UUID, Heard]]
-) -> None:
+def note_heard(session: Session, *, gateway_id: UUID, robots: Places, told: Sequence[tuple[UUID, Heard]]) -> None:
     """Keep how well robots are heard, each told with the account of its link."""
     for account_id, heard in told:
         robot = robots.get((account_id, heard.serial_number))
         if robot is not None:
             mine = (col(RobotLink.robot_id) == robot.id, col(RobotLink.gateway_id) == gateway_id)
-            values = {"hearing": heard.hearing, "since": heard.since, "why": heard.why}
+            values = {
+                "hearing": heard.hearing,
+                "since": heard.since,
+                "why": heard.why[:WHY_MAX].replace("\0", "\ufffd"),
+            }
             session.execute(update(RobotLink).where(*mine).values(**values))
 
 
-def note_exposed(
-    session: Session, gateway_id: UUID, robots: Mapping[tuple[UUID, str], Robot], told: Sequence[tuple[UUID, Exposure]]
-) -> None:
+def note_exposed(session: Session, *, gateway_id: UUID, robots: Places, told: Sequence[tuple[UUID, Exposure]]) -> None:
     """Keep what robots expose, each told with the account of its link."""
     for account_id, exposure in told:
         robot = robots.get((account_id, exposure.serial_number))
@@ -316,7 +319,9 @@ def note_exposed(
                 update(RobotLink)
                 .where(*mine)
                 .values(
-                    exposure=exposure.model_dump(mode="json"), digest=exposure.digest, told_at=database_now(session)
+                    exposure=kept(exposure.model_dump(mode="json")),
+                    digest=exposure.digest,
+                    told_at=database_now(session),
                 )
             )
 
@@ -354,9 +359,15 @@ def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object
     now = database_now(session)
     for command_id in sorted(answers):
         mine = (col(LinkCommand.id) == command_id, col(LinkCommand.answered_at).is_(None))
-        values = {"answered_at": now, "answer": dict(answers[command_id])}
+        values = {"answered_at": now, "answer": kept(answers[command_id])}
         session.execute(update(LinkCommand).where(*mine).values(**values))
     session.info["ring"] = bool(answers)
+
+
+def kept(said: Mapping[str, object]) -> dict[str, object]:
+    """What a gateway said, as both databases can keep it: PostgreSQL keeps no NUL."""
+    text = json.dumps(said, default=str)
+    return dict(json.loads(text.replace("\\u0000", "\\ufffd")))
 
 
 def forget_commands(session: Session, *, before: datetime, limit: int) -> int:

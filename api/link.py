@@ -1,0 +1,173 @@
+"""The gateways' channel, /v1/link: whoever has a gateway's token dials in here, and is sent what its robots are to do.
+
+Commands come as rows. The bell wakes every API process; the one that has the gateway's connection sends them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from threading import Event, Thread
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, WebSocket
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
+from starlette.websockets import WebSocketDisconnect
+
+from api.deps import Doorman
+from api.group_commit import Deliveries
+from api.link_connection import Answers, Connection, close
+from api.problems import problem
+from fleet import gateways
+from fleet.clock import database_now
+from fleet.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable, YardmasterError
+from fleet.gateways import LinkCommand
+from fleet.group_commit import GroupCommit
+from fleet.link_frames import SILENCE_S, Outcome
+from fleet.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter()
+PATH = "/v1/link"
+LOOK_S = 1.0  # commands are looked for at least this often: a ring may be lost
+BELL_S = 0.5  # how long the ear listens in one go
+GATEWAYS_MAX = 500  # connections of one process
+
+
+class Exchange:
+    """The gateways that are connected to this process, and what they are to be asked."""
+
+    def __init__(self, runtime: Runtime, deliveries: Deliveries) -> None:
+        """`deliveries` stores what they report."""
+        self._runtime, self._deliveries = runtime, deliveries
+        self._answers: Answers = GroupCommit(runtime.transaction, _keep, what="answers of gateways")
+        self._connections: dict[UUID, Connection] = {}
+        self._rung, self._stop = asyncio.Event(), Event()
+        self._carrying: asyncio.Task[None] | None = None
+
+    async def serve(self, socket: WebSocket, gateway_id: UUID) -> None:
+        """Let the gateway in, displace an older connection of it, and serve it until it leaves."""
+        self._begin()
+        connection = Connection(socket, gateway_id, self._runtime, answers=self._answers, deliveries=self._deliveries)
+        try:
+            await connection.greet()
+        except (YardmasterError, TimeoutError) as error:
+            said = error if isinstance(error, YardmasterError) else Invalid(f"It said no hello in {SILENCE_S:.0f} s.")
+            log.warning("a gateway was not let in", gateway=str(gateway_id), why=said.message)
+            return await close(socket, said)
+        older = self._connections.get(gateway_id)
+        self._connections[gateway_id] = connection
+        if older is not None:
+            older.stop(Conflict("This gateway has dialled in anew; its older line is closed."))
+        log.info("a gateway is there", gateway=connection.name, epoch=connection.epoch)
+        self._rung.set()
+        try:
+            await connection.serve()
+        finally:
+            if self._connections.get(gateway_id) is connection:
+                del self._connections[gateway_id]
+        return None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this process has as many gateways as it takes."""
+        return len(self._connections) >= GATEWAYS_MAX
+
+    async def close(self) -> None:
+        """Close every connection, so that the gateways dial in elsewhere or later."""
+        for connection in list(self._connections.values()):
+            connection.stop(Unavailable("The platform's API ends; dial in again."))
+        self._stop.set()
+        if self._carrying is not None:
+            self._carrying.cancel()
+            await asyncio.gather(self._carrying, return_exceptions=True)
+            await asyncio.to_thread(self._answers.stop)
+
+    def _begin(self) -> None:
+        if self._carrying is None:
+            self._answers.start()
+            loop = asyncio.get_running_loop()
+            Thread(target=self._hear, args=(loop,), name="link-ear", daemon=True).start()
+            self._carrying = asyncio.create_task(self._carry())
+
+    def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
+        broken = (OSError, SQLAlchemyError, self._runtime.engine.dialect.loaded_dbapi.Error)
+        while not self._stop.is_set():
+            try:
+                with self._runtime.doorbell.listen(own=False) as listener:
+                    while not self._stop.is_set():
+                        if listener.wait(BELL_S):
+                            loop.call_soon_threadsafe(self._rung.set)
+            except broken as error:
+                log.warning("the doorbell is opened again", error=str(error))
+                self._stop.wait(LOOK_S)
+
+    async def _carry(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._rung.wait()
+            except TimeoutError:
+                log.debug("looking for commands by itself")
+            self._rung.clear()
+            if not self._connections:
+                continue
+            try:
+                now, found = await asyncio.to_thread(self._look, list(self._connections))
+            except Unavailable as error:
+                log.warning("commands for gateways cannot be read now", error=error.message)
+                continue
+            for gateway_id, command in found:
+                connection = self._connections.get(gateway_id)
+                if connection is not None:
+                    connection.offer(command, (command.expires_at - now).total_seconds())
+
+    def _look(self, gateway_ids: Sequence[UUID]) -> tuple[datetime, list[tuple[UUID, LinkCommand]]]:
+        with self._runtime.reading() as session:
+            return database_now(session), gateways.open_commands(session, gateway_ids)
+
+
+def _keep(session: Session, batch: Sequence[tuple[UUID, Outcome]]) -> list[None]:
+    gateways.answer_commands(session, {name: outcome.model_dump(mode="json") for name, outcome in batch})
+    return [None] * len(batch)
+
+
+@router.websocket(PATH)
+async def link(socket: WebSocket) -> None:
+    """A gateway's line; it is admitted by its bearer token, see docs/gateways.md."""
+    exchange = socket.app.state.exchange
+    assert isinstance(exchange, Exchange)
+    try:
+        gateway_id = await _admitted(socket, exchange)
+    except YardmasterError as error:
+        await socket.send_denial_response(problem(PATH, error.status, error.message, code=error.code))
+        return
+    await socket.accept()
+    try:
+        await exchange.serve(socket, gateway_id)
+    except WebSocketDisconnect:
+        log.info("a gateway left before it was let in", gateway=str(gateway_id))
+
+
+async def _admitted(socket: WebSocket, exchange: Exchange) -> UUID:
+    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("This needs the header 'Authorization: Bearer <token>' with a gateway's token.")
+    if exchange.is_full:
+        raise Unavailable(f"{GATEWAYS_MAX} gateways are connected here; try again later.")
+    doorman = socket.app.state.doorman
+    assert isinstance(doorman, Doorman)
+    caller = await doorman.principal(token.strip())
+    runtime: Runtime = socket.app.state.runtime
+
+    def look_up() -> UUID | None:
+        with runtime.reading() as session:
+            gateway = gateways.gateway_of(session, caller)
+            return None if gateway is None else gateway.id
+
+    gateway_id = await asyncio.to_thread(look_up)
+    if gateway_id is None:
+        raise Forbidden("This token is no gateway's, or the gateway was revoked; `yardmaster gateways add` gives one.")
+    return gateway_id

@@ -1,0 +1,321 @@
+"""One gateway's connection: its words in, its commands out, its leases renewed; everything bounded.
+
+Reading stops while what was read before is not stored, so a gateway that says much waits, and nobody else does.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DataError, StatementError
+from sqlmodel import Session
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.group_commit import Deliveries
+from fleet import gateways
+from fleet.accounts import ManufacturerAccount
+from fleet.errors import Conflict, Forbidden, Invalid, TooLarge, Unavailable, YardmasterError
+from fleet.gateways import Held, LinkCommand
+from fleet.group_commit import GroupCommit
+from fleet.link_frames import (
+    AWAY,
+    DISPLACED,
+    NONSENSE,
+    SHUT_OUT,
+    SILENCE_S,
+    TOO_SLOW,
+    Ack,
+    Answer,
+    Bye,
+    Command,
+    FromGateway,
+    FromPlatform,
+    HeldRobot,
+    Hello,
+    Hold,
+    Outcome,
+    Ping,
+    Pong,
+    ServedAccount,
+    Tell,
+    TellExposure,
+    TellHeard,
+    Welcome,
+    from_gateway,
+)
+from fleet.runtime import Runtime
+from ingestion import inbox
+
+log = structlog.get_logger(__name__)
+
+WAITING_MAX = 1000  # commands for one gateway that are not sent yet
+ANSWERS_MAX = 128  # answers of one gateway that are being written
+TELLS_MAX = 8  # a gateway waits for each acknowledgement, so that more are out of order
+SENT_KEPT = 10_000
+REASON_MAX_BYTES = 120  # RFC 6455, 5.5.1: a close frame holds 125 bytes, two of them the code
+CODES: dict[type[YardmasterError], int] = {
+    TooLarge: TOO_SLOW,
+    Invalid: NONSENSE,
+    Forbidden: SHUT_OUT,
+    Conflict: DISPLACED,
+    Unavailable: AWAY,
+}
+Answers = GroupCommit[tuple[UUID, Outcome], None]
+Tellings = Tell | TellHeard | TellExposure
+
+
+class Connection:
+    """A gateway that has dialled in; made when it was let in, over when `serve` returns."""
+
+    def __init__(
+        self, socket: WebSocket, gateway_id: UUID, runtime: Runtime, *, answers: Answers, deliveries: Deliveries
+    ) -> None:
+        """`answers` and `deliveries` write what it says in groups with what others say."""
+        self._socket, self._runtime = socket, runtime
+        self._answers, self._deliveries = answers, deliveries
+        self.gateway_id, self.epoch, self.name, self._journal = gateway_id, 0, "", ""
+        self._out: asyncio.Queue[FromPlatform | tuple[Command, float]] = asyncio.Queue(WAITING_MAX)
+        self._tells: asyncio.Queue[Tellings] = asyncio.Queue(TELLS_MAX)
+        self._ping, self._pinged = 0, asyncio.Event()
+        self._room = asyncio.Semaphore(ANSWERS_MAX)
+        self._writing: set[asyncio.Task[None]] = set()
+        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._accounts: dict[str, ManufacturerAccount] = {}
+        self._served: tuple[ServedAccount, ...] = ()
+        self._held: list[Held] = []
+        self._ended: asyncio.Future[YardmasterError] = asyncio.get_running_loop().create_future()
+
+    async def greet(self) -> None:
+        """Take its hello, open a new epoch, and tell it whom it serves and holds.
+
+        Raises:
+            Invalid: it says no hello, or speaks another protocol.
+            TimeoutError: it says nothing.
+            WebSocketDisconnect: it is gone.
+        """
+        said = await self._next()
+        if not isinstance(said, Hello):
+            raise Invalid(f"A gateway says hello first; it said {said.kind}.")
+        if said.protocol != Welcome.model_fields["protocol"].default:
+            raise Invalid(f"This platform speaks protocol 1 of the link; the gateway speaks {said.protocol}.")
+        self._journal = said.journal
+        self.epoch = await asyncio.to_thread(self._dial_in, said)
+        await self._renew(0)
+
+    def _dial_in(self, said: Hello) -> int:
+        with self._runtime.transaction() as session:
+            gateway = session.get_one(gateways.Gateway, self.gateway_id)
+            self.name = gateway.name
+            return gateways.dial_in(session, gateway, journal=said.journal, version=said.version)
+
+    async def serve(self) -> None:
+        """Listen and speak until the line breaks or is closed; the close tells why."""
+        works = [self._read(), self._write(), self._breathe(), self._store()]
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(work) for work in works]
+        tasks.append(asyncio.ensure_future(self._stopped()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, *self._writing):
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [one for one in outcomes if isinstance(one, Exception)]
+        for error in errors:
+            if not isinstance(error, YardmasterError | TimeoutError | WebSocketDisconnect):
+                raise error
+        told = next((error for error in errors if isinstance(error, YardmasterError)), None)
+        log.info(
+            "a gateway's line is closed", gateway=self.name, epoch=self.epoch, why=str(told or errors or "it left")
+        )
+        if told is not None:
+            await close(self._socket, told)
+        elif any(isinstance(error, TimeoutError) for error in errors):
+            await close(self._socket, Unavailable(f"Nothing was heard of this gateway for {SILENCE_S:.0f} s."))
+
+    def stop(self, why: YardmasterError) -> None:
+        """Close the line for this reason."""
+        if not self._ended.done():
+            self._ended.set_result(why)
+
+    async def _stopped(self) -> None:
+        raise await self._ended
+
+    def offer(self, command: LinkCommand, within_s: float) -> None:
+        """Send the command, unless that was done on this line."""
+        name = str(command.id)
+        if name in self._sent or str(command.account_id) not in self._accounts:
+            return
+        self._sent[name] = None
+        while len(self._sent) > SENT_KEPT:
+            self._sent.popitem(last=False)
+        frame = Command.model_validate(
+            {
+                "id": name,
+                "what": command.kind.value,
+                "account": str(command.account_id),
+                "address": command.serial_number,
+                "key": command.key,
+                "fence": command.fence,
+                "order": command.order_json,
+                "within_s": within_s,
+            }
+        )
+        self._say((frame, self._runtime.clock.monotonic() + within_s))
+
+    def _say(self, frame: FromPlatform | tuple[Command, float]) -> None:
+        try:
+            self._out.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.stop(TooLarge(f"More than {WAITING_MAX} frames wait for this gateway: it is too slow. Dial in again."))
+
+    async def _write(self) -> None:
+        while True:
+            frame = await self._out.get()
+            if isinstance(frame, tuple):
+                frame, deadline = frame
+                left_s = deadline - self._runtime.clock.monotonic()
+                if left_s <= 0:
+                    continue  # whoever asked has given up
+                frame = frame.model_copy(update={"within_s": left_s})
+            await self._socket.send_text(frame.model_dump_json())
+
+    async def _next(self) -> FromGateway:
+        async with asyncio.timeout(SILENCE_S):
+            message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code") or 1006)
+        text = message.get("text")
+        if text is None:
+            raise Invalid("A frame of the link is a text, no bytes.")
+        return from_gateway(text)
+
+    async def _read(self) -> None:
+        while True:
+            said = await self._next()
+            match said:
+                case Answer():
+                    await self._take(said)
+                case Tell() | TellHeard() | TellExposure():
+                    if said.account not in self._accounts:
+                        raise Forbidden(f"This gateway does not serve the account {said.account:.50}.")
+                    self._tells.put_nowait(said)
+                case Ping():
+                    self._ping = said.number
+                    self._pinged.set()
+                case Bye():
+                    await asyncio.to_thread(
+                        self._in_transaction, lambda session: gateways.free(session, self.gateway_id)
+                    )
+                    return
+                case _:
+                    raise Invalid(f"A gateway says no {said.kind} now.")
+
+    async def _take(self, said: Answer) -> None:
+        if said.id not in self._sent:
+            return  # of an earlier line: it is sent again on this one, and answered again
+        await self._room.acquire()
+        task = asyncio.create_task(self._keep(said))
+        self._writing.add(task)
+        task.add_done_callback(self._kept)
+
+    async def _keep(self, said: Answer) -> None:
+        try:
+            await self._answers.write((UUID(said.id), said.outcome))
+        except YardmasterError as error:  # nobody waits longer than for a few seconds, and then asks again
+            log.warning("an answer of a gateway was not stored", gateway=self.name, error=error.message)
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        self._room.release()
+
+    async def _breathe(self) -> None:
+        while True:
+            await self._pinged.wait()
+            self._pinged.clear()
+            try:
+                await self._renew(self._ping)
+            except Unavailable as error:  # no pong: it knows by itself when its leases are over
+                log.warning("leases of a gateway were not renewed", gateway=self.name, error=error.message)
+
+    async def _renew(self, number: int) -> None:
+        accounts, held = await asyncio.to_thread(self._hold)
+        served = tuple(_served(account) for account in accounts)
+        self._accounts = {str(account.id): account for account in accounts}
+        has_changed = (served, held) != (self._served, self._held) or number == 0
+        if served != self._served or number == 0:
+            self._say(Welcome(gateway=self.name, accounts=served))
+        if has_changed:
+            robots = tuple(HeldRobot(account=str(one.account_id), address=one.address, epoch=one.epoch) for one in held)
+            self._say(Hold(number=number, lease_s=gateways.LEASE_S, robots=robots))
+        else:
+            self._say(Pong(number=number, lease_s=gateways.LEASE_S))
+        self._served, self._held = served, held
+
+    def _hold(self) -> tuple[Sequence[ManufacturerAccount], list[Held]]:
+        with self._runtime.transaction() as session:
+            held = gateways.hold(session, self.gateway_id, self.epoch)
+            return gateways.accounts_of(session, self.gateway_id), held
+
+    async def _store(self) -> None:
+        while True:
+            said = await self._tells.get()
+            account_id = UUID(said.account)
+            match said:
+                case Tell():
+                    await self._receive(said)
+                case TellHeard():
+                    heard = [(account_id, one) for one in said.heard]
+                    await self._note(partial(gateways.note_heard, gateway_id=self.gateway_id, told=heard))
+                case TellExposure():
+                    told = [(account_id, said.exposure)]
+                    await self._note(partial(gateways.note_exposed, gateway_id=self.gateway_id, told=told))
+            self._say(Ack(key=said.key))
+
+    async def _receive(self, said: Tell) -> None:
+        delivery = inbox.arriving(
+            self._accounts[said.account],
+            key=f"{self.gateway_id}:{self._journal}:{said.key}",
+            source="link",
+            headers={},
+            body=said.reports.encode(errors="replace"),
+            received_at=self._runtime.clock.now(),
+        )
+        await self._deliveries.write(delivery)
+
+    async def _note(self, note: Callable[..., None]) -> None:
+        def work(session: Session) -> None:
+            note(session, robots=gateways.robots_at(session, self.gateway_id))
+
+        try:
+            await asyncio.to_thread(self._in_transaction, work)
+        except (DataError, StatementError) as error:  # it would come again and again
+            log.error("what a gateway told cannot be kept", gateway=self.name, error=str(error)[:300])
+
+    def _in_transaction(self, work: Callable[[Session], None]) -> None:
+        with self._runtime.transaction() as session:
+            work(session)
+
+
+def _served(account: ManufacturerAccount) -> ServedAccount:
+    return ServedAccount(
+        id=str(account.id),
+        name=account.name,
+        manufacturer=account.manufacturer,
+        url=account.base_url,
+        credential=account.credential,
+        options=account.options,
+    )
+
+
+async def close(socket: WebSocket, why: YardmasterError) -> None:
+    """Close the line with a code and a sentence; one that is gone already is let go."""
+    code = next((code for kind, code in CODES.items() if isinstance(why, kind)), NONSENSE)
+    reason = why.message.encode()[:REASON_MAX_BYTES].decode(errors="ignore")
+    try:
+        await socket.close(code, reason)
+    except (RuntimeError, WebSocketDisconnect):
+        log.debug("the line was gone before it was closed")
