@@ -155,6 +155,10 @@ class RosLink(Protocol):
         """Why an action or service would be refused if it were used now, in a sentence; empty when it would be sent."""
         ...
 
+    def incarnation(self, action: str) -> str:
+        """Names the server that is there now; another one after its restart, "" when none or several are seen."""
+        ...
+
     async def send_goal(self, action: str, type: str, goal_id: UUID, goal: Fields) -> GoalAnswer:
         """Send a goal once; fields that are not given are their defaults.
 
@@ -191,5 +195,8 @@ class RosLink(Protocol):
         """Be called, on the event loop, with the newest message of a topic, at most this often. The topic need not exist yet.
 
         The feedback of an action is the topic `<action>/_action/feedback` of type `pkg/action/X_FeedbackMessage`.
+
+        Raises:
+            Invalid: the type is not known.
         """
         ...
