@@ -1,64 +1,21 @@
-"""The only clock: the system's, and one that tests and simulations step by hand."""
+"""The only clock: the system's, one that is stepped by hand (fleet/timepieces), and the database server's."""
 
-import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import func
 from sqlmodel import Session
 
+from fleet.timepieces import Clock as Clock  # given on: whoever has a database asks here
+from fleet.timepieces import SteppableClock as SteppableClock
+from fleet.timepieces import SystemClock as SystemClock
+
 CLOCK, SERVER_CLOCK = "clock", "server_clock"  # in a session's info
 ASK_EVERY_S = 1.0
 SERVER_NOW = select(func.clock_timestamp())
 AHEAD_S = 60.0  # hardly any claim or pause before another try is longer: what lies further ahead is of another clock
-
-
-class Clock(Protocol):
-    """Where instants and durations come from."""
-
-    def now(self) -> datetime:
-        """The instant, aware UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that never step back, for durations."""
-        ...
-
-
-class SystemClock:
-    """The machine's own clock."""
-
-    def now(self) -> datetime:
-        """The instant, aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds that never step back, for durations."""
-        return time.monotonic()
-
-
-class SteppableClock:
-    """A clock that stands still until it is stepped; ships with the product for simulation and tests."""
-
-    def __init__(self, start: datetime) -> None:
-        """`start` is aware."""
-        self._now = start.astimezone(UTC)
-        self._monotonic = 0.0
-
-    def now(self) -> datetime:
-        """The instant, aware UTC."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Seconds stepped so far."""
-        return self._monotonic
-
-    def step(self, seconds: float) -> None:
-        """Move both times on by `seconds` (the wall clock may also be stepped back by a negative value)."""
-        self._now += timedelta(seconds=seconds)
-        self._monotonic += max(seconds, 0.0)
 
 
 class ServerClock:
