@@ -12,12 +12,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import JSON, Connection, DateTime, Engine, MetaData, String, create_engine, event
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Engine,
+    Executable,
+    Insert,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import InvalidatePoolError
@@ -30,6 +44,8 @@ from fleet.errors import Invalid
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 LOOK_AGAIN_S = 0.0003
+STATEMENTS_KEPT = 100
+TELLING = {"preserve_rowcount": True}  # psycopg tells how many rows an INSERT wrote only when it is asked to
 READING = "yardmaster_reading"  # an option of connections whose transactions only read
 ASK_AFTER_S, LEFT_AT = 1.0, "left_at"
 Row = TypeVar("Row")
@@ -110,6 +126,12 @@ def ids_from(source: Callable[[], UUID]) -> Iterator[None]:
 def metadata() -> MetaData:
     """The tables of every room imported so far."""
     return SQLModel.metadata
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The table of a model, for statements that go past the session."""
+    mapper: Any = inspect(model)
+    return mapper.local_table  # type: ignore[no-any-return]
 
 
 def open_engine(url: str) -> Engine:
@@ -194,6 +216,38 @@ def _begins_writing(driver: Any) -> bool:
     finally:
         driver.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
     return False
+
+
+def inserting(
+    connection: Connection, table: type[SQLModel], columns: Iterable[str], *, ignoring: Sequence[str]
+) -> Executable:
+    """An INSERT of these columns that passes over rows whose `ignoring` columns are there already, made once.
+
+    It says how many it inserted when it is executed with TELLING.
+    """
+    return _inserting(connection.dialect, table, tuple(columns), tuple(ignoring))
+
+
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _inserting(
+    dialect: Dialect, table: type[SQLModel], columns: tuple[str, ...], ignoring: tuple[str, ...]
+) -> Executable:
+    insert = insert_for(dialect)(table_of(table))
+    return made(insert.on_conflict_do_nothing(index_elements=ignoring), dialect, columns)
+
+
+def insert_for(dialect: Dialect) -> Any:
+    """The INSERT of this database, which knows ON CONFLICT."""
+    return postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+
+
+def made(statement: Insert, dialect: Dialect, columns: Iterable[str]) -> Executable:
+    """The text of an INSERT of these columns, for whoever keeps it.
+
+    SQLAlchemy does not remember statements with ON CONFLICT: making their text costs more than carrying them out.
+    """
+    text: Any = statement.compile(dialect=dialect, column_keys=list(columns))
+    return text  # type: ignore[no-any-return]
 
 
 def claim(session: Session, query: Select[tuple[Row]], *, limit: int) -> Sequence[Row]:

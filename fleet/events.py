@@ -5,11 +5,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import Column, UniqueConstraint
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, Session, SQLModel
 
 from fleet.adapter import Happening
-from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+from fleet.database import TELLING, JSONColumn, UTCDateTime, inserting, new_id, text_of
 
 
 class Severity(StrEnum):
@@ -72,8 +71,6 @@ def record(
 
 def insert_new(session: Session, table: type[SQLModel], values: dict[str, object], *, on: list[str]) -> bool:
     """Insert unless a row with the same `on` columns is there; True when inserted."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(table).values(values).on_conflict_do_nothing(index_elements=on)
-    # psycopg tells how many rows an INSERT wrote only when it is asked to.
-    result = session.execute(insert.execution_options(preserve_rowcount=True))
-    return result.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+    connection = session.connection()
+    insert = inserting(connection, table, values, ignoring=on)
+    return connection.execute(insert, values, execution_options=TELLING).rowcount == 1

@@ -1,43 +1,98 @@
-"""Rows that are only ever appended: history and changes. Nobody reads them in the transaction that writes them.
+"""What a transaction writes late and in one go, which is most of what a commit of many pieces of work costs otherwise.
 
-Alone, each is written like any row. A writer that puts many pieces of work into one commit has them written together at
-its end, one statement a table, which is most of what a commit costs otherwise.
+Rows that are only ever appended (history, changes) are not read in the transaction that writes them: they wait for its
+end. Statements about single rows, and compare-and-sets, wait until the session next reads or writes rows of its own; so
+nothing that is read is older than what was written. Alone, outside `together`, each is carried out where it is told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import Executable, Update, bindparam, event, insert, inspect, update
 from sqlmodel import Session, SQLModel
 
+from fleet.database import table_of
+from fleet.errors import Conflict
+
 KEPT = "ledger"
-Line = tuple[type[SQLModel], Mapping[str, object]]
+Values = Mapping[str, object]
+Line = tuple[type[SQLModel], Values]
 
 
-def append(session: Session, table: type[SQLModel], values: Mapping[str, object]) -> None:
+@dataclass
+class _Swap:
+    """A row that must still be as it `was`, and what becomes of it."""
+
+    was: Values
+    to: dict[str, object]
+
+
+@dataclass
+class _Kept:
+    lines: list[Line] = field(default_factory=list)
+    swaps: dict[tuple[type[SQLModel], UUID], _Swap] = field(default_factory=dict)
+    changes: dict[tuple[int, Executable], list[Values]] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.swaps or self.changes)
+
+
+def append(session: Session, table: type[SQLModel], values: Values) -> None:
     """Write a row of `table`; within `together` at the end of its block, in the order of the calls."""
-    kept: list[Line] | None = session.info.get(KEPT)
+    kept = _kept(session)
     if kept is None:
         session.add(table(**values))
     else:
-        kept.append((table, values))
+        kept.lines.append((table, values))
+
+
+def change(session: Session, statement: Executable, values: Values, *, turn: int = 0) -> None:
+    """Carry out an UPDATE, DELETE or upsert of single rows; within `together` later, those of a lower `turn` first.
+
+    It must be right in whichever order the same statement is carried out for other rows.
+    """
+    kept = _kept(session)
+    if kept is None:
+        session.connection().execute(statement, values)
+    else:
+        kept.changes.setdefault((turn, statement), []).append(values)
+
+
+def swap(session: Session, table: type[SQLModel], row_id: UUID, was: Values, to: Values) -> None:
+    """Write `to` into a row if it is as it `was`; within `together` later, and twice is once from the first to the last.
+
+    Raises:
+        Conflict: it is not; within `together` the block raises it, and nothing of the block may be committed.
+    """
+    kept = _kept(session)
+    if kept is None:
+        return _write_swaps(session, {(table, row_id): _Swap(was, dict(to))})
+    known = kept.swaps.setdefault((table, row_id), _Swap(was, {}))
+    known.to.update(to)
+    return None
 
 
 @contextmanager
 def together(session: Session) -> Iterator[None]:
-    """Keep what is appended in the block and write it at its end; when the block raises, none of it is.
+    """Keep what is written in the block, and write it at its end at the latest; when the block raises, the rest of it is not.
 
     Within another such block it is the other one that writes.
     """
-    if KEPT in session.info:
+    if _kept(session) is not None:
         yield
         return
-    kept: list[Line] = []
-    session.info[KEPT] = kept
+    kept = session.info[KEPT] = _Kept()
     try:
         yield
         session.flush()  # the rows that the lines speak of come first
-        _write(session, kept)
+        _write(session)
+        for table in dict.fromkeys(table for table, _ in kept.lines):
+            _insert_all(session, table, [values for of, values in kept.lines if of is table])
     finally:
         del session.info[KEPT]
 
@@ -45,18 +100,78 @@ def together(session: Session) -> Iterator[None]:
 @contextmanager
 def savepoint(session: Session) -> Iterator[None]:
     """Undo this block alone when it raises, with what it appended, and raise the error on."""
-    kept: list[Line] = session.info.get(KEPT, [])
-    before, is_done = len(kept), False
+    kept = _kept(session) or _Kept()
+    _write(session)
+    before, is_done = len(kept.lines), False
     try:
         with session.begin_nested():
             yield
+            _write(session)
         is_done = True
     finally:
         if not is_done:
-            del kept[before:]
+            del kept.lines[before:]
+            kept.swaps.clear()
+            kept.changes.clear()
 
 
-def _write(session: Session, kept: list[Line]) -> None:
-    connection = session.connection()
-    for table in dict.fromkeys(table for table, _ in kept):
-        connection.execute(insert(table), [dict(values) for of, values in kept if of is table])
+def _kept(session: Session) -> _Kept | None:
+    kept: _Kept | None = session.info.get(KEPT)
+    return kept
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _before_reading(state: Any) -> None:
+    _write(state.session)
+
+
+@event.listens_for(Session, "before_flush")
+def _before_writing(session: Session, _context: object, _instances: object) -> None:
+    _write(session)
+
+
+def _write(session: Session) -> None:
+    kept = _kept(session)
+    if kept is None or not kept.waits:
+        return
+    swaps, changes = kept.swaps, kept.changes
+    kept.swaps, kept.changes = {}, {}
+    _write_swaps(session, swaps)
+    for (_, statement), values in sorted(changes.items(), key=lambda each: each[0][0]):
+        session.connection().execute(statement, values)
+
+
+def _write_swaps(session: Session, swaps: Mapping[tuple[type[SQLModel], UUID], _Swap]) -> None:
+    alike: dict[Update, list[tuple[UUID, dict[str, object]]]] = {}
+    for (table, row_id), one in swaps.items():
+        statement = _compare_and_set(table, frozenset(one.was), frozenset(one.to))
+        was = {f"was_{name}": value for name, value in one.was.items()}
+        to = {f"to_{name}": value for name, value in one.to.items()}
+        alike.setdefault(statement, []).append((row_id, {"was_id": row_id, **was, **to}))
+    for statement, rows in alike.items():
+        result = session.connection().execute(statement, [values for _, values in rows])
+        if result.rowcount != len(rows):
+            ids = ", ".join(str(row_id) for row_id, _ in rows)
+            raise Conflict("Somebody else changed it first; read it again.", id=ids)
+
+
+@cache
+def _compare_and_set(table: type[SQLModel], was: frozenset[str], to: frozenset[str]) -> Update:
+    columns = table_of(table).c
+    same = [columns[name] == bindparam(f"was_{name}") for name in sorted({"id", *was})]
+    return update(table_of(table)).where(*same).values({name: bindparam(f"to_{name}") for name in sorted(to)})
+
+
+def _insert_all(session: Session, table: type[SQLModel], lines: Sequence[Values]) -> None:
+    statement, renamed = _insert(table)
+    if renamed:
+        lines = [{renamed.get(name, name): value for name, value in values.items()} for values in lines]
+    session.connection().execute(statement, lines)
+
+
+@cache
+def _insert(table: type[SQLModel]) -> tuple[Executable, Mapping[str, str]]:
+    """The statement, and the columns that are called otherwise than their attributes."""
+    mapper: Any = inspect(table)
+    names = ((attribute.key, attribute.columns[0].key) for attribute in mapper.column_attrs)
+    return insert(table_of(table)), {attribute: column for attribute, column in names if attribute != column}

@@ -1,18 +1,18 @@
 """The latest that each robot said of itself; newer wins by the robot's own time, never by arrival."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Insert, String, case, cast, false, or_, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Executable, String, case, cast, false, or_, true, update
+from sqlalchemy.engine import Dialect
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet import changes
 from fleet.adapter import Activity, Observation
 from fleet.clock import database_now
-from fleet.database import UTCDateTime, text_of
+from fleet.database import STATEMENTS_KEPT, TELLING, UTCDateTime, insert_for, made, table_of, text_of
 from fleet.robots import Robot
 
 AHEAD_S = 60.0
@@ -62,21 +62,22 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
     A stamp from more than AHEAD_S in the future gives way to the next that is not: a robot whose clock leapt ahead once
     would otherwise be frozen until that time has come.
     """
-    values = _values(robot, seen, received_at)
-    # psycopg tells how many rows an INSERT wrote only when it is asked to.
-    options = {"preserve_rowcount": True}
-    upsert = _upsert(session.get_bind().dialect.name, _is_plausible(seen, received_at))
-    return session.connection().execute(upsert, values, execution_options=options).rowcount == 1
+    connection = session.connection()
+    upsert = _upsert(connection.dialect, _is_plausible(seen, received_at))
+    return connection.execute(upsert, _values(robot, seen, received_at), execution_options=TELLING).rowcount == 1
 
 
-def observe_all(session: Session, seen: Sequence[tuple[Robot, Observation]], *, received_at: datetime) -> None:
-    """`observe` for many at once, where it does not matter which of them were newer."""
+def observe_all(session: Session, seen: Iterable[tuple[Robot, Observation, datetime]]) -> None:
+    """`observe` for many at once, each with when it was received, where it does not matter which of them were newer.
+
+    In order of the robots' ids, so that nobody deadlocks.
+    """
+    connection = session.connection()
+    in_order = sorted(seen, key=lambda each: each[0].id)
     for is_plausible in (True, False):
-        values = [
-            _values(robot, one, received_at) for robot, one in seen if _is_plausible(one, received_at) is is_plausible
-        ]
+        values = [_values(*each) for each in in_order if _is_plausible(*each[1:]) is is_plausible]
         if values:
-            session.connection().execute(_upsert(session.get_bind().dialect.name, is_plausible), values)
+            connection.execute(_upsert(connection.dialect, is_plausible), values)
 
 
 def _values(robot: Robot, seen: Observation, received_at: datetime) -> dict[str, object]:
@@ -99,16 +100,15 @@ def _is_plausible(seen: Observation, received_at: datetime) -> bool:
     return (received_at - seen.observed_at).total_seconds() >= -AHEAD_S
 
 
-@cache
-def _upsert(dialect_name: str, is_plausible: bool) -> Insert:
-    dialect = postgresql if dialect_name == "postgresql" else sqlite
-    insert = dialect.insert(RobotState)
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _upsert(dialect: Dialect, is_plausible: bool) -> Executable:
+    insert = insert_for(dialect)(table_of(RobotState))
     kept = {name: insert.excluded[name] for name in OBSERVED}  # what was told stays
     newer: ColumnElement[bool] = col(RobotState.observed_at) < insert.excluded["observed_at"]
     if is_plausible:
         newer = or_(newer, col(RobotState.skew_s) < -AHEAD_S)
-    upsert: Insert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
-    return upsert
+    upsert = insert.on_conflict_do_update(index_elements=["robot_id"], set_=kept, where=newer)
+    return made(upsert, dialect, ["robot_id", *OBSERVED])
 
 
 def tell_changes(session: Session, *, silence_s: float, limit: int = TOLD_MAX) -> int:

@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, inspect, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, func, or_, update
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import AHEAD_S, database_now, has_come
-from fleet.database import claim
+from fleet.database import TELLING, claim, inserting
 from ingestion.models import Delivery, DeliveryStatus
 
 log = structlog.get_logger(__name__)
@@ -59,12 +58,9 @@ def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
     if not deliveries:
         return 0
     connection = session.connection()
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    table = inspect(Delivery).local_table
-    insert = dialect.insert(table).on_conflict_do_nothing(index_elements=["account_id", "key"])
-    before = {delivery.id for delivery in deliveries}
-    connection.execute(insert, [delivery.model_dump() for delivery in deliveries])
-    stored = session.exec(select(func.count()).select_from(Delivery).where(col(Delivery.id).in_(before))).one()
+    rows = [delivery.model_dump() for delivery in deliveries]
+    insert = inserting(connection, Delivery, rows[0], ignoring=["account_id", "key"])
+    stored: int = connection.execute(insert, rows, execution_options=TELLING).rowcount
     if stored:
         session.info["ring"] = True
     return stored
@@ -73,21 +69,20 @@ def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
 def due(session: Session, *, limit: int) -> Sequence[Delivery]:
     """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
     longest_s = BACKOFF_MAX_S * (1 + JITTER) + AHEAD_S
-    waiting = session.exec(
-        select(Delivery.id, func.length(Delivery.body))
+    size = func.length(Delivery.body)
+    waiting = (
+        select(Delivery.id, size.label("size"))
         .where(Delivery.status == DeliveryStatus.received)
         .where(has_come(col(Delivery.next_try_at), database_now(session), ahead_s=longest_s))
         .order_by(col(Delivery.id))
         .limit(limit)
-    ).all()
-    chosen: list[UUID] = []
-    total = 0
-    for delivery_id, size in waiting:
-        total += size
-        if chosen and total > BATCH_MAX_BYTES:
-            break
-        chosen.append(delivery_id)
-    return session.exec(select(Delivery).where(col(Delivery.id).in_(chosen)).order_by(col(Delivery.id))).all()
+        .subquery()
+    )
+    before = func.sum(waiting.c.size).over(order_by=waiting.c.id) - waiting.c.size
+    chosen = select(waiting.c.id, (before + waiting.c.size).label("total"), before.label("before")).subquery()
+    fits = or_(chosen.c.total <= BATCH_MAX_BYTES, chosen.c.before == 0)
+    query = select(Delivery).join(chosen, col(Delivery.id) == chosen.c.id).where(fits)
+    return session.exec(query.order_by(col(Delivery.id))).all()
 
 
 def claim_due(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:

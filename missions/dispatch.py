@@ -1,25 +1,25 @@
 """A plan becomes attempts: hold, attempt and outbox row in one transaction, before anything is sent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from fleet import ledger
+from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Order, OrderTask, TaskKind
 from fleet.clock import database_now
 from fleet.errors import Conflict
 from fleet.organisations import Station
-from fleet.robots import Robot
+from fleet.robots import COMMANDED_OVER, Robot
 from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempts, move_mission
-from missions.live import lock_mission, lock_missions
+from missions.live import lock_mission, lock_missions, tries_of
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
 from missions.plan import Assignment, Plan, Refusal, Snapshot
 from missions.preemption import preempt
@@ -35,6 +35,7 @@ class Given:
 
     mission: Mission
     robot: Robot
+    account: ManufacturerAccount
     attempt: Attempt
     message: OutboxMessage
 
@@ -83,6 +84,8 @@ def _together(
     with transaction() as session, ledger.together(session):
         given = assign_all(session, assignments, snapshot, who=who)
         also(session, given)
+        for row in [*(one.attempt for one in given), *(one.message for one in given)]:
+            ledger.append(session, type(row), row.model_dump())
     return [one.attempt for one in given]
 
 
@@ -97,6 +100,7 @@ def _alone(transaction: Transaction, assignment: Assignment, snapshot: Snapshot,
 def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Snapshot, *, who: str) -> list[Given]:
     """What these assignments became, without those whose mission or robot has changed since the snapshot.
 
+    The caller writes the attempts and the messages, as they are in the end.
     Of several dispatchers with the same plan one gets the hold. Raises Conflict or IntegrityError (and the caller rolls
     back) when the database itself refuses one of them.
     """
@@ -105,25 +109,21 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
         assignment.robot_id: assignment.mission_id for assignment in assignments if assignment.mission_id in missions
     }
     robots = _free(session, list(wanted))
-    numbers = _numbers(session, list(missions))
-    attempts = [
-        _attempt(session, missions[wanted[robot.id]], robot, numbers.get(wanted[robot.id], 0) + 1) for robot in robots
-    ]
+    attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, _) in robots.items()]
     fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
     taken = [attempt for attempt in attempts if attempt.robot_id in fences]
     for attempt in taken:
         attempt.fence = fences[attempt.robot_id]
-    named = {robot.id: robot for robot in robots}
-    begun = [(attempt, _cause(attempt, named[attempt.robot_id], who)) for attempt in taken]
+    begun = [(attempt, _cause(attempt, robots[attempt.robot_id][0], who)) for attempt in taken]
     begin_attempts(session, begun)
     tasks = _tasks(session, [attempt.mission_id for attempt in taken])
     given = []
     for attempt, cause in begun:
-        mission, robot = missions[attempt.mission_id], named[attempt.robot_id]
+        mission, (robot, account) = missions[attempt.mission_id], robots[attempt.robot_id]
         message = outbox.enqueue_first(session, attempt, _order(mission, attempt, robot, tasks[mission.id]))
         mission.robot_id = robot.id
         move_mission(session, mission, MissionStatus.assigned, cause)
-        given.append(Given(mission, robot, attempt, message))
+        given.append(Given(mission, robot, account, attempt, message))
     return given
 
 
@@ -142,20 +142,20 @@ def _is_waiting(mission: Mission) -> bool:
     return mission.status is MissionStatus.scheduled and mission.desired is Desired.run
 
 
-def _free(session: Session, robot_ids: Sequence[UUID]) -> list[Robot]:
-    """The robots, locked in order of their ids, without those that people hold since the snapshot was taken."""
-    query = select(Robot).where(col(Robot.id).in_(robot_ids)).order_by(col(Robot.id))
-    robots = session.exec(query.with_for_update(key_share=True)).all()
-    held = holds.open_holds(session, {robot.organisation_id for robot in robots})
-    return [robot for robot in robots if not holds.covering(robot, held)]
+def _free(session: Session, robot_ids: Sequence[UUID]) -> dict[UUID, tuple[Robot, ManufacturerAccount]]:
+    """The robots, locked in order of their ids, with the accounts they are commanded over.
+
+    Without those that people hold since the snapshot was taken.
+    """
+    query = select(Robot, ManufacturerAccount).join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
+    wanted = query.where(col(Robot.id).in_(robot_ids)).order_by(col(Robot.id))
+    rows = session.exec(wanted.with_for_update(key_share=True, of=Robot)).all()
+    held = holds.open_holds(session, {robot.organisation_id for robot, _ in rows})
+    return {robot.id: (robot, account) for robot, account in rows if not holds.covering(robot, held)}
 
 
-def _numbers(session: Session, mission_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    query = select(Attempt.mission_id, func.count()).where(col(Attempt.mission_id).in_(mission_ids))
-    return dict(session.exec(query.group_by(col(Attempt.mission_id))).all())
-
-
-def _attempt(session: Session, mission: Mission, robot: Robot, number: int) -> Attempt:
+def _attempt(session: Session, mission: Mission, robot: Robot) -> Attempt:
+    number = tries_of(session, mission) + 1
     return Attempt(
         organisation_id=mission.organisation_id,
         mission_id=mission.id,

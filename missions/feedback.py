@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 
-from sqlalchemy import Insert, func
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Executable, func
+from sqlalchemy.engine import Dialect
 from sqlmodel import Session
 
-from fleet import events
+from fleet import events, ledger
 from fleet.adapter import Happening, OrderReport, OrderStatus, TaskReport, Unknown
+from fleet.database import STATEMENTS_KEPT, insert_for, made, table_of
 from fleet.errors import Invalid
 from fleet.robots import Robot
 from missions import outbox
@@ -110,7 +111,7 @@ def _kept(words: str) -> str:
 
 
 def _keep_results(session: Session, attempt: Attempt, tasks: Sequence[TaskReport], received_at: datetime) -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             **task.model_dump(include=TOLD | {"position"}),
             "message": _kept(task.message),
@@ -125,17 +126,19 @@ def _keep_results(session: Session, attempt: Attempt, tasks: Sequence[TaskReport
         if task.status != "pending" and 0 <= task.position < TASKS_MAX
     ]
     if rows:
-        session.connection().execute(_upsert(session.get_bind().dialect.name), rows)
+        upsert = _upsert(session.connection().dialect)
+        for row in rows:
+            ledger.change(session, upsert, row)
 
 
-@cache
-def _upsert(dialect_name: str) -> Insert:
-    dialect = postgresql if dialect_name == "postgresql" else sqlite
-    insert = dialect.insert(TaskResult)
-    kept: dict[str, object] = {name: insert.excluded[name] for name in TOLD}
-    kept["heard_at"] = func.coalesce(TaskResult.heard_at, insert.excluded["heard_at"])
-    upsert: Insert = insert.on_conflict_do_update(index_elements=["attempt_id", "position"], set_=kept)
-    return upsert
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _upsert(dialect: Dialect) -> Executable:
+    table = table_of(TaskResult)
+    insert = insert_for(dialect)(table)
+    kept: dict[str, object] = {name: insert.excluded[name] for name in sorted(TOLD)}
+    kept["heard_at"] = func.coalesce(table.c.heard_at, insert.excluded["heard_at"])
+    upsert = insert.on_conflict_do_update(index_elements=["attempt_id", "position"], set_=kept)
+    return made(upsert, dialect, table.c.keys())
 
 
 def _note_foreign(session: Session, robot: Robot, report: OrderReport, received_at: datetime) -> None:

@@ -4,18 +4,33 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, insert, update
-from sqlmodel import Session, col, select
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+from sqlmodel import Session
 
+from fleet import ledger
 from fleet.clock import database_now
+from fleet.database import table_of
 from fleet.robots import HolderKind, Robot, RobotLease
 from missions.models import Attempt
 
 # For people who look at the row. Nothing is decided by it: an attempt holds its robot until it has ended.
 LEASE_S = 3600.0
-LOOSE = {"synchronize_session": False}  # no row of these is in anybody's hands
-_MINE = (col(RobotLease.robot_id) == bindparam("of"), col(RobotLease.holder_id) == bindparam("by"))
-RELEASE = delete(RobotLease).where(*_MINE)
+LEASES, ROBOTS = table_of(RobotLease), table_of(Robot)
+OF: BindParameter[list[UUID]] = bindparam("ids", expanding=True)
+HELD = select(LEASES.c.robot_id, LEASES.c.holder_kind, LEASES.c.expires_at).where(LEASES.c.robot_id.in_(OF))
+RUN_OUT = delete(LEASES).where(
+    LEASES.c.robot_id.in_(OF),
+    LEASES.c.expires_at < bindparam("now"),
+    LEASES.c.holder_kind != HolderKind.attempt,
+)
+RAISE_FENCE = (
+    update(ROBOTS)
+    .where(ROBOTS.c.id.in_(OF))
+    .values(fence=ROBOTS.c.fence + 1)
+    .returning(ROBOTS.c.id, ROBOTS.c.organisation_id, ROBOTS.c.fence)
+)
+HOLD = insert(LEASES)
+RELEASE = delete(LEASES).where(LEASES.c.robot_id == bindparam("of"), LEASES.c.holder_id == bindparam("by"))
 
 
 def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
@@ -24,15 +39,16 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
     A hold of an operator or a charger that has run out is free; one of an attempt never runs out.
     """
     now = database_now(session)
-    wanted = col(RobotLease.robot_id).in_(holders)
-    run_out = (wanted, col(RobotLease.expires_at) < now, col(RobotLease.holder_kind) != HolderKind.attempt)
-    session.execute(delete(RobotLease).where(*run_out).execution_options(**LOOSE))
-    held = set(session.exec(select(RobotLease.robot_id).where(wanted)).all())
+    connection = session.connection()
+    held: list[UUID] = []
+    run_out: list[UUID] = []
+    for robot_id, kind, expires_at in connection.execute(HELD, {"ids": list(holders)}):
+        is_over = kind is not HolderKind.attempt and expires_at < now
+        (run_out if is_over else held).append(robot_id)
+    if run_out:
+        connection.execute(RUN_OUT, {"ids": run_out, "now": now})
     free = [robot_id for robot_id in holders if robot_id not in held]
-    session.execute(
-        update(Robot).where(col(Robot.id).in_(free)).values(fence=Robot.fence + 1).execution_options(**LOOSE)
-    )
-    rows = session.exec(select(Robot.id, Robot.organisation_id, Robot.fence).where(col(Robot.id).in_(free))).all()
+    rows = connection.execute(RAISE_FENCE, {"ids": free}).all() if free else []
     leases = [
         {
             "robot_id": robot_id,
@@ -45,11 +61,10 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
         for robot_id, organisation_id, fence in rows
     ]
     if leases:
-        session.connection().execute(insert(RobotLease), leases)
+        connection.execute(HOLD, leases)
     return {robot_id: fence for robot_id, _, fence in rows}
 
 
 def release(session: Session, attempt: Attempt) -> None:
     """Give the robot back, if this attempt still holds it."""
-    session.flush()
-    session.connection().execute(RELEASE, {"of": attempt.robot_id, "by": str(attempt.id)})
+    ledger.change(session, RELEASE, {"of": attempt.robot_id, "by": str(attempt.id)})

@@ -7,11 +7,10 @@ the changes feed, all in the caller's transaction.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Update, bindparam, inspect, update
+from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 from sqlmodel import Session, col, select
@@ -151,13 +150,13 @@ def _insert_missions(session: Session, rows: Sequence[Mapping[str, object]]) -> 
 
 def begin_attempt(session: Session, attempt: Attempt, cause: Cause) -> None:
     """Insert the attempt and write the first line of its history."""
+    session.add(attempt)
+    session.flush()
     begin_attempts(session, [(attempt, cause)])
 
 
 def begin_attempts(session: Session, begun: Sequence[tuple[Attempt, Cause]]) -> None:
-    """Insert the attempts and write the first line of the history of each."""
-    session.add_all([attempt for attempt, _ in begun])
-    session.flush()
+    """Write the first line of the history of attempts that are inserted later in this transaction, as they are by then."""
     for attempt, cause in begun:
         _tell(session, attempt, None, cause)
 
@@ -248,28 +247,15 @@ def _stamps(attempt: Attempt, to: AttemptStatus, now: datetime) -> dict[str, obj
 
 
 def _swap(session: Session, row: Subject, values: Mapping[str, object]) -> None:
-    if row in session.new:
-        session.flush()
-    # What else was changed on the row goes along, instead of in a statement of its own.
-    also = {name: getattr(row, name) for name in instance_state(row).committed_state}
-    changed: dict[str, object] = {**also, **values, "version": row.version + 1}
-    was = {"was_id": row.id, "was_status": row.status, "was_version": row.version}
-    change = _compare_and_set(type(row), frozenset(changed))
-    result = session.connection().execute(change, was | {f"to_{name}": value for name, value in changed.items()})
-    if result.rowcount != 1:
-        raise Conflict("Somebody else changed it first; read it again.", id=str(row.id), version=row.version)
+    changed: dict[str, object] = {**values, "version": row.version + 1}
+    state = instance_state(row)
+    if state.persistent:
+        # What else was changed on the row goes along, instead of in a statement of its own.
+        changed = {name: getattr(row, name) for name in state.committed_state} | changed
+        was = {"status": row.status, "version": row.version}
+        ledger.swap(session, type(row), row.id, was, changed)
     for name, value in changed.items():
         set_committed_value(row, name, value)
-
-
-@cache
-def _compare_and_set(table: type[Mission] | type[Attempt], names: frozenset[str]) -> Update:
-    same = (
-        col(table.id) == bindparam("was_id"),
-        col(table.status) == bindparam("was_status"),
-        col(table.version) == bindparam("was_version"),
-    )
-    return update(table).where(*same).values({name: bindparam(f"to_{name}") for name in names})
 
 
 def _tell(

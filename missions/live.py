@@ -41,9 +41,8 @@ def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | Non
     Raises:
         NotFound: no such mission, or another organisation's.
     """
-    if mission_id in session.info.get(LOCKED, {}):
-        mission: Mission | None = session.get(Mission, mission_id)
-    else:
+    mission: Mission | None = session.info.get(LOCKED, {}).get(mission_id)
+    if mission is None:
         query: Any = select(Mission).where(Mission.id == mission_id).with_for_update(key_share=True)
         mission = session.exec(query.execution_options(**FRESH)).first()
     if mission is None or organisation_id not in {None, mission.organisation_id}:
@@ -53,14 +52,27 @@ def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | Non
 
 def lock_by_keys(session: Session, keys: Collection[str]) -> None:
     """Lock the missions of these attempts, as `lock_missions` does; a key that is none of ours is passed over."""
-    query = select(Attempt.mission_id).where(col(Attempt.key).in_(keys))
-    lock_missions(session, set(session.exec(query).all()))
+    lock_missions(session, {mission_id for key in keys if (mission_id := mission_of(key)) is not None})
+
+
+def mission_of(key: str) -> UUID | None:
+    """The mission that an attempt of this key would be of (pure); None when no attempt has such a key."""
+    try:
+        return UUID(key.partition("/")[0])
+    except ValueError:
+        return None
 
 
 def attempt_of(session: Session, key: str) -> Attempt | None:
     """The attempt of this key, also when it has ended; None when it is none of ours."""
     known: Attempt | None = session.info.get(KEYS, {}).get(key)
     return known or session.exec(select(Attempt).where(Attempt.key == key)).first()
+
+
+def tries_of(session: Session, mission: Mission) -> int:
+    """How many attempts there were of the mission, which `lock_missions` has locked."""
+    known: dict[str, Attempt] = session.info[KEYS]
+    return sum(attempt.mission_id == mission.id for attempt in known.values())
 
 
 def live_attempt(session: Session, mission_id: UUID) -> Attempt | None:

@@ -3,15 +3,27 @@
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from functools import cache
+from uuid import UUID
 
 from sqlalchemy import Update, bindparam, func, update
+from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session, col, select
 
+from fleet import ledger
 from fleet.adapter import Order
 from fleet.clock import database_now, lies_ahead
+from fleet.database import table_of
 from missions.models import Attempt, Command, OutboxMessage, OutboxStatus
 
 MORE = "more_to_send"  # in a session's info: this transaction has written something that is to be sent
+AFTER_ANSWERS = 1  # the turn of messages that end otherwise: first, robots have answered
+TABLE = table_of(OutboxMessage)
+OUTBOX = TABLE.c
+ANSWERED = (
+    update(TABLE)
+    .where(OUTBOX.id == bindparam("of"), OUTBOX.status == OutboxStatus.pending)
+    .values(status=OutboxStatus.done, answer=bindparam("told"), claimed_until=None, next_try_at=bindparam("until"))
+)
 PURSUE_S = 10.0  # a command that the robot's reports do not agree with is sent again after this long
 OPPOSITE = {
     Command.pause: {Command.resume},
@@ -42,7 +54,7 @@ def enqueue(session: Session, attempt: Attempt, command: Command, order: Order |
 
 
 def enqueue_first(session: Session, attempt: Attempt, order: Order) -> OutboxMessage:
-    """The first message of a new attempt, its order; written with the next flush."""
+    """The first message of a new attempt, its order; missions/dispatch writes it as it is at the end."""
     now = database_now(session)
     message = OutboxMessage(
         organisation_id=attempt.organisation_id,
@@ -54,7 +66,6 @@ def enqueue_first(session: Session, attempt: Attempt, order: Order) -> OutboxMes
         next_try_at=now,
         created_at=now,
     )
-    session.add(message)
     session.info["ring"] = True
     return message
 
@@ -86,35 +97,33 @@ def arrived(session: Session, attempt: Attempt, why: str) -> None:
 def _end_pending(
     session: Session, attempt: Attempt, commands: Collection[Command], values: Mapping[str, object]
 ) -> None:
-    session.flush()
-    named = {f"to_{name}": value for name, value in values.items()}
-    session.connection().execute(
-        _ending(frozenset(values)),
-        {"of": attempt.id, "commands": [*commands], "pending": OutboxStatus.pending, **named},
-    )
+    if any(isinstance(row, OutboxMessage) for row in (*session.new, *session.dirty)):
+        session.flush()  # what was enqueued until now ends, and nothing that is enqueued later
+    is_all = set(commands) == set(Command)
+    named = {"of": attempt.id, "pending": OutboxStatus.pending, **{f"to_{name}": values[name] for name in values}}
+    for which in [{}] if is_all else [{"told": command} for command in commands]:
+        ledger.change(session, _ending(frozenset(values), is_all), {**named, **which}, turn=AFTER_ANSWERS)
     for row in list(session.identity_map.values()):
         if isinstance(row, OutboxMessage) and row.attempt_id == attempt.id:
             session.expire(row)
 
 
 @cache
-def _ending(names: frozenset[str]) -> Update:
-    mine = (
-        col(OutboxMessage.attempt_id) == bindparam("of"),
-        col(OutboxMessage.command).in_(bindparam("commands", expanding=True)),
-        col(OutboxMessage.status) == bindparam("pending"),
-    )
-    values: dict[str, object] = {name: bindparam(f"to_{name}") for name in names}
-    return update(OutboxMessage).where(*mine).values({**values, "claimed_until": None})
+def _ending(names: frozenset[str], is_all: bool) -> Update:
+    mine = [OUTBOX.attempt_id == bindparam("of"), OUTBOX.status == bindparam("pending")]
+    if not is_all:
+        mine.append(OUTBOX.command == bindparam("told"))
+    values: dict[str, object] = {name: bindparam(f"to_{name}") for name in sorted(names)}
+    return update(TABLE).where(*mine).values({**values, "claimed_until": None})
 
 
-def settle(session: Session, message: OutboxMessage, answer: str) -> None:
-    """The robot has answered; the same command is not repeated for PURSUE_S seconds."""
-    message.status = OutboxStatus.done
-    message.answer = answer
-    message.claimed_until = None
-    message.next_try_at = database_now(session) + timedelta(seconds=PURSUE_S)
-    session.add(message)
+def settle(session: Session, message_id: UUID, answer: str) -> None:
+    """The robot has answered; unless it was settled before, it is not sent again, nor the same command for PURSUE_S seconds."""
+    next_try_at = database_now(session) + timedelta(seconds=PURSUE_S)
+    ledger.change(session, ANSWERED, {"of": message_id, "told": answer, "until": next_try_at})
+    known = session.identity_map.get(identity_key(OutboxMessage, message_id))
+    if known is not None:
+        session.expire(known)
 
 
 def postpone(session: Session, message: OutboxMessage, why: str) -> None:

@@ -30,12 +30,12 @@ from fleet.adapter import (
     Unsupported,
 )
 from fleet.clock import database_now, has_come
-from fleet.errors import YardmasterError
+from fleet.errors import NotFound, YardmasterError
 from fleet.robots import COMMANDED_OVER, Robot
 from missions import feedback, outbox
 from missions.dispatch import Given
 from missions.lifecycle import Cause
-from missions.live import attempt_now, lock_mission
+from missions.live import attempt_now, attempt_of, lock_mission
 from missions.models import (
     ATTEMPT_TERMINAL,
     Attempt,
@@ -122,10 +122,12 @@ def begin(session: Session, due: Due, *, who: str) -> Parcel | None:
         return None
     attempt = attempt_now(session, message.attempt_id)
     now = database_now(session)
-    _claim(session, message, now)
+    _claim(message, now)
     if message.command is Command.submit:
         _note_sent(session, mission, attempt, message, now, who)
-    return _parcel(session, message, attempt)
+    robot = session.get_one(Robot, message.robot_id)
+    account = session.get_one(ManufacturerAccount, robot.commanded_over)
+    return _parcel(message, attempt, robot, account)
 
 
 def begin_new(
@@ -139,12 +141,10 @@ def begin_new(
     earlier = _told_before(session, given)
     begun = [one for one in given if one.robot.id not in earlier and has_room(one.robot.id, one.robot.commanded_over)]
     now = database_now(session)
-    accounts = {one.robot.commanded_over for one in begun}
-    session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(accounts))).all()
     for one in begun:
-        _claim(session, one.message, now)
+        _claim(one.message, now)
         _note_sent(session, one.mission, one.attempt, one.message, now, who)
-    return [_parcel(session, one.message, one.attempt) for one in begun]
+    return [_parcel(one.message, one.attempt, one.robot, one.account) for one in begun]
 
 
 def _told_before(session: Session, given: Sequence[Given]) -> Collection[UUID]:
@@ -157,9 +157,8 @@ def _told_before(session: Session, given: Sequence[Given]) -> Collection[UUID]:
     return set(session.exec(query).all())
 
 
-def _claim(session: Session, message: OutboxMessage, now: datetime) -> None:
+def _claim(message: OutboxMessage, now: datetime) -> None:
     message.claimed_until, message.tries = now + timedelta(seconds=CLAIM_S), message.tries + 1
-    session.add(message)
 
 
 def _note_sent(
@@ -183,13 +182,12 @@ def _claimable(session: Session, message_id: UUID) -> OutboxMessage | None:
     ).first()
 
 
-def _parcel(session: Session, message: OutboxMessage, attempt: Attempt) -> Parcel:
-    robot = session.get_one(Robot, message.robot_id)
+def _parcel(message: OutboxMessage, attempt: Attempt, robot: Robot, account: ManufacturerAccount) -> Parcel:
     return Parcel(
         message_id=message.id,
         mission_id=attempt.mission_id,
         robot_id=robot.id,
-        account=session.get_one(ManufacturerAccount, robot.commanded_over),
+        account=account,
         serial_number=robot.address,
         key=attempt.key,
         fence=message.fence,
@@ -232,16 +230,15 @@ async def _tell(adapter: Adapter, parcel: Parcel) -> Answer:
 def settle(session: Session, parcel: Parcel, answer: Answer, *, who: str, received_at: datetime) -> None:
     """Write what came of the message; written twice, the second changes nothing."""
     mission = lock_mission(session, parcel.mission_id)
-    message = session.get_one(OutboxMessage, parcel.message_id, populate_existing=True)
-    attempt = attempt_now(session, message.attempt_id)
+    attempt = attempt_now(session, _attempt_id(session, parcel))
     if isinstance(answer, OrderReport):
         answer = feedback.sound(answer, parcel.key)
     if isinstance(answer, Unknown):
+        message = session.get_one(OutboxMessage, parcel.message_id, populate_existing=True)
         if message.status is OutboxStatus.pending:
             outbox.postpone(session, message, answer.why)
         return
-    if message.status is OutboxStatus.pending:
-        outbox.settle(session, message, _words(answer))
+    outbox.settle(session, parcel.message_id, _words(answer))
     if isinstance(answer, OrderReport):
         robot = session.get_one(Robot, parcel.robot_id)
         feedback.apply(session, robot=robot, report=answer, received_at=received_at, who=who)
@@ -253,6 +250,13 @@ def settle(session: Session, parcel: Parcel, answer: Answer, *, who: str, receiv
     elif isinstance(answer, Accepted):
         _accept(session, attempt, answer)
         advance(session, mission, attempt, AttemptStatus.accepted, Cause(who, "the robot has the order"))
+
+
+def _attempt_id(session: Session, parcel: Parcel) -> UUID:
+    known = attempt_of(session, parcel.key)
+    if known is None:
+        raise NotFound(f"There is no attempt {parcel.key}.", attempt=parcel.key)
+    return known.id
 
 
 def _accept(session: Session, attempt: Attempt, answer: Accepted) -> None:

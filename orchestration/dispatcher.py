@@ -125,9 +125,16 @@ class Dispatcher:
         if not seen.missions:
             return []
         claimed: list[tuple[set[UUID], list[sending.Parcel]]] = []
+        kept: set[UUID] = set()  # the lanes taken for what is claimed, once more when a transaction was rolled back
+
+        def has_room(robot_id: UUID, account_id: UUID) -> bool:
+            if robot_id not in kept and not room.take(robot_id, account_id):
+                return False
+            kept.add(robot_id)
+            return True
 
         def claim(session: Session, given: Sequence[dispatch.Given]) -> None:
-            begun = sending.begin_new(session, given, has_room=room.take, who=WHO)
+            begun = sending.begin_new(session, given, has_room=has_room, who=WHO)
             claimed.append(({one.attempt.id for one in given}, begun))
 
         written = set()

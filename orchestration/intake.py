@@ -1,10 +1,10 @@
 """Intake: what the inbox holds is understood and applied, in one place readable top to bottom.
 
 inbox.due -> adapter's events_from (pure, no lock held) -> inbox.claim_due -> events.record -> rules.follow ->
-states.observe -> missions.feedback. One delivery, one savepoint; a batch shares the commit.
+states.observe -> missions.feedback. A batch is applied in one go; where that fails, one delivery, one savepoint.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -44,22 +44,27 @@ Robots = Mapping[str, Robot]
 
 
 @dataclass(frozen=True)
-class Understood:
-    """What one delivery says, or why it says nothing."""
-
-    delivery_id: UUID
-    account: ManufacturerAccount
-    said: Sequence[Reported] = field(default=())
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
 class Known:
-    """What is looked up once for many deliveries; `low` are the robots with an open battery alert."""
+    """What is looked up once for many deliveries of an account; `low` are the robots with an open battery alert."""
 
     account: ManufacturerAccount
     robots: Robots
     low: set[UUID]
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What one delivery says, or why it says nothing."""
+
+    delivery_id: UUID
+    known: Known
+    said: Sequence[Reported] = field(default=())
+    error: Exception | None = None
+
+
+Pairs = Sequence[tuple[Delivery, Understood]]
+Plain = Mapping[int, tuple[Robot, Observation]]
+Apply = Callable[[Session, Pairs], None]
 
 
 def drain(runtime: Runtime, *, limit: int = 200) -> int:
@@ -68,34 +73,27 @@ def drain(runtime: Runtime, *, limit: int = 200) -> int:
     Several may drain at once: a delivery is applied by one. Every delivery may be applied again, by replay.
     """
     with runtime.reading() as session:
-        waiting = inbox.due(session, limit=limit)
-        accounts = _accounts_of(session, waiting)
-    if not waiting:
+        understood = _understand_all(session, inbox.due(session, limit=limit))
+    if not understood:
         return 0
-    understood = {delivery.id: _understand(accounts[delivery.account_id], delivery) for delivery in waiting}
     try:
         with runtime.transaction() as session, ledger.together(session):
-            return _apply_all(session, understood, list(accounts))
-    except (IntegrityError, DataError, StatementError) as error:
+            return _apply_all(session, understood, _apply_plainly)
+    except (*POISON, StatementError) as error:
         if isinstance(error, DBAPIError) and not isinstance(error, POISON):
-            raise  # the database's own trouble
-        log.info("deliveries applied with each line by itself", count=len(understood), error=type(error).__name__)
-    with runtime.transaction() as session:  # so that only the one whose line the database refuses is rejected
-        return _apply_all(session, understood, list(accounts))
+            raise  # the database's own trouble, such as a missing table
+        log.info("deliveries applied one by one", count=len(understood), error=type(error).__name__)
+    with runtime.transaction() as session:  # so that only the one that cannot be applied is rejected or put off
+        return _apply_all(session, understood, _settle_each)
 
 
-def _apply_all(session: Session, understood: Mapping[UUID, Understood], account_ids: Sequence[UUID]) -> int:
-    robots = {account_id: _robots_in(session, account_id, understood) for account_id in account_ids}
+def _apply_all(session: Session, understood: Mapping[UUID, Understood], apply: Apply) -> int:
     held = inbox.claim_due(session, list(understood))
-    if not held:
-        return 0
-    said = [one for delivery in held for one in understood[delivery.id].said]
-    # In one fixed order, and before the first of them is changed, so that nobody deadlocks.
-    lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and _is_ours(one.key)})
-    low = rules.with_low_battery(session, [robot for ours in robots.values() for robot in ours.values()])
-    for delivery in held:
-        known = Known(understood[delivery.id].account, robots[delivery.account_id], low)
-        _settle(session, delivery, understood[delivery.id], known)
+    if held:
+        said = [one for delivery in held for one in understood[delivery.id].said]
+        # In one fixed order, and before the first of them is changed, so that nobody deadlocks.
+        lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and _is_ours(one.key)})
+        apply(session, [(delivery, understood[delivery.id]) for delivery in held])
     return len(held)
 
 
@@ -110,42 +108,61 @@ def replay(runtime: Runtime, delivery_ids: Sequence[UUID]) -> int:
         return inbox.put_back(session, delivery_ids)
 
 
-def _accounts_of(session: Session, waiting: Sequence[Delivery]) -> dict[UUID, ManufacturerAccount]:
+def _understand_all(session: Session, waiting: Sequence[Delivery]) -> dict[UUID, Understood]:
     ids = {delivery.account_id for delivery in waiting}
-    rows = session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(ids))).all()
-    return {row.id: row for row in rows}
+    rows = session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(ids))).all() if ids else []
+    found: dict[UUID, Understood] = {}
+    for account in rows:
+        robots: dict[str, Robot] = {}
+        known = Known(account, robots, set())
+        mine = [_understand(known, delivery) for delivery in waiting if delivery.account_id == account.id]
+        robots.update(robots_by_serial(session, account.id, _serials(mine)))
+        known.low.update(rules.with_low_battery(session, robots.values()))
+        found.update({one.delivery_id: one for one in mine})
+    return found
 
 
-def _understand(account: ManufacturerAccount, delivery: Delivery) -> Understood:
+def _understand(known: Known, delivery: Delivery) -> Understood:
     try:
-        return Understood(delivery.id, account, translator(account.manufacturer)(delivery.body))
+        return Understood(delivery.id, known, translator(known.account.manufacturer)(delivery.body))
     except POISON as error:
-        return Understood(delivery.id, account, error=error)
+        return Understood(delivery.id, known, error=error)
 
 
-def _robots_in(session: Session, account_id: UUID, understood: Mapping[UUID, Understood]) -> Robots:
-    serials = {
-        said.serial_number
-        for one in understood.values()
-        if one.account.id == account_id
-        for said in one.said
-        # PostgreSQL cannot even be asked for a NUL; no robot has one in its serial number.
-        if said.serial_number is not None and "\0" not in said.serial_number
-    }
-    return robots_by_serial(session, account_id, serials)
+def _serials(understood: Sequence[Understood]) -> set[str]:
+    # PostgreSQL cannot even be asked for a NUL; no robot has one in its serial number.
+    said = (said.serial_number for one in understood for said in one.said)
+    return {serial_number for serial_number in said if serial_number is not None and "\0" not in serial_number}
 
 
-def _settle(session: Session, delivery: Delivery, understood: Understood, known: Known) -> None:
+def _apply_plainly(session: Session, pairs: Pairs) -> None:
+    """Apply all of them at once; when it raises, nothing of it may be committed."""
+    sound = [(delivery, one) for delivery, one in pairs if one.error is None]
+    plain = _plain([one for _, one in sound])
+    states.observe_all(
+        session, [(*plain[id(said)], each.received_at) for each, one in sound for said in one.said if id(said) in plain]
+    )
+    for delivery, one in pairs:
+        if one.error is not None:
+            _settle(session, delivery, one)
+        else:
+            _apply_rest(session, delivery, one, plain)
+            inbox.apply(session, delivery)
+
+
+def _settle_each(session: Session, pairs: Pairs) -> None:
+    for delivery, understood in pairs:
+        _settle(session, delivery, understood)
+
+
+def _settle(session: Session, delivery: Delivery, understood: Understood) -> None:
     try:
         if understood.error is not None:
             raise understood.error
         with ledger.savepoint(session):
-            plain = _plain(understood.said, known)
-            states.observe_all(session, plain, received_at=delivery.received_at)
-            done = {id(said) for _, said in plain}
-            for said in understood.said:
-                if id(said) not in done:
-                    _apply(session, delivery, known, said)
+            plain = _plain([understood])
+            states.observe_all(session, [(*each, delivery.received_at) for each in plain.values()])
+            _apply_rest(session, delivery, understood, plain)
     except PASSING as error:
         if not inbox.postpone(session, delivery, _sentence(error)):
             _tell_rejected(session, delivery)
@@ -158,18 +175,31 @@ def _settle(session: Session, delivery: Delivery, understood: Understood, known:
         inbox.apply(session, delivery)
 
 
-def _plain(said: Sequence[Reported], known: Known) -> list[tuple[Robot, Observation]]:
-    """The observations from which nothing but the robots' state follows, in one order, so that nobody deadlocks."""
-    happened = {one.serial_number for one in said if isinstance(one, Happening)}
-    plain = [
-        (robot, one)
-        for one in said
-        if isinstance(one, Observation)
-        and one.serial_number not in happened
-        and (robot := known.robots.get(one.serial_number)) is not None
-        and robot.id not in known.low
-    ]
-    return sorted(plain, key=lambda each: each[0].id)
+def _plain(understood: Sequence[Understood]) -> Plain:
+    """The observations from which nothing but the robots' state follows, by their identity."""
+    stirred = {robot.id for one in understood for robot in _stirred(one)}
+    return {
+        id(said): (robot, said)
+        for one in understood
+        for said in one.said
+        if isinstance(said, Observation)
+        and (robot := one.known.robots.get(said.serial_number)) is not None
+        and robot.id not in stirred
+        and robot.id not in one.known.low
+    }
+
+
+def _stirred(one: Understood) -> Iterator[Robot]:
+    """Robots of which it says that something happened: an alert may be opened, which what they say of themselves may close."""
+    for said in one.said:
+        if isinstance(said, Happening) and (said.serial_number or "") in one.known.robots:
+            yield one.known.robots[said.serial_number or ""]
+
+
+def _apply_rest(session: Session, delivery: Delivery, understood: Understood, plain: Plain) -> None:
+    for said in understood.said:
+        if id(said) not in plain:
+            _apply(session, delivery, understood.known, said)
 
 
 def _apply(session: Session, delivery: Delivery, known: Known, said: Reported) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlmodel import Session
 
-from fleet import changes
+from fleet import changes, ledger
 from fleet.adapter import CommandOutcome, Order, OrderReport, SubmitOutcome, Unknown
 from fleet.errors import YardmasterError
 from fleet.robots import Robot
@@ -101,7 +101,7 @@ class Dispatcher(Process):
 
     async def _go_round(self) -> None:
         for report in self._robots.reports():
-            with self.transaction("report") as session:
+            with self.transaction("report") as session, ledger.together(session):
                 self._apply(session, report)
             await rest()
         await self._decide()
@@ -178,7 +178,7 @@ class Dispatcher(Process):
         answer = await sending.deliver(self._line, parcel)  # type: ignore[arg-type]
         came_at = self._ground.clock.now()
         await rest(self._chance.choice(STALLS))
-        with self.transaction("settle") as session:
+        with self.transaction("settle") as session, ledger.together(session):
             sending.settle(session, parcel, answer, who=WHO, received_at=came_at)
 
     async def _ask(self) -> None:
@@ -195,5 +195,5 @@ class Dispatcher(Process):
             said = Unknown(why=error.message)
         came_at = self._ground.clock.now()
         await rest(self._chance.choice(STALLS))
-        with self.transaction("hear") as session:
+        with self.transaction("hear") as session, ledger.together(session):
             recovery.heard(session, question, said, received_at=came_at, who=WHO)

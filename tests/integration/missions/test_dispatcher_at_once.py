@@ -30,13 +30,15 @@ def give(yard, runtime):
             yard.observe(name)
         with runtime.reading() as session:
             seen = snapshot.take(session)
-        parcels = []
+        claimed = []
 
         def also(session, given):
-            parcels.extend(sending.begin_new(session, given, has_room=has_room, who="test"))
+            begun = sending.begin_new(session, given, has_room=has_room, who="test")
+            claimed.append(({one.attempt.id for one in given}, begun))
 
-        dispatch.carry_out(runtime.transaction, plan(seen), seen, who="test", also=also)
-        return parcels
+        written = dispatch.carry_out(runtime.transaction, plan(seen), seen, who="test", also=also)
+        ids = {attempt.id for attempt in written}
+        return [parcel for attempts, parcels in claimed if attempts <= ids for parcel in parcels]
 
     return at_once
 
