@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -43,7 +42,8 @@ class Reader:
         if isinstance(found, int | float) and not isinstance(found, bool):
             self._wrong(name, found, "no text")
             return str(found)
-        return self._nothing(name, found, "no text", needed=needed)
+        self._nothing(name, found, "no text", needed=needed)
+        return None
 
     def number(self, name: str, *, needed: bool = False) -> float | None:
         """A finite number, also one written as text."""
@@ -58,7 +58,8 @@ class Reader:
             except ValueError:
                 return None
             return number if math.isfinite(number) else None
-        return self._nothing(name, found, "no number", needed=needed)
+        self._nothing(name, found, "no number", needed=needed)
+        return None
 
     def whole(self, name: str, *, needed: bool = False) -> int | None:
         """A whole number."""
@@ -77,13 +78,15 @@ class Reader:
         if said in TRUE or said in FALSE:
             self._wrong(name, found, "neither true nor false")
             return said in TRUE
-        return self._nothing(name, found, "neither true nor false", needed=needed)
+        self._nothing(name, found, "neither true nor false", needed=needed)
+        return None
 
     def each(self, name: str, *, needed: bool = False) -> "list[Reader] | None":
         """The objects of an array; what is no object in it is left out."""
         found = self._fields.get(name)
         if not isinstance(found, list):
-            return self._nothing(name, found, "no array", needed=needed)
+            self._nothing(name, found, "no array", needed=needed)
+            return None
         where = f"{self._where}.{name}"
         kept = [Reader(one, where, self.complaints) for one in found if isinstance(one, dict)]
         if len(kept) < len(found):
@@ -100,7 +103,8 @@ class Reader:
         found = self._fields.get(name)
         if isinstance(found, dict):
             return Reader(found, f"{self._where}.{name}", self.complaints)
-        return self._nothing(name, found, "no object", needed=needed)
+        self._nothing(name, found, "no object", needed=needed)
+        return None
 
     def instant(self, name: str, *, needed: bool = False) -> datetime | None:
         """An ISO 8601 instant; without a zone it is taken as UTC, as the standard has it."""
@@ -118,13 +122,11 @@ class Reader:
             self._wrong(name, said, "no instant of our time")
             return None
 
-    def _nothing(self, name: str, found: object, why: str, *, needed: bool) -> Any:
-        """None, with a complaint where something was expected."""
+    def _nothing(self, name: str, found: object, why: str, *, needed: bool) -> None:
         if found is not None:
             self._wrong(name, found, why)
         elif needed:
             self.complain(f"{name} is missing")
-        return None
 
     def _wrong(self, name: str, found: object, why: str) -> None:
         self.complain(f"{name} is {str(found)[:SHOWN]!r}, {why}")

@@ -99,10 +99,11 @@ class Robot:
     commands: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def own(self) -> RobotOptions:
-        """Its options."""
-        return self.options.of(self.address)
+    own: RobotOptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Its own options are worked out once."""
+        self.own = self.options.of(self.address)
 
     @property
     def envelope(self) -> Envelope:

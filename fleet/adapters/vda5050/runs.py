@@ -96,6 +96,11 @@ def shaped(name: str, *, length: int | None, is_numerical: bool) -> str:
     return (text if is_numerical else UUID(text).hex)[:length]
 
 
+def order_id(key: str) -> str:
+    """The orderId of an attempt at a robot whose factsheet does not limit ids."""
+    return shaped(key, length=None, is_numerical=False)
+
+
 def first_report(order: Order, at: datetime, sequence: int) -> OrderReport:
     """What is said of an order before the robot has said anything; it is not told."""
     tasks = tuple(TaskReport(position=task.position, status="pending") for task in order.tasks)
@@ -169,7 +174,7 @@ def _status(run: Run, state: State, tasks: tuple[TaskReport, ...]) -> tuple[Orde
     is_busy = has_route or any(said.status not in DONE for said in ours.values())
     failed = next((task for task in tasks if task.status == "failed"), None)
     if run.is_cancel_asked and _cancel_is_done(run, state, is_busy=is_busy):
-        done = all(task.status == "succeeded" for task in tasks)
+        done = bool(tasks) and all(task.status == "succeeded" for task in tasks)
         return (OrderStatus.succeeded, "") if done else (OrderStatus.canceled, "canceled on request")
     fatal = next((trouble for trouble in state.troubles if _is_end_of(run, trouble)), None)
     if not is_busy:
@@ -190,7 +195,7 @@ def _finished(
 ) -> tuple[OrderStatus, str]:
     if failed is not None:
         return OrderStatus.failed, f"task {failed.position} failed: {failed.message}"
-    if all(task.status == "succeeded" for task in tasks):
+    if tasks and all(task.status == "succeeded" for task in tasks):
         return OrderStatus.succeeded, ""
     is_waiting = any(step.action_id and step.action_id not in state.actions for step in run.steps)
     if is_waiting and _is_at_end(run, state):

@@ -1,0 +1,378 @@
+"""The VDA 5050 link of a gateway: orders and commands out, believed when a state of the robot shows them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from fleet.adapter import (
+    Accepted,
+    Acknowledged,
+    Capabilities,
+    CommandOutcome,
+    DiscoveredRobot,
+    Order,
+    OrderReport,
+    OrderStatus,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+    Unsupported,
+)
+from fleet.adapters.vda5050 import runs
+from fleet.adapters.vda5050.answers import declined, kept_report, report_of, settled
+from fleet.adapters.vda5050.link import Link, log
+from fleet.adapters.vda5050.listening import take
+from fleet.adapters.vda5050.options import options_from
+from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, hassettled, pursue
+from fleet.adapters.vda5050.robot import Robot
+from fleet.adapters.vda5050.routes import Unfit, written
+from fleet.adapters.vda5050.runs import Run, refusals_in
+from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION
+from fleet.clock import Clock, SystemClock
+from fleet.errors import Conflict, NotFound
+from fleet.journal import Entry, Journal
+from fleet.mqtt import open_mqtt
+from fleet.push import Exposure, PushAccount, PushAdapter, Told
+
+PURSUE_EVERY_S = 0.1
+WILD = frozenset("+#$")
+
+
+class Vda5050:
+    """The robots of one account; see `fleet.push.PushAdapter` for what each method promises."""
+
+    def __init__(self, link: Link) -> None:
+        """See `open_push`."""
+        self._link = link
+
+    async def hold(self, serial_numbers: frozenset[str]) -> None:
+        """From now on these robots; live orders of the journal are taken up again."""
+        link = self._link
+        for address in set(link.robots) - serial_numbers:
+            link.seen[address] = link.robots.pop(address)
+            link.mqtt.unsubscribe(_topics(link, address))
+        added = [address for address in sorted(serial_numbers - set(link.robots)) if _is_address(address)]
+        for address in added:
+            link.robots[address] = Robot(address, link.options, link.now_s())
+            former = link.seen.pop(address, None)
+            if former is not None:
+                link.robots[address].factsheet = former.factsheet
+                link.robots[address].told_version = former.told_version
+        for entry in await asyncio.to_thread(link.journal.live):
+            if entry.robot in added:
+                _take_up(link.robots[entry.robot], entry)
+                link.robots[entry.robot].resend_until_s = link.now_s() + link.options.resend_for_s
+        link.mqtt.subscribe({topic: 0 for address in added for topic in _topics(link, address)})
+
+    def capabilities(self, serial_number: str) -> Capabilities:
+        """What can be asked of this robot, by its factsheet and the options."""
+        return self._link.any_robot(serial_number).capabilities()
+
+    async def submit(self, order: Order) -> SubmitOutcome:
+        """Send the order and wait until the robot's state shows it, or says why not."""
+        robot = self._link.robots.get(order.serial_number)
+        if robot is None:
+            return Unknown(why=f"{order.serial_number} is not held by this gateway; nothing was sent")
+        async with robot.commands:
+            known = await asyncio.to_thread(self._link.journal.entry, order.key)
+            outcome = await self._begin(robot, order) if known is None else await self._again(robot, known)
+            return outcome or await self._confirmation(robot, order.key)
+
+    async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
+        """What the robot's states say of the order."""
+        link, robot = self._link, self._link.robots.get(serial_number)
+        if robot is None:
+            return Unknown(why=f"{serial_number} is not held by this gateway")
+        async with robot.commands:
+            known = await asyncio.to_thread(link.journal.entry, key)
+            if known is not None and robot.key != key:
+                return kept_report(known, serial_number, link.now())
+            if not robot.is_fresh(link.now_s()) and not (robot.run and robot.key == key and robot.run.is_over):
+                return Unknown(why=f"{serial_number} has not been heard lately: what it does is not known")
+            if known is None or robot.run is None:
+                return self._unheard_of(robot, key)
+            return await self._standing(robot, robot.run)
+
+    async def cancel(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """Ask the robot to end the order; pursued until a state agrees."""
+        link, robot = self._link, self._link.robots.get(serial_number)
+        if robot is None:
+            return Unknown(why=f"{serial_number} is not held by this gateway")
+        async with robot.commands:
+            try:
+                await asyncio.to_thread(link.journal.check_fence, serial_number, fence)
+                at = link.now()
+                state = declined(key, serial_number, at)
+                known = await asyncio.to_thread(link.journal.decline, key, serial_number, fence, state)
+            except Conflict as error:
+                return Unsupported(reason=error.message)
+            run = robot.run
+            if known is None:
+                self._cancel_unknown(robot, key)
+            elif robot.key == key and run is not None and not run.is_over and not run.is_cancel_asked:
+                link.change(robot, run.model_copy(update={"is_cancel_asked": True}))
+                await link.keep(robot)
+                if run.is_confirmed:
+                    link.send_cancel(robot, run)
+            return Acknowledged()
+
+    async def pause(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """Ask the robot to hold where it is."""
+        return await self._turn(serial_number, key, fence, is_pause=True)
+
+    async def resume(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """Ask a paused robot to go on."""
+        return await self._turn(serial_number, key, fence, is_pause=False)
+
+    async def discover(self) -> Sequence[DiscoveredRobot]:
+        """Everyone who was heard of on this broker since the link was opened."""
+        link = self._link
+        found = {**link.seen, **{name: one for name, one in link.robots.items() if one.newest}}
+        return [
+            DiscoveredRobot(
+                serial_number=address,
+                name=address.partition("/")[2],
+                model=(robot.factsheet.series if robot.factsheet else "") or "VDA 5050",
+                capabilities=tuple(sorted(robot.factsheet.actions)) if robot.factsheet else (),
+            )
+            for address, robot in sorted(found.items())
+        ]
+
+    async def exposure(self, serial_number: str) -> Exposure:
+        """What this robot exposes now."""
+        link = self._link
+        robot = link.robots.get(serial_number) or link.seen.get(serial_number)
+        if robot is None:
+            known = ", ".join(sorted({*link.robots, *link.seen})[:20]) or "nobody"
+            raise NotFound(f"No robot {serial_number!r} is seen on this broker; seen: {known}.", robot=serial_number)
+        return robot.exposure(link.now_s())
+
+    def told(self) -> AsyncIterator[Told]:
+        """Observations, happenings, exposures and how robots are heard; order reports are in the journal's spool."""
+        return self._link.told()
+
+    async def listen(self) -> None:
+        """Take in what comes, for ever."""
+        link = self._link
+        while True:
+            batch = await link.mqtt.heard()
+            if batch.has_turned:
+                log.info("vda 5050 broker", connected=batch.is_connected, reason=link.mqtt.why)
+            for sentence in batch.complaints:
+                log.warning("vda 5050 broker complained of", complaint=sentence)
+                _complain_to_the_robot(link, sentence)
+            changed = {id(robot): robot for message in batch.messages if (robot := take(link, message)) is not None}
+            await asyncio.gather(*(link.keep(robot) for robot in changed.values()))
+
+    async def pursue(self) -> None:
+        """Pursue what is not yet as it should be, for ever."""
+        link, digests, next_s = self._link, dict[str, str](), 0.0
+        while True:
+            changed = [robot for robot in list(link.robots.values()) if pursue(link, robot)]
+            await asyncio.gather(*(link.keep(robot) for robot in changed))
+            if link.now_s() >= next_s:
+                next_s = link.now_s() + EXPOSURE_EVERY_S
+                for exposure in exposures(link, digests):
+                    link.outbox.put(exposure)
+            await asyncio.sleep(PURSUE_EVERY_S)
+
+    async def _begin(self, robot: Robot, order: Order) -> SubmitOutcome | None:
+        """Keep a new order and send it; None when its confirmation is to be waited for."""
+        link = self._link
+        if not await self._is_heard(robot):
+            return Unknown(why=f"{order.serial_number} has not been heard; nothing was sent by this gateway")
+        is_there = robot.state is not None and robot.state.order_id == robot.ability.id(order.key)
+        reason = "" if is_there else _occupied(robot) or robot.unready(link.now_s())
+        if reason:
+            return Refused(reason=reason)
+        try:
+            run = written(order, robot.ability, link.now(), int(link.now().timestamp() * 1000) - 1)
+        except Unfit as error:
+            return Refused(reason=error.message)
+        if robot.state is not None:
+            run = run.model_copy(update={"troubles_before": refusals_in(robot.state)})
+        try:
+            # On disk before anything is sent: killed at any instant, we know what may be out there.
+            await asyncio.to_thread(link.journal.admit, order, run.model_dump(mode="json"))
+        except Conflict as error:
+            return Refused(reason=error.message)
+        await self._give_up(robot)
+        robot.key, robot.run = order.key, run
+        robot.resend_until_s = link.now_s() + link.options.resend_for_s
+        if is_there and robot.state is not None:  # another gateway sent it: it is followed, not sent again
+            link.change(robot, runs.heard(run, robot.state, robot.observed_at(link.now())))
+            await link.keep(robot)
+        else:
+            link.send_order(robot)
+        return None
+
+    async def _give_up(self, robot: Robot) -> None:
+        """An order that never reached the robot makes room for the next one."""
+        link, run = self._link, robot.run
+        if run is not None and not run.is_over:
+            link.change(robot, runs.ended(run, OrderStatus.canceled, link.now(), "it never reached the robot"))
+            await link.keep(robot)
+
+    async def _again(self, robot: Robot, known: Entry) -> SubmitOutcome | None:
+        link, run = self._link, robot.run
+        if known.is_over or robot.key != known.key or run is None:
+            return settled(known)
+        if run.is_over or run.is_confirmed:
+            return None
+        if run.is_cancel_asked:
+            return Refused(reason="it is being canceled")
+        robot.resend_until_s = link.now_s() + link.options.resend_for_s
+        if run.is_withdrawn:
+            link.change(robot, run.model_copy(update={"is_withdrawn": False}))
+            await link.keep(robot)
+        link.send_order(robot)
+        return None
+
+    async def _confirmation(self, robot: Robot, key: str) -> SubmitOutcome:
+        """What the robot's states say of an order that was sent, as soon as they say it."""
+        link = self._link
+        try:
+            async with asyncio.timeout(link.options.confirm_s):
+                while True:
+                    robot.changed.clear()
+                    run = robot.run
+                    if run is None or robot.key != key:
+                        return Unknown(why="another order took its place")
+                    if run.report.status is OrderStatus.rejected:
+                        return Refused(reason=run.report.reason)
+                    if run.is_confirmed:
+                        return Accepted(reference=run.order_id)
+                    if run.is_over:
+                        return Refused(reason=run.report.reason)
+                    await robot.changed.wait()
+        except TimeoutError:
+            sends = robot.run.sends if robot.run else 0
+            how = f"sent {sends} times" if sends else f"not sent yet ({link.mqtt.why or 'it is not heard'})"
+            return Unknown(why=f"the order was {how}, and no state of {robot.address} shows it")
+
+    async def _is_heard(self, robot: Robot) -> bool:
+        """Whether there is a fresh state, waited for a little."""
+        link = self._link
+        try:
+            async with asyncio.timeout(link.options.confirm_s):
+                while not robot.is_fresh(link.now_s()):
+                    robot.changed.clear()
+                    await robot.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _standing(self, robot: Robot, run: Run) -> OrderReport | Unknown:
+        link = self._link
+        if run.is_over or run.is_confirmed:
+            return run.report
+        if run.is_cancel_asked or not hassettled(link, robot) or link.now_s() < robot.resend_until_s:
+            return Unknown(why=f"the order was sent {run.sends} times and is not confirmed yet")
+        link.change(robot, run.model_copy(update={"is_withdrawn": True}))
+        await link.keep(robot)
+        return run.report  # never shown by a state: not found, and cancelled should it ever come up
+
+    def _unheard_of(self, robot: Robot, key: str) -> OrderReport:
+        """What the state says of an order that this journal does not know: another gateway may have sent it."""
+        now, state = self._link.now(), robot.state
+        is_there = state is not None and state.order_id == robot.ability.id(key)
+        status = OrderStatus.not_found
+        if is_there and state is not None:
+            status = OrderStatus.running if state.has_work else OrderStatus.accepted
+        return report_of(key, robot.address, status, now)
+
+    def _cancel_unknown(self, robot: Robot, key: str) -> None:
+        state, order_id = robot.state, robot.ability.id(key)
+        if state is not None and runs.shows_work_of(state, order_id):
+            report = report_of(key, robot.address, OrderStatus.running, self._link.now())
+            robot.key = key
+            robot.run = Run(
+                order_id=order_id,
+                version=robot.version,
+                route={},
+                steps=(),
+                last_node_id="",
+                last_sequence=-1,
+                report=report,
+                is_confirmed=True,
+                is_cancel_asked=True,
+            )
+
+    async def _turn(self, serial_number: str, key: str, fence: int, *, is_pause: bool) -> CommandOutcome:
+        link, robot = self._link, self._link.robots.get(serial_number)
+        if robot is None:
+            return Unknown(why=f"{serial_number} is not held by this gateway")
+        name = "startPause" if is_pause else "stopPause"
+        if not robot.capabilities().pausable:
+            return Unsupported(reason=f"its factsheet offers no {name}")
+        async with robot.commands:
+            try:
+                await asyncio.to_thread(link.journal.check_fence, serial_number, fence)
+            except Conflict as error:
+                return Unsupported(reason=error.message)
+            run = robot.run
+            if robot.key != key or run is None or run.is_over:
+                known = await asyncio.to_thread(link.journal.entry, key)
+                return Acknowledged() if known else Unsupported(reason=f"{serial_number} has no order {key}")
+            if run.is_pause_asked is not is_pause:
+                run = run.model_copy(update={"is_pause_asked": is_pause, "pauses": run.pauses + 1})
+                link.change(robot, run)
+                await link.keep(robot)
+                if run.is_confirmed:
+                    link.send_instant(robot, run.instant_id(name, run.pauses), name)
+            return Acknowledged()
+
+
+@asynccontextmanager
+async def open_push(
+    account: PushAccount, journal: Journal, *, clock: Clock | None = None
+) -> AsyncIterator[PushAdapter]:
+    """A link to the robots of this account, connected in the background; url mqtt://host:1883 or mqtts://host:8883.
+
+    Raises:
+        Invalid: the url or an option of the account is wrong; says which.
+    """
+    options = options_from(account.options)
+    async with open_mqtt(account.url, credential=account.credential, tls=options.tls) as mqtt:
+        adapter = Vda5050(Link(options, journal, mqtt, clock or SystemClock()))
+        # Connections tell at QoS 1 (6.5), factsheets are kept by the broker; states are heard of held robots only.
+        mqtt.subscribe({f"{options.interface}/+/+/+/{CONNECTION}": 1, f"{options.interface}/+/+/+/{FACTSHEET}": 0})
+        tasks = [asyncio.create_task(adapter.listen()), asyncio.create_task(adapter.pursue())]
+        try:
+            yield adapter
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_address(address: str) -> bool:
+    manufacturer, _, serial_number = address.partition("/")
+    return bool(manufacturer and serial_number) and "/" not in serial_number and not WILD & set(address)
+
+
+def _topics(link: Link, address: str) -> list[str]:
+    return [f"{link.options.interface}/+/{address}/{name}" for name in (STATE, VISUALIZATION)]
+
+
+def _take_up(robot: Robot, entry: Entry) -> None:
+    try:
+        robot.key, robot.run = entry.key, Run.model_validate(dict(entry.state))
+    except ValidationError:
+        log.error("vda 5050 order of the journal cannot be read", robot=entry.robot, order=entry.key)
+
+
+def _occupied(robot: Robot) -> str:
+    run = robot.run
+    if run is None or run.is_over or (run.is_withdrawn and not run.is_confirmed):
+        return ""
+    return f"it has order {robot.key} of us"
+
+
+def _complain_to_the_robot(link: Link, sentence: str) -> None:
+    parts = sentence.split(" ")[0].removeprefix(f"{link.options.interface}/").split("/")
+    if len(parts) == 4 and f"{parts[1]}/{parts[2]}" in link.robots:
+        link.robots[f"{parts[1]}/{parts[2]}"].complain(parts[3], [f"{parts[3]}: {sentence.partition(' ')[2]}"])
