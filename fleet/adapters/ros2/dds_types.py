@@ -1,0 +1,63 @@
+"""ROS types as Cyclone wants them: IDL classes made at run time; only their names and layouts are used, never their codecs."""
+
+from typing import Any
+
+from cyclonedds.idl import IdlStruct, make_idl_struct
+from cyclonedds.idl import types as idl
+from rosbags.interfaces import Nodetype
+
+from fleet.adapters.ros2.definitions import Desc
+from fleet.adapters.ros2.names import dds_type
+from fleet.adapters.ros2.types import Types
+
+PRIMITIVES: dict[str, Any] = {
+    "bool": bool,
+    "byte": idl.uint8,
+    "char": idl.uint8,
+    "int8": idl.int8,
+    "uint8": idl.uint8,
+    "int16": idl.int16,
+    "uint16": idl.uint16,
+    "int32": idl.int32,
+    "uint32": idl.uint32,
+    "int64": idl.int64,
+    "uint64": idl.uint64,
+    "float32": idl.float32,
+    "float64": idl.float64,
+    "string": str,
+}
+
+
+class IdlTypes:
+    """The classes of one set of types; one class per type, so that Cyclone compares them without asking Python."""
+
+    def __init__(self, types: Types) -> None:
+        """Classes are made when they are first asked for."""
+        self._types = types
+        self._made: dict[tuple[str, bool], type[IdlStruct]] = {}
+
+    def of(self, type: str, *, has_header: bool = False) -> type[IdlStruct]:
+        """The class of a message; with a header, of a request or reply as rmw_cyclonedds frames it.
+
+        The header's two numbers are fields of the type itself: a struct around one of the same DDS name is refused.
+
+        Raises:
+            Invalid: the type is not known.
+        """
+        if (type, has_header) not in self._made:
+            fields: dict[str, Any] = {"client_guid": idl.uint64, "sequence_number": idl.int64} if has_header else {}
+            fields |= {name: self._field(desc) for name, desc in self._types.fields(type)}
+            name = type.replace("/", "_") + "_framed" * has_header
+            self._made[type, has_header] = make_idl_struct(name, dds_type(type), fields, dataclassify=False)
+        return self._made[type, has_header]
+
+    def _field(self, desc: Desc) -> Any:
+        kind, rest = desc
+        if kind == Nodetype.BASE:
+            return idl.bounded_str[rest[1]] if rest[0] == "string" and rest[1] else PRIMITIVES[rest[0]]
+        if kind == Nodetype.NAME:
+            return self.of(rest)
+        element, length = rest
+        if kind == Nodetype.ARRAY:
+            return idl.array[self._field(element), length]
+        return idl.sequence[self._field(element), length] if length else idl.sequence[self._field(element)]
