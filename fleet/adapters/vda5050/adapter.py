@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -26,16 +25,16 @@ from fleet.adapters.vda5050.answers import declined, kept_report, report_of, set
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.listening import take
 from fleet.adapters.vda5050.options import options_from
-from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, hassettled, pursue
+from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_settled, pursue
 from fleet.adapters.vda5050.robot import Robot
 from fleet.adapters.vda5050.routes import Unfit, written
 from fleet.adapters.vda5050.runs import Run, refusals_in
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION
-from fleet.clock import Clock, SystemClock
 from fleet.errors import Conflict, NotFound
 from fleet.journal import Entry, Journal
 from fleet.mqtt import open_mqtt
 from fleet.push import Exposure, PushAccount, PushAdapter, Told
+from fleet.timepieces import Clock, SystemClock
 
 PURSUE_EVERY_S = 0.1
 WILD = frozenset("+#$")
@@ -269,7 +268,7 @@ class Vda5050:
         link = self._link
         if run.is_over or run.is_confirmed:
             return run.report
-        if run.is_cancel_asked or not hassettled(link, robot) or link.now_s() < robot.resend_until_s:
+        if run.is_cancel_asked or not has_settled(link, robot) or link.now_s() < robot.resend_until_s:
             return Unknown(why=f"the order was sent {run.sends} times and is not confirmed yet")
         link.change(robot, run.model_copy(update={"is_withdrawn": True}))
         await link.keep(robot)
