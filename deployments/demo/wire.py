@@ -12,6 +12,7 @@ from deployments.local import own_command, shown
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderStatus
 from fleet.adapters.ros2.runs import goal_id
+from fleet.adapters.simulated.local_orders import VDA5050
 from fleet.adapters.simulated.record import SiteRecord, read_record
 from fleet.robots import COMMANDED_OVER, Robot
 from missions.models import Attempt, TaskResult
@@ -110,8 +111,7 @@ def compared(driven: Sequence[Driven], record: SiteRecord) -> Comparison:
 
 
 def _of_ros2(record: SiteRecord) -> set[str]:
-    """Goals are told by UUIDs; what else is in the record came as VDA 5050 orders."""
-    return {word for word in record.reports if "/" not in word}
+    return {word for word in record.reports if not word.startswith(VDA5050)}
 
 
 def _named(one: tuple[Driven, int]) -> str:

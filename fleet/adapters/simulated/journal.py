@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from fleet.adapter import Order, OrderReport, Reported
+from fleet.adapters.simulated.local_orders import PREFIX
 from fleet.adapters.simulated.translate import entry_from
 
 TABLES = """
@@ -117,6 +118,17 @@ class Journal:
         """The orders that were not over when the site was closed."""
         live = "json_extract(report, '$.status') IN ('accepted', 'running', 'paused')"
         return [_order(*row) for row in self._rows(f"SELECT sent, report FROM orders WHERE {live}")]  # noqa: S608  no value from outside
+
+    def local_orders(self, serial_number: str, *, limit: int) -> list[tuple[Order, OrderReport]]:
+        """The newest orders that were given at this robot itself, oldest first."""
+        rows = self._rows(
+            "SELECT sent, report FROM orders WHERE key LIKE ? || '%' AND json_extract(sent, '$.serial_number') = ? "
+            "ORDER BY json_extract(report, '$.observed_at') DESC LIMIT ?",
+            PREFIX,
+            serial_number,
+            limit,
+        )
+        return [_order(*row) for row in reversed(rows)]
 
     def count_again(self, key: str) -> None:
         """An order that was given at the robot itself came once more after the robot had forgotten it.

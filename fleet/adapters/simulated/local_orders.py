@@ -7,6 +7,7 @@ from fleet.adapter import Happening, Observation, OrderReport, Reported
 from fleet.adapters.simulated.samples import Sample
 
 PREFIX = "local/"
+VDA5050 = "vda5050/"  # before the orderId of an order that came so; a word without it is the UUID of a ROS 2 goal
 FORGOTTEN = "the robot was started anew and has forgotten it"
 
 

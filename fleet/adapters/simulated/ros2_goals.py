@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fleet.adapter import OrderReport, OrderTask, TaskKind, TaskReport
+from fleet.adapter import Order, OrderReport, OrderTask, TaskKind, TaskReport
 from fleet.adapters.simulated import ros2_interface as interface
 from fleet.adapters.simulated.samples import Sample
 from fleet.adapters.simulated.site_map import PLACES
@@ -178,3 +178,16 @@ ACTIONS: Mapping[str, GoalForm] = {
     interface.PERFORM: GoalForm(interface.PERFORM_TYPE, _performance, _told),
     interface.RECORD: GoalForm(interface.RECORD_TYPE, _recording, _told),
 }
+_ACTIONS = {
+    TaskKind.go_to: interface.NAVIGATE,
+    TaskKind.wait: interface.WAIT,
+    TaskKind.dock: interface.DOCK,
+    TaskKind.reading: interface.READ,
+    TaskKind.action: interface.PERFORM,
+    TaskKind.record_bag: interface.RECORD,
+}
+
+
+def action_of(order: Order) -> str:
+    """The action whose goal became this order."""
+    return _ACTIONS[order.tasks[0].kind]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fleet.adapter import DiscoveredRobot
 
 DISTRO = "jazzy"
+NODE = "robot"
 NAVIGATE, WAIT, DOCK = "navigate_to_pose", "wait", "dock_robot"
 READ, PERFORM, RECORD = "take_reading", "perform", "record_run"
 STOP_RECORDING = "stop_recording"

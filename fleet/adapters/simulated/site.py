@@ -16,11 +16,13 @@ import structlog
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field
 
+from fleet.adapters.ros2.dds_domain import address_of
 from fleet.adapters.simulated import history
 from fleet.adapters.simulated.cloud import Cloud
 from fleet.adapters.simulated.journal import Journal, OutgoingBag
 from fleet.adapters.simulated.recorder import Recording, write_bag
-from fleet.adapters.simulated.site_map import PLACES
+from fleet.adapters.simulated.ros2_robots import serve_ros2
+from fleet.adapters.simulated.site_map import PLACES, vehicles
 from fleet.adapters.simulated.uploader import Uploader
 from fleet.adapters.simulated.webhooks import Hook, WebhookSender
 from fleet.adapters.simulated.world import Plan, World
@@ -133,6 +135,8 @@ def check(options: SiteOptions) -> None:
         raise Invalid(f"No station {', '.join(unknown)} on the map; known: {', '.join(PLACES)}.", blocked_once=unknown)
     if options.webhook_url and not options.webhook_secret.startswith("whsec_"):
         raise Invalid("webhook_url is given, but webhook_secret does not begin with whsec_; take the account's.")
+    if options.ros2_url:
+        address_of(options.ros2_url)
 
 
 def _plan(options: SiteOptions) -> Plan:
@@ -154,6 +158,11 @@ def _jobs(options: SiteOptions, world: World, clock: Clock) -> Iterator[Coroutin
         yield _tell(options, world, clock)
     if options.api_url:
         yield _upload(options, world)
+    if options.ros2_url:
+        fleet = [robot.identity for robot in world.robots.values()]
+        others = set(vehicles(fleet, options.mqtt_url))
+        speakers = [robot.serial_number for robot in fleet if robot not in others]
+        yield serve_ros2(world, options.ros2_url, speakers, clock)
 
 
 async def _live(options: SiteOptions, world: World, clock: Clock) -> None:

@@ -36,6 +36,7 @@ from fleet.errors import NotFound
 TICK_S = 0.5
 BEHIND_AT_MOST = timedelta(seconds=5)
 SAVED_EVERY = timedelta(seconds=5)
+REMEMBERED = 100
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,10 @@ class World:
             work = robot.execution
             report = work.report if work and is_local(work.order.key) else None
             return Look(robot.sample(self.at), robot.observation(self.at), report)
+
+    def remembered(self, serial_number: str) -> list[tuple[Order, OrderReport]]:
+        """The newest orders that were given at the robot itself, oldest first; none when it does not remember."""
+        return self.journal.local_orders(serial_number, limit=REMEMBERED) if self.plan.remembers_local_orders else []
 
     def given(self, serial_number: str, word: str) -> OrderReport | None:
         """How an order stands that was given at the robot itself; None: it never was."""
