@@ -242,23 +242,24 @@ class Connection:
                 log.warning("leases of a gateway were not renewed", gateway=self.name, error=error.message)
 
     async def _renew(self, number: int) -> None:
-        accounts, held = await asyncio.to_thread(self._hold)
-        served = tuple(_served(account) for account in accounts)
+        accounts, shared, held = await asyncio.to_thread(self._hold)
+        served = tuple(_served(account, is_shared=account.id in shared) for account in accounts)
         self._accounts = {str(account.id): account for account in accounts}
         has_changed = (served, held) != (self._served, self._held) or number == 0
         if served != self._served or number == 0:
             self._say(Welcome(gateway=self.name, accounts=served))
         if has_changed:
-            robots = tuple(HeldRobot(account=str(one.account_id), address=one.address, epoch=one.epoch) for one in held)
+            robots = tuple(_held(one) for one in held)
             self._say(Hold(number=number, lease_s=gateways.LEASE_S, robots=robots))
         else:
             self._say(Pong(number=number, lease_s=gateways.LEASE_S))
         self._served, self._held = served, held
 
-    def _hold(self) -> tuple[Sequence[ManufacturerAccount], list[Held]]:
+    def _hold(self) -> tuple[Sequence[ManufacturerAccount], set[UUID], list[Held]]:
         with self._runtime.transaction() as session:
             held = gateways.hold(session, self.gateway_id, self.epoch)
-            return gateways.accounts_of(session, self.gateway_id), held
+            shared = gateways.shared_accounts(session, self.gateway_id)
+            return gateways.accounts_of(session, self.gateway_id), shared, held
 
     async def _store(self) -> None:
         while True:
@@ -300,7 +301,7 @@ class Connection:
             work(session)
 
 
-def _served(account: ManufacturerAccount) -> ServedAccount:
+def _served(account: ManufacturerAccount, *, is_shared: bool) -> ServedAccount:
     return ServedAccount(
         id=str(account.id),
         name=account.name,
@@ -308,7 +309,12 @@ def _served(account: ManufacturerAccount) -> ServedAccount:
         url=account.base_url,
         credential=account.credential,
         options=account.options,
+        is_shared=is_shared,
     )
+
+
+def _held(one: Held) -> HeldRobot:
+    return HeldRobot(account=str(one.account_id), address=one.address, epoch=one.epoch, digest=one.digest)
 
 
 async def close(socket: WebSocket, why: YardmasterError) -> None:

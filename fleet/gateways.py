@@ -6,7 +6,7 @@ a robot that a gateway holds leaves a row; the process that has the gateway's co
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -119,6 +119,7 @@ class Held:
     account_id: UUID
     address: str
     epoch: int
+    digest: str = field(default="", compare=False)
 
 
 def add_gateway(
@@ -212,6 +213,13 @@ def accounts_of(session: Session, gateway_id: UUID) -> Sequence[ManufacturerAcco
     return session.exec(query.where(GatewayAccount.gateway_id == gateway_id).order_by(ManufacturerAccount.name)).all()
 
 
+def shared_accounts(session: Session, gateway_id: UUID) -> set[UUID]:
+    """Those of its accounts that another gateway serves too."""
+    mine = select(GatewayAccount.account_id).where(GatewayAccount.gateway_id == gateway_id)
+    others = (col(GatewayAccount.account_id).in_(mine), GatewayAccount.gateway_id != gateway_id)
+    return set(session.exec(select(GatewayAccount.account_id).where(*others)).all())
+
+
 def dial_in(session: Session, gateway: Gateway, *, journal: str, version: str) -> int:
     """A new connection of the gateway; its epoch, above which any other connection of it displaces this one."""
     locked = session.get_one(Gateway, gateway.id, with_for_update=True, populate_existing=True)
@@ -237,12 +245,12 @@ def hold(session: Session, gateway_id: UUID, epoch: int) -> list[Held]:
     session.add(gateway)
     _renew(session, gateway, now)
     rows = session.exec(
-        select(Robot, RobotLink.epoch)
+        select(Robot, RobotLink.epoch, RobotLink.digest)
         .join(RobotLink, col(RobotLink.robot_id) == col(Robot.id))
         .where(RobotLink.gateway_id == gateway.id, RobotLink.expires_at > now)
         .order_by(col(Robot.id))
     ).all()
-    return [Held(robot.id, robot.commanded_over, robot.address, held_epoch) for robot, held_epoch in rows]
+    return [Held(robot.id, robot.commanded_over, robot.address, number, digest) for robot, number, digest in rows]
 
 
 def _renew(session: Session, gateway: Gateway, now: datetime) -> None:

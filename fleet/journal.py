@@ -6,7 +6,7 @@ known here before it is sent. Calls block for a disk write: from an event loop t
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         """Open or make it."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # the accounts that it remembers have credentials
+        self.on_spooled: Callable[[], None] = lambda: None  # called, from any thread, when there is more to tell
         self._lock = Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
         self._connection.execute("PRAGMA journal_mode=WAL")
@@ -84,6 +86,7 @@ class JournalFile:
             connection.executemany(
                 "INSERT INTO spool (account, body) VALUES (?, ?)", [(account, body) for body in bodies]
             )
+        self.on_spooled()
 
     def waiting(self, *, after: int = 0, limit: int = 100) -> list[Spooled]:
         """What still has to be told, oldest first."""
@@ -179,6 +182,8 @@ class Journal:
             connection.executemany(
                 "INSERT INTO spool (account, body) VALUES (?, ?)", [(self._account, body) for body in tell]
             )
+        if tell:
+            self._file.on_spooled()
 
     def _insert(
         self,

@@ -78,6 +78,7 @@ class ServedAccount(Frozen):
     url: str
     credential: str = Field(default="", repr=False)
     options: Mapping[str, object] = Field(default_factory=dict)
+    is_shared: bool = Field(default=False, description="Whether another gateway serves it too.")
 
 
 class HeldRobot(Frozen):
@@ -86,6 +87,7 @@ class HeldRobot(Frozen):
     account: str
     address: str
     epoch: int
+    digest: str = Field(default="", description="Of what the platform knows that it exposes.")
 
 
 class Welcome(Frozen):

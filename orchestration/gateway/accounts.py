@@ -1,0 +1,128 @@
+"""One account's link, opened and opened again, whatever becomes of it: one that fails keeps no other from its work."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+
+import structlog
+
+from fleet.adapters import push_opener
+from fleet.errors import YardmasterError
+from fleet.journal import JournalFile
+from fleet.link_frames import ServedAccount
+from fleet.push import Heard, Hearing, PushAccount, PushAdapter, Told
+from fleet.timepieces import Clock
+
+log = structlog.get_logger(__name__)
+
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 30.0
+# What an adapter that does not understand its robots, or its library, can raise: its link is opened anew then.
+STUMBLES = (
+    YardmasterError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    OSError,
+    ImportError,
+)
+
+
+class Account:
+    """An account that this gateway serves; `run` goes on until it is cancelled."""
+
+    def __init__(
+        self, served: ServedAccount, file: JournalFile, *, tell: Callable[[str, Told], None], clock: Clock
+    ) -> None:
+        """`tell` is called with the account's id and what its robots say; `file` keeps what must not be forgotten."""
+        self.served = served
+        self._file, self._tell, self._clock = file, tell, clock
+        self._held: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+        self._is_holding = asyncio.Lock()
+        self.adapter: PushAdapter | None = None
+        self.trouble = "it is being opened"
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The addresses of the robots that this gateway holds."""
+        return self._held
+
+    def hold(self, addresses: frozenset[str]) -> None:
+        """From now on these are held."""
+        if addresses != self._held:
+            self._held = addresses
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the link open."""
+        again_s = AGAIN_FIRST_S
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await self._serve()
+                why = "it ended by itself"
+            except STUMBLES as error:
+                why = error.message if isinstance(error, YardmasterError) else f"{type(error).__name__}: {error}"
+                if not isinstance(error, YardmasterError):
+                    log.exception("a link failed", account=self.served.name)
+            self._note_trouble(why[:300])
+            again_s = AGAIN_FIRST_S if self._clock.monotonic() - began > AGAIN_MAX_S else min(2 * again_s, AGAIN_MAX_S)
+            await asyncio.sleep(again_s * random.uniform(0.5, 1.0))
+
+    async def _serve(self) -> None:
+        served = self.served
+        wanted = PushAccount(
+            name=served.name, url=served.url, credential=served.credential, options=dict(served.options)
+        )
+        async with push_opener(served.manufacturer)(wanted, self._file.of(served.id)) as adapter:
+            await adapter.hold(self._held)
+            self._changed.clear()
+            self.adapter, self.trouble = adapter, ""
+            log.info("a link is open", account=served.name, robots=len(self._held))
+            try:
+                await _first_to_end(self._listen(adapter), self._follow(adapter))
+            finally:
+                self.adapter = None
+
+    async def _listen(self, adapter: PushAdapter) -> None:
+        async for said in adapter.told():
+            self._tell(self.served.id, said)
+
+    async def _follow(self, adapter: PushAdapter) -> None:
+        while True:
+            await self._changed.wait()
+            await self.settle(adapter)
+
+    async def settle(self, adapter: PushAdapter) -> None:
+        """Tell the adapter which robots are held, where that has changed: before the first command to a new one."""
+        async with self._is_holding:
+            if self._changed.is_set():
+                self._changed.clear()
+                await adapter.hold(self._held)
+
+    def _note_trouble(self, why: str) -> None:
+        if why != self.trouble:
+            log.warning("a link is away; it is opened again", account=self.served.name, why=why)
+        self.trouble = why
+        now: datetime = self._clock.now()
+        for address in self._held:
+            self._tell(
+                self.served.id,
+                Heard(serial_number=address, hearing=Hearing.trouble, since=now, why=f"the link is away: {why}"),
+            )
+
+
+async def _first_to_end(*works: Coroutine[None, None, None]) -> None:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

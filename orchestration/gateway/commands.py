@@ -1,0 +1,142 @@
+"""What the platform asks of robots is done: one thing at a time for each robot, many robots beside each other."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from fleet.adapter import Refused, Unknown, Unsupported
+from fleet.errors import Conflict, NotFound, YardmasterError
+from fleet.link_frames import Answer, Command, Discovered, Missing, Outcome
+from fleet.push import PushAdapter
+from fleet.timepieces import Clock
+from orchestration.gateway.accounts import STUMBLES, Account
+
+log = structlog.get_logger(__name__)
+
+ANSWERS_KEPT = 2000
+WAITING_MAX = 8  # commands to one robot, and to the account as a whole; the platform asks for one after the other
+BUSY_MAX = 512
+
+
+class Leases:
+    """Which robots this gateway holds, and until when that is sure; by its own clock, from before it asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Nothing is held yet."""
+        self._clock = clock
+        self._robots: frozenset[tuple[str, str]] = frozenset()
+        self._until = 0.0
+
+    def renew(self, until: float) -> None:
+        """What is held is sure until `until` (monotonic)."""
+        self._until = max(self._until, until)
+
+    def hold(self, robots: frozenset[tuple[str, str]]) -> None:
+        """From now on these (account, address) are held."""
+        self._robots = robots
+
+    def why_not(self, account: str, address: str) -> str:
+        """Why nothing new may be begun on the robot; empty when it may."""
+        if (account, address) not in self._robots:
+            return "this gateway does not hold the robot"
+        if self._clock.monotonic() >= self._until:
+            return "this gateway was out of touch for longer than its lease, so that another may hold the robot by now"
+        return ""
+
+
+class Commands:
+    """Carries commands out and answers each; the same one again gets the same answer."""
+
+    def __init__(self, accounts: Mapping[str, Account], leases: Leases, answer: Callable[[Answer], None]) -> None:
+        """`accounts` by their ids, as they come and go; `answer` is called with every answer."""
+        self._accounts, self._leases, self._answer = accounts, leases, answer
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._answered: OrderedDict[str, Outcome] = OrderedDict()
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._waiting: Counter[tuple[str, str]] = Counter()
+
+    def take(self, command: Command) -> None:
+        """Begin to carry it out, unless that was done or is under way."""
+        if command.id in self._answered:
+            self._answer(Answer(id=command.id, outcome=self._answered[command.id]))
+        elif command.id not in self._under_way:
+            if len(self._under_way) >= BUSY_MAX:
+                self._answer(Answer(id=command.id, outcome=Unknown(why="the gateway has too much to do")))
+                return
+            task = asyncio.create_task(self._carry_out(command))
+            self._under_way[command.id] = task
+            task.add_done_callback(lambda _: self._under_way.pop(command.id, None))
+
+    async def close(self) -> None:
+        """Stop waiting for answers; the journal knows what was begun."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _carry_out(self, command: Command) -> None:
+        outcome = await self._outcome(command)
+        self._answered[command.id] = outcome
+        while len(self._answered) > ANSWERS_KEPT:
+            self._answered.popitem(last=False)
+        self._answer(Answer(id=command.id, outcome=outcome))
+
+    async def _outcome(self, command: Command) -> Outcome:
+        place = command.account, command.address
+        if self._waiting[place] >= WAITING_MAX:
+            return Unknown(why="too many commands wait for this robot at the gateway")
+        self._waiting[place] += 1
+        try:
+            async with asyncio.timeout(command.within_s), self._locks.setdefault(place, asyncio.Lock()):
+                return await self._ask(command)
+        except TimeoutError:
+            return Unknown(why=f"the robot did not answer the gateway within {command.within_s:.0f} s")
+        except NotFound as error:
+            return Missing(why=error.message)
+        except Conflict as error:  # an older fence: nothing was sent
+            words = error.message
+            return Refused(reason=words) if command.what == "submit" else Unsupported(reason=words)
+        except YardmasterError as error:
+            return Unknown(why=error.message)
+        except STUMBLES as error:
+            log.exception("a link to robots failed", account=command.account, robot=command.address)
+            return Unknown(why=f"the link to the robot failed: {type(error).__name__}: {error}"[:500])
+        finally:
+            self._waiting[place] -= 1
+            if not self._waiting[place]:
+                del self._waiting[place]
+                self._locks.pop(place, None)
+
+    async def _ask(self, command: Command) -> Outcome:
+        account = self._accounts.get(command.account)
+        if account is None:
+            return Unknown(why="this gateway does not serve the account")
+        adapter = account.adapter
+        if adapter is None:
+            return Unknown(why=f"the link of {account.served.name} is away: {account.trouble}")
+        if command.what == "discover":
+            return Discovered(robots=tuple(await adapter.discover()))
+        if command.what == "exposure":
+            return await adapter.exposure(command.address)
+        await account.settle(adapter)
+        why_not = self._leases.why_not(command.account, command.address)
+        if why_not and command.what != "query":
+            return Unknown(why=why_not)
+        return await _tell(adapter, command)
+
+
+def _tell(adapter: PushAdapter, command: Command) -> Awaitable[Outcome]:
+    robot, key, fence = command.address, command.key, command.fence
+    match command.what:
+        case "cancel":
+            return adapter.cancel(robot, key, fence)
+        case "pause":
+            return adapter.pause(robot, key, fence)
+        case "resume":
+            return adapter.resume(robot, key, fence)
+        case "submit" if command.order is not None:
+            return adapter.submit(command.order)
+        case _:
+            return adapter.query(robot, key)
