@@ -24,6 +24,7 @@ from fleet.adapters.simulated.recorder import Recording, write_bag
 from fleet.adapters.simulated.ros2_robots import serve_ros2
 from fleet.adapters.simulated.site_map import PLACES, vehicles
 from fleet.adapters.simulated.uploader import Uploader
+from fleet.adapters.simulated.vda5050_fleet import run_vehicles
 from fleet.adapters.simulated.webhooks import Hook, WebhookSender
 from fleet.adapters.simulated.world import Plan, World
 from fleet.clock import Clock, SystemClock
@@ -158,11 +159,17 @@ def _jobs(options: SiteOptions, world: World, clock: Clock) -> Iterator[Coroutin
         yield _tell(options, world, clock)
     if options.api_url:
         yield _upload(options, world)
+    yield from _spoken_to_directly(options, world, clock)
+
+
+def _spoken_to_directly(options: SiteOptions, world: World, clock: Clock) -> Iterator[Coroutine[None, None, None]]:
+    fleet = [robot.identity for robot in world.robots.values()]
+    over_mqtt = [robot.serial_number for robot in vehicles(fleet, options.mqtt_url)]
     if options.ros2_url:
-        fleet = [robot.identity for robot in world.robots.values()]
-        others = set(vehicles(fleet, options.mqtt_url))
-        speakers = [robot.serial_number for robot in fleet if robot not in others]
-        yield serve_ros2(world, options.ros2_url, speakers, clock)
+        others = [robot.serial_number for robot in fleet if robot.serial_number not in over_mqtt]
+        yield serve_ros2(world, options.ros2_url, others, clock)
+    if over_mqtt:
+        yield run_vehicles(world, options.mqtt_url, over_mqtt, clock)
 
 
 async def _live(options: SiteOptions, world: World, clock: Clock) -> None:
