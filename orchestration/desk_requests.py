@@ -15,9 +15,9 @@ from sqlmodel import Session, col, select
 
 from fleet import requests
 from fleet.errors import Invalid, Unavailable
+from fleet.http_errors import HTTP_ERRORS
 from fleet.organisations import Organisation
 from fleet.requests import Request, RequestStatus
-from fleet.transport import HTTP_ERRORS
 
 log = structlog.get_logger(__name__)
 Transaction = Callable[[], AbstractContextManager[Session]]

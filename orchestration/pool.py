@@ -37,7 +37,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 
 from fleet.clock import SystemClock
 from fleet.errors import Invalid
-from fleet.transport import HTTP_ERRORS
+from fleet.http_errors import HTTP_ERRORS
 from orchestration.flows.forms import complaints
 
 POOL = "yardmaster"

@@ -20,7 +20,7 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleet.errors import Invalid, Unavailable
-from fleet.transport import HTTP_ERRORS
+from fleet.http_errors import HTTP_ERRORS
 from orchestration.pool import POOL, POOL_TYPE, YardmasterWorker
 
 FILE = Path(__file__).parent.parent / "prefect.yaml"

@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import State
 from prefect.states import Running
 
-from fleet.transport import HTTP_ERRORS
+from fleet.http_errors import HTTP_ERRORS
 from orchestration.pictures import Picture
 
 log = structlog.get_logger(__name__)
