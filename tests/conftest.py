@@ -1,7 +1,11 @@
 """Shared fixtures: a real database and object store in a folder of the test, and a small world in them."""
 
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +16,7 @@ from sqlmodel import Session
 
 from deployments.schema import every_table, migrate
 from fleet.accounts import ManufacturerAccount
+from fleet.adapters.simulated import broker as mosquitto_settings
 from fleet.clock import SteppableClock
 from fleet.organisations import Organisation, Principal, PrincipalKind, Site, Station, StationKind
 from fleet.robots import Robot
@@ -160,3 +165,67 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real recordings are not at {folder} (set YARDMASTER_SHARED_DATA)")
     return folder
+
+
+AMQTT = """
+import asyncio, sys
+from amqtt.broker import Broker
+
+async def run():
+    anyone = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+    listeners = {"default": {"type": "tcp", "bind": sys.argv[1]}}
+    broker = Broker({"listeners": listeners, "plugins": anyone})
+    await broker.start()
+    await asyncio.Event().wait()
+
+asyncio.run(run())
+"""
+
+
+class Broker:
+    """An MQTT broker of the test's own on loopback: mosquitto, or amqtt from pip where that is not installed."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._folder, self._program = folder, mosquitto_settings.mosquitto()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_mosquitto(self) -> bool:
+        return self._program is not None
+
+    def start(self, *, extra: str = "") -> None:
+        """Start it and wait until it listens; `extra` are lines for mosquitto's configuration."""
+        if self._program is None:
+            command = [sys.executable, "-W", "ignore", "-c", AMQTT, f"127.0.0.1:{self.port}"]
+        else:
+            settings = self._folder / "mosquitto.conf"
+            settings.write_text(mosquitto_settings.settings_of(self.port) + extra)
+            command = [self._program, "-c", str(settings)]
+        self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline:
+            with socket.socket() as caller:
+                if caller.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._child.poll() is None, "the broker ended at once"
+            time.sleep(0.02)
+        raise AssertionError("the broker did not come up")
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait(timeout=10)
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker; what concerns mosquitto itself skips when `is_mosquitto` is False."""
+    found = Broker(tmp_path_factory.mktemp("broker"))
+    found.start()
+    yield found
+    found.stop()
