@@ -57,7 +57,12 @@ def has_come(column: SQLCoreOperations[Any], now: datetime, *, ahead_s: float = 
     One more than `ahead_s` ahead has come, too: it was written before the machine's clock was set back, and whoever
     waits for it would wait until the clock gets there again. `ahead_s` is above the longest wait that is ever written.
     """
-    return or_(column.is_(None), column <= now, column > now + timedelta(seconds=ahead_s))
+    return has_come_by(column, now, now + timedelta(seconds=ahead_s))
+
+
+def has_come_by(column: SQLCoreOperations[Any], now: object, strange: object) -> ColumnElement[bool]:
+    """`has_come` for statements that are made once: `strange` is what no instant that is waited for lies after."""
+    return or_(column.is_(None), column <= now, column > strange)
 
 
 def lies_ahead(at: datetime, now: datetime, *, ahead_s: float = AHEAD_S) -> bool:

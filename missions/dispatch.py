@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,13 +20,26 @@ from fleet.organisations import Station
 from fleet.robots import COMMANDED_OVER, Robot
 from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempts, move_mission
-from missions.live import lock_mission, lock_missions, tries_of
+from missions.live import IDS, lock_mission, lock_missions, tries_of
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
 from missions.plan import Assignment, Plan, Refusal, Snapshot
 from missions.preemption import preempt
 
 log = structlog.get_logger(__name__)
 
+_ROBOTS: Any = (
+    select(Robot, ManufacturerAccount)
+    .join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
+    .where(col(Robot.id).in_(IDS))
+    .order_by(col(Robot.id))
+)
+LOCK_ROBOTS = _ROBOTS.with_for_update(key_share=True, of=Robot)
+TASKS = (
+    select(MissionTask, Station)
+    .join(Station, col(Station.id) == MissionTask.station_id, isouter=True)
+    .where(col(MissionTask.mission_id).in_(IDS))
+    .order_by(col(MissionTask.position))
+)
 Transaction = Callable[[], AbstractContextManager[Session]]
 
 
@@ -130,7 +144,7 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
 def _all_unchanged(session: Session, mission_ids: Sequence[UUID], snapshot: Snapshot) -> dict[UUID, Mission]:
     versions = {mission.id: mission.version for mission in snapshot.missions}
     # Only what waits: who holds robots locks these first, and then the missions under way on them.
-    waiting = lock_missions(session, mission_ids, Mission.status == MissionStatus.scheduled)
+    waiting = lock_missions(session, mission_ids, only_waiting=True)
     return {
         mission.id: mission
         for mission in waiting.values()
@@ -147,9 +161,7 @@ def _free(session: Session, robot_ids: Sequence[UUID]) -> dict[UUID, tuple[Robot
 
     Without those that people hold since the snapshot was taken.
     """
-    query = select(Robot, ManufacturerAccount).join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
-    wanted = query.where(col(Robot.id).in_(robot_ids)).order_by(col(Robot.id))
-    rows = session.exec(wanted.with_for_update(key_share=True, of=Robot)).all()
+    rows = session.exec(LOCK_ROBOTS, params={"ids": list(robot_ids)}).all()
     held = holds.open_holds(session, {robot.organisation_id for robot, _ in rows})
     return {robot.id: (robot, account) for robot, account in rows if not holds.covering(robot, held)}
 
@@ -188,14 +200,8 @@ def _unchanged(session: Session, mission_id: object, snapshot: Snapshot) -> Miss
 
 
 def _tasks(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, list[tuple[MissionTask, Station | None]]]:
-    query = (
-        select(MissionTask, Station)
-        .join(Station, col(Station.id) == MissionTask.station_id, isouter=True)
-        .where(col(MissionTask.mission_id).in_(mission_ids))
-        .order_by(col(MissionTask.position))
-    )
     found: dict[UUID, list[tuple[MissionTask, Station | None]]] = {mission_id: [] for mission_id in mission_ids}
-    for task, station in session.exec(query).all():
+    for task, station in session.exec(TASKS, params={"ids": list(mission_ids)}).all():
         found[task.mission_id].append((task, station))
     return found
 

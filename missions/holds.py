@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Value
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, bindparam
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet import changes
@@ -79,6 +79,13 @@ class Hold(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UTCDateTime)
     released_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     released_by: str = ""
+
+
+OPEN = (
+    select(Hold)
+    .where(col(Hold.organisation_id).in_(bindparam("ids", expanding=True)), col(Hold.released_at).is_(None))
+    .order_by(col(Hold.id))
+)
 
 
 class HoldView(BaseModel):
@@ -176,8 +183,8 @@ def release_all(
 def open_holds(session: Session, organisation_ids: Collection[UUID]) -> Sequence[Hold]:
     """The holds of these organisations that are not released: those on robots first, then sites, then fleets."""
     rank = {HoldScope.robot: 0, HoldScope.site: 1, HoldScope.fleet: 2}
-    query = select(Hold).where(col(Hold.organisation_id).in_(organisation_ids), col(Hold.released_at).is_(None))
-    return sorted(session.exec(query.order_by(col(Hold.id))).all(), key=lambda row: rank[row.scope])
+    rows = session.exec(OPEN, params={"ids": list(organisation_ids)}).all()
+    return sorted(rows, key=lambda row: rank[row.scope])
 
 
 def covering(robot: Robot | Candidate, holds: Sequence[Hold]) -> Hold | None:

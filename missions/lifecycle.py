@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import inspect
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 from sqlmodel import Session, col, select
 
 from fleet import changes, ledger
 from fleet.clock import database_now
+from fleet.database import TELLING, inserting
 from fleet.errors import Conflict
 from missions.models import (
     ATTEMPT_TERMINAL,
@@ -136,12 +135,8 @@ def _insert_missions(session: Session, rows: Sequence[Mapping[str, object]]) -> 
     if not ids:
         return []
     connection = session.connection()
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(inspect(Mission).local_table).on_conflict_do_nothing(
-        index_elements=["organisation_id", "key"]
-    )
-    # The driver tells how many rows were inserted only when it is asked to.
-    result = connection.execute(insert, rows, execution_options={"preserve_rowcount": True})
+    insert = inserting(connection, Mission, rows[0], ignoring=["organisation_id", "key"])
+    result = connection.execute(insert, rows, execution_options=TELLING)
     if result.rowcount == len(ids):
         return ids
     there = set(session.exec(select(Mission.id).where(col(Mission.id).in_(ids))).all())

@@ -4,30 +4,34 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import BindParameter, bindparam
 from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session, col, select
 
 from fleet.errors import NotFound
-from missions.models import Attempt, Mission
+from missions.models import Attempt, Mission, MissionStatus
 
 FRESH = {"populate_existing": True}
 LOCKED, KEYS = "locked_missions", "attempts_by_key"
+IDS: BindParameter[list[UUID]] = bindparam("ids", expanding=True)
+# Rows that refer to a mission or a robot may be written by others meanwhile: their keys do not change.
+_LOCK: Any = select(Mission).where(col(Mission.id).in_(IDS)).order_by(col(Mission.id))
+LOCK = _LOCK.with_for_update(key_share=True).execution_options(**FRESH)
+LOCK_WAITING = LOCK.where(Mission.status == MissionStatus.scheduled)
+_TRIES: Any = select(Attempt).where(col(Attempt.mission_id).in_(IDS))
+TRIES = _TRIES.execution_options(**FRESH)
 
 
 def lock_missions(
-    session: Session, mission_ids: Collection[UUID], *conditions: ColumnElement[bool] | bool
+    session: Session, mission_ids: Collection[UUID], *, only_waiting: bool = False
 ) -> dict[UUID, Mission]:
     """These missions as they are now, locked like `lock_mission` in order of their ids, with their attempts.
 
     Until the transaction ends, asking for one of them or for its attempts costs no further query. One that does not
-    exist, or does not meet the conditions, is left out and not locked.
+    exist, or with `only_waiting` is not SCHEDULED, is left out and not locked.
     """
-    # Rows that refer to a mission or a robot may be written by others meanwhile: their keys do not change.
-    query: Any = select(Mission).where(col(Mission.id).in_(mission_ids), *conditions).order_by(col(Mission.id))
-    found = session.exec(query.with_for_update(key_share=True).execution_options(**FRESH)).all()
-    attempts: Any = select(Attempt).where(col(Attempt.mission_id).in_([mission.id for mission in found]))
-    kept = session.exec(attempts.execution_options(**FRESH)).all()
+    found = session.exec(LOCK_WAITING if only_waiting else LOCK, params={"ids": list(mission_ids)}).all()
+    kept = session.exec(TRIES, params={"ids": [mission.id for mission in found]}).all()
     locked = session.info.setdefault(LOCKED, {})
     locked.update({mission.id: mission for mission in found})
     # Held here, for a session forgets what nobody holds.
@@ -43,8 +47,7 @@ def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | Non
     """
     mission: Mission | None = session.info.get(LOCKED, {}).get(mission_id)
     if mission is None:
-        query: Any = select(Mission).where(Mission.id == mission_id).with_for_update(key_share=True)
-        mission = session.exec(query.execution_options(**FRESH)).first()
+        mission = session.exec(LOCK, params={"ids": [mission_id]}).first()
     if mission is None or organisation_id not in {None, mission.organisation_id}:
         raise NotFound(f"There is no mission {mission_id}.", mission=str(mission_id))
     return mission

@@ -12,7 +12,8 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, not_
+from sqlalchemy import and_, bindparam, not_
+from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Session, col, select
 
 from fleet.accounts import ManufacturerAccount
@@ -29,13 +30,14 @@ from fleet.adapter import (
     Unknown,
     Unsupported,
 )
-from fleet.clock import database_now, has_come
+from fleet.clock import AHEAD_S, database_now, has_come, has_come_by
+from fleet.database import UTCDateTime, table_of
 from fleet.errors import NotFound, YardmasterError
 from fleet.robots import COMMANDED_OVER, Robot
 from missions import feedback, outbox
 from missions.dispatch import Given
 from missions.lifecycle import Cause
-from missions.live import attempt_now, attempt_of, lock_mission
+from missions.live import IDS, attempt_now, attempt_of, lock_mission
 from missions.models import (
     ATTEMPT_TERMINAL,
     Attempt,
@@ -51,6 +53,15 @@ log = structlog.get_logger(__name__)
 
 CLAIM_S = 30.0
 ANSWER_S = 15.0  # below CLAIM_S, so that a message is never on its way twice from living dispatchers
+OUTBOX = table_of(OutboxMessage).c
+_IS_PENDING = OUTBOX.status == OutboxStatus.pending
+_TIMES = (bindparam("now", type_=UTCDateTime), bindparam("strange", type_=UTCDateTime))
+IS_DUE = (
+    sqlalchemy_select(OUTBOX.id)
+    .where(_IS_PENDING, has_come_by(OUTBOX.next_try_at, *_TIMES), has_come_by(OUTBOX.claimed_until, *_TIMES))
+    .limit(1)
+)
+WAITS_FOR = sqlalchemy_select(OUTBOX.robot_id).where(_IS_PENDING, OUTBOX.robot_id.in_(IDS))
 Answer = SubmitOutcome | CommandOutcome | OrderReport
 Said = TypeVar("Said")
 # What a link that does not understand its robots can raise: these must be found lost then, and not be forgotten.
@@ -86,9 +97,8 @@ class Parcel:
 def has_due(session: Session) -> bool:
     """Whether there is a message to send now, whoever's lane it needs; costs less than `due`."""
     now = database_now(session)
-    is_free = (has_come(col(OutboxMessage.next_try_at), now), has_come(col(OutboxMessage.claimed_until), now))
-    waits = select(OutboxMessage.id).where(OutboxMessage.status == OutboxStatus.pending, *is_free)
-    return session.exec(waits.limit(1)).first() is not None
+    times = {"now": now, "strange": now + timedelta(seconds=AHEAD_S)}
+    return session.connection().execute(IS_DUE, times).first() is not None
 
 
 def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64) -> list[Due]:
@@ -148,13 +158,9 @@ def begin_new(
 
 
 def _told_before(session: Session, given: Sequence[Given]) -> Collection[UUID]:
-    mine = [one.message.id for one in given]
-    query = select(OutboxMessage.robot_id).where(
-        OutboxMessage.status == OutboxStatus.pending,
-        col(OutboxMessage.robot_id).in_([one.robot.id for one in given]),
-        col(OutboxMessage.id).not_in(mine),
-    )
-    return set(session.exec(query).all())
+    # The orders themselves are not written yet.
+    robots = {"ids": [one.robot.id for one in given]}
+    return set(session.connection().execute(WAITS_FOR, robots).scalars())
 
 
 def _claim(message: OutboxMessage, now: datetime) -> None:

@@ -7,18 +7,19 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, cast, func, or_, type_coerce
+from sqlalchemy import Integer, Text, and_, bindparam, cast, func, or_, type_coerce
 from sqlalchemy.types import NullType
 from sqlmodel import Session, col, select
 
 from fleet import gateways
 from fleet.clock import AHEAD_S, database_now
-from fleet.database import as_utc
+from fleet.database import UTCDateTime, as_utc
 from fleet.organisations import Station
 from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions import holds
 from missions.foreign import foreign_orders
+from missions.live import IDS, TRIES
 from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
 from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work
 from missions.progress import counts_as_failure, pause_s
@@ -54,6 +55,44 @@ SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS; whether it is held follows
     RobotState.x_m,
     RobotState.y_m,
     type_coerce(col(RobotState.received_at), _AS_IT_COMES),
+)
+NOW = bindparam("now", type_=UTCDateTime)
+_URGENCY = (col(Mission.priority).desc(), col(Mission.id))
+_KIND: tuple[Any, ...] = (Mission.site_id, Mission.pinned_robot_id, cast(col(Mission.required_capabilities), Text))
+_MAY_BEGIN = or_(col(Mission.earliest_start_at).is_(None), col(Mission.earliest_start_at) <= NOW)
+_RANKED = (
+    select(Mission.id, func.row_number().over(partition_by=_KIND, order_by=_URGENCY).label("rank"))
+    .where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, _MAY_BEGIN)
+    .subquery()
+)
+WAITING = (
+    select(Mission)
+    .join(_RANKED, col(Mission.id) == _RANKED.c.id)
+    .order_by(_RANKED.c.rank, *_URGENCY)
+    .limit(bindparam("most", type_=Integer))
+)
+_FIRST = (
+    select(MissionTask.mission_id, func.min(MissionTask.position).label("position"))
+    .join(Mission, col(Mission.id) == MissionTask.mission_id)
+    .where(col(MissionTask.mission_id).in_(IDS), col(MissionTask.station_id).is_not(None))
+    .where(col(MissionTask.position) >= Mission.first_task, col(MissionTask.skipped_at).is_(None))
+    .group_by(col(MissionTask.mission_id))
+    .subquery()
+)
+PLACES = (
+    select(MissionTask.mission_id, Station.x_m, Station.y_m)
+    .join(Station, col(Station.id) == MissionTask.station_id)
+    .join(_FIRST, (_FIRST.c.mission_id == MissionTask.mission_id) & (_FIRST.c.position == MissionTask.position))
+)
+# The hold of an attempt ends with the attempt, never by the clock.
+_IS_CURRENT = or_(col(RobotLease.holder_kind) == HolderKind.attempt, col(RobotLease.expires_at) >= NOW)
+_COLUMNS: tuple[Any, ...] = (*SEEN, and_(col(RobotLease.robot_id).is_not(None), _IS_CURRENT))
+ROBOTS = (
+    select(*_COLUMNS)
+    .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
+    .join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
+    .where(col(Robot.organisation_id).in_(IDS))
+    .order_by(Robot.name)
 )
 HELD = "It is paused until it is resumed."
 UNAPPROVED = "Nobody has approved it."
@@ -118,23 +157,14 @@ def _waiting(session: Session) -> Sequence[Mission]:
 
     Of one kind are those that the same robots can do: many that wait for a robot that is away hide no others.
     """
-    may_begin = or_(col(Mission.earliest_start_at).is_(None), col(Mission.earliest_start_at) <= database_now(session))
-    kind: tuple[Any, ...] = (Mission.site_id, Mission.pinned_robot_id, cast(col(Mission.required_capabilities), Text))
-    urgency = (col(Mission.priority).desc(), col(Mission.id))
-    ranked = (
-        select(Mission.id, func.row_number().over(partition_by=kind, order_by=urgency).label("rank"))
-        .where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, may_begin)
-        .subquery()
-    )
-    query = select(Mission).join(ranked, col(Mission.id) == ranked.c.id)
-    return session.exec(query.order_by(ranked.c.rank, *urgency).limit(WAITING_MAX)).all()
+    return session.exec(WAITING, params={"now": database_now(session), "most": WAITING_MAX}).all()
 
 
 def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> list[Wanted]:
     keys = [mission.id for mission in missions]
     places = _first_places(session, keys)
     tries: dict[UUID, list[Attempt]] = {}
-    for attempt in session.exec(select(Attempt).where(col(Attempt.mission_id).in_(keys))).all():
+    for attempt in session.exec(TRIES, params={"ids": keys}).all():
         tries.setdefault(attempt.mission_id, []).append(attempt)
     closed = blackout_until(session, {mission.site_id for mission in missions}, now) if missions else {}
     until = now + timedelta(seconds=AHEAD_S)
@@ -182,31 +212,13 @@ def ready_at(mission: Mission, tries: Sequence[Attempt], until: datetime) -> dat
 
 
 def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, tuple[float, float]]:
-    first = (
-        select(MissionTask.mission_id, func.min(MissionTask.position).label("position"))
-        .join(Mission, col(Mission.id) == MissionTask.mission_id)
-        .where(col(MissionTask.mission_id).in_(mission_ids), col(MissionTask.station_id).is_not(None))
-        .where(col(MissionTask.position) >= Mission.first_task, col(MissionTask.skipped_at).is_(None))
-        .group_by(col(MissionTask.mission_id))
-        .subquery()
-    )
-    query = (
-        select(MissionTask.mission_id, Station.x_m, Station.y_m)
-        .join(Station, col(Station.id) == MissionTask.station_id)
-        .join(first, (first.c.mission_id == MissionTask.mission_id) & (first.c.position == MissionTask.position))
-    )
-    return {mission_id: (x_m, y_m) for mission_id, x_m, y_m in session.exec(query).all()}
+    rows = session.connection().execute(PLACES, {"ids": list(mission_ids)})
+    return {mission_id: (x_m, y_m) for mission_id, x_m, y_m in rows}
 
 
 def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
-    # The hold of an attempt ends with the attempt, never by the clock.
-    is_current = or_(col(RobotLease.holder_kind) == HolderKind.attempt, col(RobotLease.expires_at) >= now)
-    is_held = and_(col(RobotLease.robot_id).is_not(None), is_current)
-    columns: tuple[Any, ...] = (*SEEN, is_held)
-    robots = select(*columns).join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
-    query = robots.join(RobotLease, col(RobotLease.robot_id) == Robot.id, isouter=True)
-    mine = query.where(col(Robot.organisation_id).in_(organisation_ids)).order_by(Robot.name)
-    seen = [_as_candidate(tuple(row)) for row in session.connection().execute(mine).all()]
+    asked = {"ids": list(organisation_ids), "now": now}
+    seen = [_as_candidate(tuple(row)) for row in session.connection().execute(ROBOTS, asked)]
     held = holds.open_holds(session, organisation_ids)
     away = gateways.out_of_reach(session, organisation_ids, now)
     reached = [robot.model_copy(update={"held_by": away[robot.id]}) if robot.id in away else robot for robot in seen]
