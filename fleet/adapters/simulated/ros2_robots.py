@@ -4,7 +4,8 @@ A goal is an order given at the robot itself, under its UUID. The servers keep g
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -50,9 +51,9 @@ class Goal:
 class RosRobot:
     """One robot as its servers, service and topics."""
 
-    def __init__(self, world: World, identity: DiscoveredRobot, peer: Peer, clock: Clock) -> None:
-        """Everything is announced in the domain at once."""
-        self._world, self._serial_number, self._clock = world, identity.serial_number, clock
+    def __init__(self, world: World, identity: DiscoveredRobot, peer: Peer, called: Callable[[], None]) -> None:
+        """Everything is announced in the domain at once; `called` is called when something is asked of the robot."""
+        self._world, self._serial_number, self._clock, self._called = world, identity.serial_number, peer.clock, called
         self._goals: dict[UUID, Goal] = {}
         self._due: dict[str, float] = {}
         name = interface.namespace_of(identity)
@@ -99,6 +100,7 @@ class RosRobot:
             log.info("goal is declined", robot=self._serial_number, action=action, why=outcome.reason)
             return False
         self._goals[goal_id] = Goal(goal_id, action, fields, self._clock.monotonic())
+        self._called()
         return True
 
     def _cancel(self, goal_id: UUID) -> bool:
@@ -106,6 +108,7 @@ class RosRobot:
         goal = self._goals.get(goal_id)
         if goal is not None:
             goal.is_unwanted = True
+            self._called()
         return goal is not None
 
     async def _stop_recording(self, request: Fields) -> Fields:
@@ -155,9 +158,10 @@ async def serve_ros2(world: World, url: str, serial_numbers: Sequence[str], cloc
     Raises:
         Invalid: the url is none of a DDS domain.
     """
+    called = asyncio.Event()
     async with open_peer(url, distro=interface.DISTRO, definitions=interface.DEFINITIONS, clock=clock) as peer:
         robots: Mapping[str, RosRobot] = {
-            serial_number: RosRobot(world, world.robots[serial_number].identity, peer, clock)
+            serial_number: RosRobot(world, world.robots[serial_number].identity, peer, called.set)
             for serial_number in serial_numbers
         }
         for serial_number, robot in robots.items():
@@ -169,4 +173,7 @@ async def serve_ros2(world: World, url: str, serial_numbers: Sequence[str], cloc
                     await robot.tell(look)
                 except Unavailable as error:  # somebody reads reliably and does not keep up
                     log.warning("robot is not heard", robot=look.seen.serial_number, why=error.message)
-            await asyncio.sleep(LOOKS_EVERY_S if any(robot.is_working for robot in robots.values()) else RESTS_S)
+            is_working = any(robot.is_working for robot in robots.values())
+            called.clear()
+            with suppress(TimeoutError):  # a goal or a cancel that comes meanwhile is not kept waiting
+                await asyncio.wait_for(called.wait(), LOOKS_EVERY_S if is_working else RESTS_S)
