@@ -2,9 +2,27 @@
 
 from datetime import datetime, timedelta
 
-from fleet.adapter import Order, OrderStatus, OrderTask
+from fleet.adapter import Order, OrderStatus, OrderTask, TaskReport
 from fleet.adapters.ros2.outcomes import Came
-from fleet.adapters.ros2.runs import Ending, OrderState, RestStep, Stage
+from fleet.adapters.ros2.runs import Ending, OrderState, RestStep, Stage, Step
+
+
+def opening(order: Order, steps: tuple[Step, ...]) -> OrderState:
+    """The state of an order that has just been taken."""
+    tasks = tuple(TaskReport(position=task.position, status="pending") for task in order.tasks)
+    return OrderState(steps=steps, tasks=tasks)
+
+
+def refused(order: Order, reason: str, now: datetime) -> OrderState:
+    """The state of an order of which nothing was or will be sent."""
+    state = opening(order, ())
+    return numbered(state, over(state, OrderStatus.rejected, reason, now), now)
+
+
+def cancelled_before(now: datetime) -> OrderState:
+    """The state of an order that was cancelled before it came."""
+    state = OrderState(steps=(), tasks=())
+    return numbered(state, over(state, OrderStatus.canceled, "it was canceled before it came", now), now)
 
 
 def running(state: OrderState, stage: Stage) -> OrderState:

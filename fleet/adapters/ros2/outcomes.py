@@ -148,9 +148,11 @@ def _unit(unit: str, fields: Mapping[str, object]) -> str | None:
 def _missed(fields: Mapping[str, object], positions: Sequence[int]) -> tuple[int, ...]:
     """The tasks whose waypoints were missed: numbers in Humble, messages with an index since."""
     listed = fields.get("missed_waypoints")
-    if not isinstance(listed, Sequence) and not hasattr(listed, "tolist"):
+    if hasattr(listed, "tolist"):  # a NumPy array
+        listed = listed.tolist()
+    if not isinstance(listed, Sequence):
         return ()
-    numbers = [number(entry.get("index") if isinstance(entry, Mapping) else entry) for entry in listed]  # type: ignore[union-attr]
+    numbers = [number(entry.get("index") if isinstance(entry, Mapping) else entry) for entry in listed]
     return tuple(positions[int(one)] for one in numbers if one is not None and 0 <= one < len(positions))
 
 

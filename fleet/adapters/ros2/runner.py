@@ -8,7 +8,7 @@ server, asked soon enough, does not know it (docs/decisions/0016).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.adapter import Order, OrderStatus, TaskReport
+from fleet.adapter import Order, OrderStatus
 from fleet.adapters.ros2.link import Declined, Ended, GoalSeen, GoalStatus, NoAnswer, Refusal, Taken, UnknownGoal
 from fleet.adapters.ros2.marks import (
     deadline,
@@ -45,7 +45,6 @@ from fleet.adapters.ros2.runs import (
     SampleStep,
     Send,
     Stage,
-    Step,
     Surroundings,
     Take,
     Ticked,
@@ -72,12 +71,6 @@ class Turn:
     effects: tuple[Effect, ...] = ()
 
 
-def opening(order: Order, steps: tuple[Step, ...]) -> OrderState:
-    """The state of an order that has just been taken."""
-    tasks = tuple(TaskReport(position=task.position, status="pending") for task in order.tasks)
-    return OrderState(steps=steps, tasks=tasks)
-
-
 def turn(order: Order, state: OrderState, news: News, around: Surroundings) -> Turn:
     """What the order is after `news`; the same news twice, or news of an earlier step or run, change nothing."""
     if state.is_over:
@@ -86,26 +79,15 @@ def turn(order: Order, state: OrderState, news: News, around: Surroundings) -> T
     return Turn(numbered(state, found.state, around.now), found.effects)
 
 
-def refused(order: Order, reason: str, now: datetime) -> OrderState:
-    """The state of an order of which nothing was or will be sent."""
-    state = opening(order, ())
-    return numbered(state, over(state, OrderStatus.rejected, reason, now), now)
-
-
-def cancelled_before(now: datetime) -> OrderState:
-    """The state of an order that was cancelled before it came."""
-    state = OrderState(steps=(), tasks=())
-    return numbered(state, over(state, OrderStatus.canceled, "it was canceled before it came", now), now)
-
-
 def wakes_at(order: Order, state: OrderState) -> datetime | None:
     """When the order wants to hear `Ticked`, if nothing else is heard before; None when time changes nothing."""
     times = []
     if state.stage in OUT | {Stage.called, Stage.sampling, Stage.resting} and state.begun_at is not None:
-        times.append(deadline(order, state))
+        if not _wants_cancel(state):
+            times.append(deadline(order, state))
         if isinstance(state.step, RestStep):
             times.append(rests_until(state, state.step))
-    if state.ending and state.cancelled_at is not None:
+    if _wants_cancel(state) and state.cancelled_at is not None:
         times.append(state.cancelled_at + timedelta(seconds=CANCEL_AGAIN_S))
     if state.stage is Stage.sent and state.before is not None and state.sent_at is not None:
         times.append(state.sent_at + timedelta(seconds=LISTED_WITHIN_S))
@@ -164,8 +146,8 @@ def _send(order: Order, state: OrderState, around: Surroundings) -> Turn:
             "stage": Stage.sent,
             "sends": state.sends + 1,
             "sent_at": state.sent_at or around.now,
-            "server": around.server,
-            "before": around.before,
+            "server": around.servers.get(step.action, ""),
+            "before": around.listed.get(step.action, ()) if around.listed is not None else None,
         }
     )
     return Turn(out, (Send(present_goal(order, state), step),))
@@ -387,13 +369,18 @@ def _tick(order: Order, state: OrderState, around: Surroundings) -> Turn:
         return _did(order, state, Came(), around)
     is_late = now >= deadline(order, state)
     if state.stage in OUT:
-        if is_late and not state.ending:
+        if is_late and not _wants_cancel(state):
             return _cancel(order, state, Ending.timeout, around)
-        if state.ending and since(state.cancelled_at, now) >= CANCEL_AGAIN_S:
+        if _wants_cancel(state) and since(state.cancelled_at, now) >= CANCEL_AGAIN_S:
             return _cancel(order, state, state.ending, around)
     if is_late and state.stage in {Stage.called, Stage.sampling, Stage.resting}:
         return Turn(failed(state, overdue(order, state), now))
     return Turn(state)
+
+
+def _wants_cancel(state: OrderState) -> bool:
+    """Whether the goal should still be cancelled; a pause that was taken back need not be."""
+    return bool(state.ending) and not (state.ending is Ending.pause and state.wish is Wish.run)
 
 
 def _goal_step(state: OrderState) -> GoalStep:

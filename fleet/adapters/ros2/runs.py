@@ -1,6 +1,7 @@
 """What is known of an order over ROS 2, what may be heard of it, and what may be done about it: the words of `runner`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID, uuid5
@@ -146,6 +147,11 @@ def present_goal(order: Order, state: OrderState) -> UUID:
     return goal_id(order.key, state.step.positions[0], state.run)
 
 
+def reference_of(order: Order) -> str:
+    """How the order is called at the robot: the id of its first goal."""
+    return str(goal_id(order.key, order.tasks[0].position if order.tasks else 0, 0))
+
+
 def report_of(order: Order, state: OrderState, at: AwareDatetime) -> OrderReport:
     """What is to be told of the order now."""
     return OrderReport(
@@ -280,8 +286,8 @@ Effect = Send | Ask | Cancel | Call | Take
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the pure step must be told: the time, the server that would be sent to, and the goals it lists before."""
+    """What the pure step must be told: the time, and of each action the server there and, where ids are not ours, its list."""
 
     now: AwareDatetime
-    server: str = ""
-    before: tuple[str, ...] | None = None
+    servers: Mapping[str, str] = field(default_factory=dict)
+    listed: Mapping[str, tuple[str, ...]] | None = None

@@ -1,0 +1,373 @@
+"""The push link to ROS 2 robots, over DDS or a rosbridge: orders in, outcomes and reports out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+import structlog
+
+from fleet.adapter import (
+    Accepted,
+    Acknowledged,
+    Capabilities,
+    CommandOutcome,
+    DiscoveredRobot,
+    Order,
+    OrderReport,
+    OrderStatus,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+    Unsupported,
+)
+from fleet.adapters.ros2.bindings import kinds_of, robot_of, steps_of, stops_of
+from fleet.adapters.ros2.dds import open_dds
+from fleet.adapters.ros2.exposure import canonical, discovered, exposure_of, robots_in
+from fleet.adapters.ros2.held import HeldRobot
+from fleet.adapters.ros2.link import RosLink, Seen
+from fleet.adapters.ros2.marks import cancelled_before, opening, refused
+from fleet.adapters.ros2.options import Options, options_of
+from fleet.adapters.ros2.orders import Ground, OrderDrive
+from fleet.adapters.ros2.outgoing import Outgoing
+from fleet.adapters.ros2.rosbridge import RosbridgeLink, open_rosbridge
+from fleet.adapters.ros2.runner import turn
+from fleet.adapters.ros2.runs import (
+    Begun,
+    CallStep,
+    GoalStep,
+    OrderState,
+    Step,
+    Wish,
+    Wished,
+    Woken,
+    reference_of,
+    report_of,
+)
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.journal import Entry, Journal
+from fleet.push import Exposure, PushAccount, PushAdapter, Told
+from fleet.timepieces import Clock, SystemClock
+
+JUDGE_S = 1.0
+FREE_S = 2.0  # for a goal of somebody else that is about to end, or that our own last one left behind
+
+log = structlog.get_logger()
+
+
+class Ros2Adapter:
+    """The robots of one account."""
+
+    def __init__(self, ground: Ground, options: Options, kind: str, trouble: Callable[[], str]) -> None:
+        """`kind` is dds or rosbridge, `trouble` says why the whole link is away, if it is; see `open_push`."""
+        self._ground, self._options, self._kind, self._trouble = ground, options, kind, trouble
+        self._robots: dict[str, HeldRobot] = {}
+        self._submitting: dict[str, asyncio.Lock] = {}
+        self._outgoing = Outgoing()
+        self._digests: dict[str, str] = {}
+
+    # Holding
+
+    async def hold(self, serial_numbers: frozenset[str]) -> None:
+        """From now on these are its robots; their live orders are taken up from the journal."""
+        for gone in set(self._robots) - serial_numbers:
+            self._let_go(self._robots.pop(gone))
+        fresh = {
+            address: HeldRobot(self._ground, self._options, address, self._tell)
+            for address in serial_numbers - set(self._robots)
+        }
+        self._robots |= fresh
+        self._look()
+        for entry in await asyncio.to_thread(self._ground.journal.live):
+            if entry.robot in fresh and entry.order is not None:
+                await self._take_up(fresh[entry.robot], entry.order, OrderState.model_validate(dict(entry.state)))
+
+    async def _take_up(self, robot: HeldRobot, order: Order, state: OrderState) -> None:
+        drive = OrderDrive(self._ground, order, state, robot.ended)
+        with suppress(Invalid):
+            drive.stops = stops_of(self._options, robot.robot, order)
+        robot.carry(drive)
+        await drive.start()
+        log.info("order taken up again", order=order.key, robot=robot.address, stage=state.stage.value)
+        await drive.hear(Woken())
+
+    def _let_go(self, robot: HeldRobot) -> None:
+        if robot.drive is not None:
+            robot.drive.drop()
+        robot.close()
+
+    async def close(self) -> None:
+        """Hold nothing any more."""
+        await self.hold(frozenset())
+
+    # What is seen
+
+    async def watch(self) -> None:
+        """Follow what the robots expose and how well they are heard, until cancelled."""
+        changes = asyncio.create_task(self._ground.link.changed())
+        try:
+            while True:
+                done, _ = await asyncio.wait({changes}, timeout=JUDGE_S)
+                if done:
+                    changes = asyncio.create_task(self._ground.link.changed())
+                    self._look()
+                self._judge()
+        finally:
+            changes.cancel()
+
+    def _look(self) -> None:
+        found = robots_in(self._ground.link.endpoints())
+        for address, robot in self._robots.items():
+            seen = found.get(robot.namespace, [])
+            robot.expose(seen)
+            if not seen:
+                continue
+            told = exposure_of(address, self._kind, seen, self._options)
+            if self._digests.get(address) != told.digest:
+                self._digests[address] = told.digest
+                self._tell(told)
+
+    def _judge(self) -> None:
+        trouble = self._trouble()
+        others = {robot.namespace for robot in self._robots.values() if robot.is_heard}
+        anybody = bool(others) or bool(robots_in(self._ground.link.endpoints()))
+        for robot in self._robots.values():
+            robot.judge(is_link_up=not trouble, others_heard=anybody, why=trouble)
+
+    def _tell(self, told: Told) -> None:
+        self._outgoing.put(told)
+
+    def told(self) -> AsyncIterator[Told]:
+        """What the held robots say, as it comes; order reports are in the journal's spool."""
+        return self._outgoing.stream()
+
+    def capabilities(self, serial_number: str) -> Capabilities:
+        """What can be asked of this robot, by what it exposes now."""
+        namespace = canonical(serial_number)
+        held = self._robots.get(serial_number)
+        robot = held.robot if held else robot_of(namespace, self._seen(namespace))
+        return Capabilities(
+            deduplicates=True, queryable=True, cancellable=True, pausable=True, tasks=kinds_of(self._options, robot)
+        )
+
+    async def discover(self) -> Sequence[DiscoveredRobot]:
+        """The robots that are seen on this link now."""
+        found = robots_in(self._ground.link.endpoints())
+        return [discovered(namespace, seen, self._options) for namespace, seen in found.items()]
+
+    async def exposure(self, serial_number: str) -> Exposure:
+        """What this robot exposes now.
+
+        Raises:
+            NotFound: no such robot is seen; names those that are.
+        """
+        found = robots_in(self._ground.link.endpoints())
+        seen = found.get(canonical(serial_number))
+        if not seen:
+            names = ", ".join(found) or "none"
+            raise NotFound(f"No robot {serial_number} is seen on this link; seen are: {names}.", robot=serial_number)
+        return exposure_of(serial_number, self._kind, seen, self._options)
+
+    def _seen(self, namespace: str) -> list[Seen]:
+        return robots_in(self._ground.link.endpoints()).get(namespace, [])
+
+    # Orders
+
+    async def submit(self, order: Order) -> SubmitOutcome:
+        """Send the order's first goal; a key that is known is not sent again."""
+        robot = self._robots.get(order.serial_number)
+        if robot is None:
+            return Unknown(why=f"{order.serial_number} is not held by this gateway")
+        async with self._submitting.setdefault(order.serial_number, asyncio.Lock()):
+            known = await asyncio.to_thread(self._ground.journal.entry, order.key)
+            if known is None:
+                settled = await self._admit(robot, order)
+                if settled is not None:
+                    return settled
+        if robot.drive is not None and robot.drive.order.key == order.key:
+            return await robot.drive.outcome()
+        known = known or await asyncio.to_thread(self._ground.journal.entry, order.key)
+        return self._known(known)
+
+    def _known(self, known: Entry | None) -> SubmitOutcome:
+        if known is None:
+            return Unknown(why="the journal does not have it")
+        state = OrderState.model_validate(dict(known.state))
+        if known.order is None or state.status is OrderStatus.rejected:
+            return Refused(reason=state.reason)
+        return Accepted(reference=reference_of(known.order))
+
+    async def _admit(self, robot: HeldRobot, order: Order) -> SubmitOutcome | None:
+        """Keep the order and begin it; an outcome when that is all there is to say."""
+        journal = self._ground.journal
+        try:
+            await asyncio.to_thread(journal.check_fence, order.serial_number, order.fence)
+            if not robot.seen:
+                return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent")
+            prepared = await self._prepared(robot, order)
+            if isinstance(prepared, str):
+                return await self._refuse(order, prepared)
+            first = opening(order, prepared)
+            made = turn(order, first, Begun(), self._ground.around(first))
+            await asyncio.to_thread(journal.admit, order, made.state.model_dump(mode="json"))
+        except Conflict as error:
+            return Refused(reason=error.message)
+        drive = OrderDrive(self._ground, order, made.state, robot.ended)
+        drive.stops = stops_of(self._options, robot.robot, order)
+        robot.carry(drive)
+        await drive.start(made.effects, is_news=made.state.status is not OrderStatus.accepted)
+        return None
+
+    async def _refuse(self, order: Order, reason: str) -> Refused:
+        state = refused(order, reason, self._ground.clock.now()).model_dump(mode="json")
+        await asyncio.to_thread(self._ground.journal.admit, order, state)
+        await asyncio.to_thread(self._ground.journal.save, order.key, state, is_over=True)
+        return Refused(reason=reason)
+
+    async def _prepared(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str:
+        """What will be sent for the order, or why it cannot be begun."""
+        if robot.drive is not None and not robot.drive.state.is_over:
+            return f"{robot.address} works on {robot.drive.order.key}"
+        try:
+            steps = steps_of(self._options, robot.robot, order)
+        except Invalid as error:
+            return error.message
+        for step in steps:
+            if isinstance(step, GoalStep | CallStep):
+                name = step.action if isinstance(step, GoalStep) else step.service
+                objection = self._ground.link.objection(name, step.type)
+                if objection:
+                    return objection
+        await robot.free(within_s=FREE_S)
+        return robot.busy() or steps
+
+    async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
+        """How the order stands; `not_found` when neither the journal nor the robot knows it."""
+        known = await asyncio.to_thread(self._ground.journal.entry, key)
+        robot = self._robots.get(serial_number)
+        if known is not None and known.robot == serial_number:
+            return self._stands(robot, known)
+        if known is not None:
+            return self._nothing(serial_number, key)
+        if robot is None:
+            return Unknown(why=f"{serial_number} is not held by this gateway")
+        return self._elsewhere(robot, key)
+
+    def _stands(self, robot: HeldRobot | None, known: Entry) -> OrderReport | Unknown:
+        state = OrderState.model_validate(dict(known.state))
+        order = known.order or Order(key=known.key, fence=0, serial_number=known.robot, mission_id="", tasks=())
+        if state.is_over:
+            return report_of(order, state, self._ground.clock.now())
+        if robot is None or robot.drive is None or robot.drive.order.key != known.key:
+            return Unknown(why=f"{known.robot} is not held by this gateway now")
+        drive = robot.drive
+        if drive.state.doubt:
+            return Unknown(why=drive.state.doubt)
+        return drive.report() if robot.is_heard else Unknown(why=f"{known.robot} is not heard")
+
+    def _elsewhere(self, robot: HeldRobot, key: str) -> OrderReport | Unknown:
+        """Of a key that this gateway never had: what the robot itself lists of it."""
+        if not robot.is_listed():
+            return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
+        found = robot.goal_of(key)
+        if found is None or found[3].status.is_over:
+            return self._nothing(robot.address, key)
+        now = self._ground.clock.now()
+        return OrderReport(
+            key=key,
+            serial_number=robot.address,
+            status=OrderStatus.running,
+            observed_at=now,
+            sequence=int(now.timestamp() * 1000),
+            reason="another gateway sent it; this one sees its goal",
+        )
+
+    def _nothing(self, serial_number: str, key: str) -> OrderReport:
+        now = self._ground.clock.now()
+        return OrderReport(key=key, serial_number=serial_number, status=OrderStatus.not_found, observed_at=now)
+
+    async def cancel(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """End the order; one that has not come is remembered, and another gateway's goal for it is canceled."""
+        return await self._command(serial_number, key, fence, Wish.cancel)
+
+    async def pause(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """Stop the present task; it is begun again by `resume`."""
+        return await self._command(serial_number, key, fence, Wish.pause)
+
+    async def resume(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
+        """Go on with a paused order."""
+        return await self._command(serial_number, key, fence, Wish.run)
+
+    async def _command(self, serial_number: str, key: str, fence: int, wish: Wish) -> CommandOutcome:
+        robot = self._robots.get(serial_number)
+        if robot is None:
+            return Unknown(why=f"{serial_number} is not held by this gateway")
+        journal = self._ground.journal
+        try:
+            await asyncio.to_thread(journal.check_fence, serial_number, fence)
+            known = await asyncio.to_thread(journal.entry, key)
+            if known is None and wish is Wish.cancel:
+                state = cancelled_before(self._ground.clock.now()).model_dump(mode="json")
+                known = await asyncio.to_thread(journal.decline, key, serial_number, fence, state)
+                if known is None:
+                    return await self._cancel_elsewhere(robot, key)
+        except Conflict as error:
+            return Unsupported(reason=error.message)
+        if known is None or known.robot != serial_number:
+            return Unsupported(reason=f"{serial_number} has no order {key}")
+        if known.is_over:
+            return Acknowledged()
+        drive = robot.drive
+        if drive is None or drive.order.key != key:
+            return Unknown(why=f"{key} is not held by this gateway now")
+        await drive.hear(Wished(wish))
+        return Acknowledged()
+
+    async def _cancel_elsewhere(self, robot: HeldRobot, key: str) -> CommandOutcome:
+        found = robot.goal_of(key)
+        if found is not None and not found[3].status.is_over:
+            action, type, goal, _ = found
+            await self._ground.link.cancel_goal(action, type, goal)
+        return Acknowledged()
+
+
+@asynccontextmanager
+async def open_push(
+    account: PushAccount, journal: Journal, *, clock: Clock | None = None
+) -> AsyncIterator[PushAdapter]:
+    """Open the link of an account: `dds://?domain=N&peers=...`, or a rosbridge at `ws://` or `wss://`.
+
+    Raises:
+        Invalid: the address or the options are wrong.
+    """
+    options = options_of(account.options)
+    async with AsyncExitStack() as stack:
+        link: RosLink
+        if urlsplit(account.url).scheme in {"ws", "wss"}:
+            bridge = await stack.enter_async_context(open_rosbridge(account, options))
+            link = bridge
+        else:
+            bridge = None
+            link = await stack.enter_async_context(
+                open_dds(account.url, distro=options.distro, definitions=options.definitions)
+            )
+        async with serving(link, bridge, journal, options, clock or SystemClock()) as adapter:
+            yield adapter
+
+
+@asynccontextmanager
+async def serving(
+    link: RosLink, bridge: RosbridgeLink | None, journal: Journal, options: Options, clock: Clock
+) -> AsyncIterator[Ros2Adapter]:
+    """The adapter on an open link; `bridge` is the link itself where goals are named by the robot."""
+    ground = Ground(link, journal, clock, bridge)
+    kind, trouble = ("rosbridge", bridge.trouble) if bridge else ("dds", lambda: "")
+    adapter = Ros2Adapter(ground, options, kind, trouble)
+    watching = asyncio.create_task(adapter.watch())
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await ground.works.close()

@@ -1,0 +1,242 @@
+"""One robot that this gateway holds: its order, the goals that others sent it, what its topics say, how well it is heard."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from fleet.adapter import Activity, OrderStatus
+from fleet.adapters.ros2 import telemetry
+from fleet.adapters.ros2.bindings import Robot, actions_of, robot_of
+from fleet.adapters.ros2.exposure import canonical
+from fleet.adapters.ros2.link import Closable, GoalSeen, Sample, Seen, Statuses
+from fleet.adapters.ros2.options import Options, Telemetry
+from fleet.adapters.ros2.orders import Ground, OrderDrive
+from fleet.adapters.ros2.runs import GoalStep, OrderState, goal_id
+from fleet.push import Heard, Hearing, Told
+
+RUNS_KNOWN = 20  # runs of a task whose ids are recognised as ours, of an order that another gateway sent
+TASKS_KNOWN = 50
+UNWANTED_MAX = 100
+
+log = structlog.get_logger()
+
+
+class HeldRobot:
+    """Belongs to the event loop; `tell` takes what is to be told of it."""
+
+    def __init__(self, ground: Ground, options: Options, address: str, tell: Callable[[Told], None]) -> None:
+        """`address` is how the platform calls it."""
+        self.address = address
+        self.namespace = canonical(address)
+        self.robot = Robot(namespace=self.namespace, types={})
+        self.seen: list[Seen] = []
+        self.drive: OrderDrive | None = None
+        self._ground, self._options, self._tell = ground, options, tell
+        self._picture = telemetry.Picture()
+        self._complaint = ""
+        self._watches: dict[str, Closable] = {}
+        self._listens: dict[str, tuple[str, Closable]] = {}
+        self._statuses: dict[str, Statuses] = {}
+        self._relisted = asyncio.Event()
+        self._unwanted: dict[UUID, tuple[str, str]] = {}
+        self._sample_at: float | None = None
+        self._seen_at: float | None = None
+        self._hearing: Hearing | None = None
+        self._said: tuple[object, ...] = ()
+
+    # What it exposes
+
+    def expose(self, seen: list[Seen]) -> None:
+        """This is what it exposes now: listen to what tells of it."""
+        self.seen = seen
+        if seen:
+            self.robot = robot_of(self.namespace, seen)
+        for action in actions_of(self._options, self.robot):
+            if action not in self._watches:
+                self._watches[action] = self._ground.link.watch(action, partial(self._list, action))
+        for role, topic in telemetry.topics_of(self._options, self.namespace, seen).items():
+            known = self._listens.get(role)
+            if known is not None and known[0] == topic.topic:
+                continue
+            if known is not None:
+                known[1].close()
+            heard = self._battery if role == "battery" else partial(self._pose, topic)
+            rate_hz = self._options.telemetry.rate_hz
+            listening = self._ground.link.listen(topic.topic, topic.type, heard, max_rate_hz=rate_hz)
+            self._listens[role] = (topic.topic, listening)
+
+    def close(self) -> None:
+        """Listen no longer; goals that are out go on at the robot."""
+        for watch in self._watches.values():
+            watch.close()
+        for _, listening in self._listens.values():
+            listening.close()
+
+    # Its order
+
+    def carry(self, drive: OrderDrive) -> None:
+        """This is its order from now on."""
+        self.drive = drive
+        self._say()
+
+    def ended(self, drive: OrderDrive) -> None:
+        """The order is over; a goal of it that still runs is not wanted."""
+        for step in drive.state.steps[: drive.state.at + 1]:
+            if isinstance(step, GoalStep):
+                for run in range(drive.state.run + 1):
+                    self._unwanted[goal_id(drive.order.key, step.positions[0], run)] = (step.action, step.type)
+        while len(self._unwanted) > UNWANTED_MAX:
+            self._unwanted.pop(next(iter(self._unwanted)))
+        if self.drive is drive:
+            self.drive = None
+        self._say()
+
+    def busy(self) -> str:
+        """Whose goal it executes, if that is not ours, in words; empty when it does not."""
+        foreign = self._foreign()
+        if not foreign:
+            return ""
+        action, goal = next(iter(foreign.items()))
+        return f"{self.address} executes a goal that somebody else sent ({goal} at {action})"
+
+    async def free(self, *, within_s: float) -> None:
+        """Return when it executes nobody else's goal, or when that took too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._foreign():
+                    self._relisted.clear()
+                    await self._relisted.wait()
+
+    def goal_of(self, key: str) -> tuple[str, str, UUID, GoalSeen] | None:
+        """A goal that the robot lists and that some gateway sent for this order: action, type, id, status; the newest."""
+        ids = {goal_id(key, position, run) for position in range(TASKS_KNOWN) for run in range(RUNS_KNOWN)}
+        found = [
+            (seen.stamp_ns, action, goal, seen)
+            for action, statuses in self._statuses.items()
+            for goal, seen in statuses.goals.items()
+            if goal in ids
+        ]
+        if not found:
+            return None
+        _, action, goal, seen = max(found, key=lambda one: one[0])
+        return action, actions_of(self._options, self.robot).get(action, ""), goal, seen
+
+    def is_listed(self) -> bool:
+        """Whether every action that orders may use has been heard of, or has never had a goal to list."""
+        present = {one.name for one in self.seen if one.kind == "action"}
+        return bool(self.seen) and set(actions_of(self._options, self.robot)) <= present
+
+    # What is heard
+
+    def _list(self, action: str, statuses: Statuses) -> None:
+        self._statuses[action] = statuses
+        self._relisted.set()
+        if statuses.is_heard:
+            self._sample_at = self._ground.clock.monotonic()
+        drive = self.drive
+        step = drive.state.step if drive is not None and drive.state.steps else None
+        if drive is not None and isinstance(step, GoalStep) and step.action == action:
+            self._ground.works.begin(drive.listed(statuses))
+        for goal, seen in statuses.goals.items():
+            if not seen.status.is_over and goal in self._unwanted and self._is_unwanted(goal):
+                log.warning("a goal of an order that is over is canceled", robot=self.address, goal=str(goal))
+                self._ground.works.begin(self._end(goal))
+        self._say()
+
+    def _is_unwanted(self, goal: UUID) -> bool:
+        return self._unwanted[goal][1] != "" and goal not in self._ours()
+
+    async def _end(self, goal: UUID) -> None:
+        action, type = self._unwanted[goal]
+        await self._ground.link.cancel_goal(action, type, goal)
+
+    def _battery(self, sample: Sample) -> None:
+        self._see(telemetry.with_battery(self._picture, sample))
+
+    def _pose(self, topic: Telemetry, sample: Sample) -> None:
+        self._see(telemetry.with_pose(self._picture, sample, topic, self._options.map_frame))
+
+    def _see(self, picture: telemetry.Picture) -> None:
+        self._sample_at = self._ground.clock.monotonic()
+        self._picture = picture
+        if picture.complaint and picture.complaint != self._complaint:
+            log.warning("telemetry left out", robot=self.address, why=picture.complaint)
+        self._complaint = picture.complaint or self._complaint
+        self._say(always=True)
+
+    def _say(self, *, always: bool = False) -> None:
+        activity, key = self._activity()
+        if not always and self._said == (activity, key):
+            return
+        self._said = (activity, key)
+        picture = self._picture
+        if not always and picture.at is not None:
+            picture = telemetry.at_least(picture, self._ground.clock.now())
+        told = telemetry.observation(self.address, picture, activity, key)
+        if told is not None:
+            self._tell(told)
+
+    def _activity(self) -> tuple[Activity, str | None]:
+        if self.drive is not None and not self.drive.state.is_over:
+            paused = self.drive.state.status is OrderStatus.paused
+            return Activity.paused if paused else Activity.executing, self.drive.order.key
+        return (Activity.executing if self._foreign() else Activity.idle), None
+
+    def _ours(self) -> set[UUID]:
+        drive = self.drive
+        if drive is None or drive.state.is_over:
+            return set()
+        return _goals_of(drive.order.key, drive.state)
+
+    def _foreign(self) -> Mapping[str, UUID]:
+        """Goals being executed while no order of ours is; inner goals of our own are none."""
+        if self.drive is not None and not self.drive.state.is_over:
+            return {}
+        return {
+            action: goal
+            for action, statuses in self._statuses.items()
+            for goal, seen in statuses.goals.items()
+            if not seen.status.is_over and seen.status > 0
+        }
+
+    # How well it is heard
+
+    def judge(self, *, is_link_up: bool, others_heard: bool, why: str) -> None:
+        """Tell when it is heard better or worse than before."""
+        now, clock = self._ground.clock.now(), self._ground.clock.monotonic()
+        if self.seen:
+            self._seen_at = clock
+        hearing, reason = self._judged(clock, is_link_up=is_link_up, others_heard=others_heard, why=why)
+        if hearing is not self._hearing:
+            was, self._hearing = self._hearing, hearing
+            if hearing is not Hearing.well or was is not None:
+                log.info("hearing", robot=self.address, hearing=hearing.value, why=reason)
+            self._tell(Heard(serial_number=self.address, hearing=hearing, since=now, why=reason))
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it is heard now."""
+        return (
+            self._judged(self._ground.clock.monotonic(), is_link_up=True, others_heard=True, why="")[0] is Hearing.well
+        )
+
+    def _judged(self, clock: float, *, is_link_up: bool, others_heard: bool, why: str) -> tuple[Hearing, str]:
+        limit = self._options.telemetry.silent_after_s
+        if not is_link_up:
+            return Hearing.trouble, why
+        is_quiet = bool(self._listens) and (self._sample_at is None or clock - self._sample_at > limit)
+        if self.seen and not is_quiet:
+            return Hearing.well, ""
+        words = "it is not seen on this link" if not self.seen else f"it is seen, and nothing came for {limit:g} s"
+        if not others_heard and not self.seen:
+            return Hearing.trouble, "nobody is heard on this link: is it the right domain, network, peers?"
+        return Hearing.silent, words
+
+
+def _goals_of(key: str, state: OrderState) -> set[UUID]:
+    own = {goal_id(key, step.positions[0], run) for step in state.steps for run in range(state.run + 1)}
+    return own | ({UUID(state.known_as)} if state.known_as else set())
