@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 import structlog
-from cyclonedds._clayer import ddspy_take, ddspy_write
+from cyclonedds._clayer import ddspy_take, ddspy_write  # type: ignore[import-not-found]  # compiled, without stubs
 from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
 from cyclonedds.core import Entity
 from cyclonedds.domain import DomainParticipant
+from cyclonedds.idl import IdlStruct
 from cyclonedds.pub import DataWriter
 from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
@@ -77,7 +78,7 @@ class Reader:
 class Writer:
     """An open writer."""
 
-    def __init__(self, participant: "Participant", entity: DataWriter[object], guid: bytes, node: str) -> None:
+    def __init__(self, participant: "Participant", entity: DataWriter[IdlStruct], guid: bytes, node: str) -> None:
         """See `Participant.writer`."""
         self._participant, self._entity, self._guid, self._node = participant, entity, guid, node
         self._announced: dict[int, Mapping[str, str]] = {}
@@ -128,7 +129,7 @@ class Participant:
         self._idl = IdlTypes(types)
         self._entity = DomainParticipant(address.domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
         self.guid: bytes = self._entity.guid.bytes
-        self._topics: WeakValueDictionary[tuple[str, str], Topic[object]] = WeakValueDictionary()
+        self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
         self._taker = Taker(self._entity, clock, self._loop)
         self._owned: dict[str, tuple[set[bytes], set[bytes]]] = {node: (set(), set())}
         self._is_announcing = False
@@ -152,7 +153,7 @@ class Participant:
         """Read a topic. With an interval only the newest is told, at most so often; unwanted samples cost no decoding."""
         topic = self._topic(spot)
         qos = qos_of(profile, self._announced(spot), is_writer=False)
-        entity: DataReader[object] = DataReader(self._entity, topic, qos=qos)
+        entity: DataReader[IdlStruct] = DataReader(self._entity, topic, qos=qos)
 
         def take() -> Sequence[Took]:
             return _taken(entity, is_wanted)
@@ -167,7 +168,7 @@ class Participant:
     def writer(self, spot: Spot, profile: Profile) -> Writer:
         """Write a topic."""
         topic = self._topic(spot)
-        entity: DataWriter[object] = DataWriter(
+        entity: DataWriter[IdlStruct] = DataWriter(
             self._entity, topic, qos=qos_of(profile, self._announced(spot), is_writer=True)
         )
         guid = entity.guid.bytes
@@ -208,7 +209,7 @@ class Participant:
     def _own(self, node: str) -> tuple[set[bytes], set[bytes]]:
         return self._owned.setdefault(node, (set(), set()))
 
-    def _topic(self, spot: Spot) -> "Topic[object]":
+    def _topic(self, spot: Spot) -> Topic[IdlStruct]:
         key = (spot.topic, spot.type)
         found = self._topics.get(key)
         if found is None:
@@ -256,7 +257,7 @@ def nodes_of(message: Mapping[str, list[dict[str, object]]]) -> dict[str, list[b
     return found
 
 
-def _taken(entity: DataReader[object], is_wanted: Callable[[bytes], bool] | None) -> list[Took]:
+def _taken(entity: DataReader[IdlStruct], is_wanted: Callable[[bytes], bool] | None) -> list[Took]:
     samples = ddspy_take(entity._ref, ANYTHING, TAKEN_AT_ONCE)
     if isinstance(samples, int):  # an error code: the reader was just closed
         return []

@@ -20,6 +20,7 @@ from cyclonedds.core import (
     WaitSet,
 )
 from cyclonedds.domain import DomainParticipant
+from cyclonedds.sub import DataReader
 
 from fleet.timepieces import Clock
 
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 class Source:
     """A reader and what becomes of its samples; `heard` is called on the event loop with the samples and how many were left out."""
 
-    reader: Entity
+    reader: DataReader[Any]
     take: Callable[[], Sequence[Any]]
     heard: Callable[[list[Any], int], None]
     min_interval_s: float = 0.0

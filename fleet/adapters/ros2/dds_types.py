@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from cyclonedds.idl import IdlStruct, make_idl_struct
-from cyclonedds.idl import types as idl
+from cyclonedds.idl import IdlStruct, make_idl_struct, types
 from rosbags.interfaces import Nodetype
 
 from fleet.adapters.ros2.definitions import Desc
 from fleet.adapters.ros2.names import dds_type
 from fleet.adapters.ros2.types import Types
+
+idl: Any = types  # its generic types are known at run time only
 
 PRIMITIVES: dict[str, Any] = {
     "bool": bool,

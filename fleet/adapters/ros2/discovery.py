@@ -56,6 +56,18 @@ class Told:
         return self.announced.get("typehash", "")
 
 
+@dataclass(frozen=True)
+class Objection:
+    """Why a command is not sent, in a sentence; falsy when it is."""
+
+    why: str = ""
+    may_pass: bool = False  # it may be otherwise in a moment: a server is starting, or an old one has just died
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self.why)
+
+
 Complaint = Callable[[Told], str]
 
 
@@ -69,10 +81,10 @@ class Graph:
         self._by_topic: defaultdict[str, dict[bytes, Told]] = defaultdict(dict)
         self._nodes: dict[bytes, dict[bytes, str]] = {}  # participant -> endpoint -> node
 
-    def tell(self, told: Told) -> bool:
-        """Take in one endpoint; whether anything of interest changed."""
+    def tell(self, told: Told) -> str:
+        """Take in one endpoint; gives the DDS topic on which something changed, or ""."""
         if told.participant == self._own:
-            return False
+            return ""
         before = self._told.get(told.guid)
         if before is not None:
             self._by_topic[before.topic].pop(told.guid, None)
@@ -83,7 +95,9 @@ class Graph:
             del self._told[told.guid]
             if before.topic == GRAPH_TOPIC and before.is_writer:
                 self._nodes.pop(told.participant, None)
-        return before != (told if told.is_alive else None)
+        if before == (told if told.is_alive else None):
+            return ""
+        return before.topic if before is not None else told.topic
 
     def tell_nodes(self, participant: bytes, nodes: Mapping[str, Iterable[bytes]]) -> bool:
         """Take in which node of a participant has which endpoints; whether that changed."""
@@ -123,21 +137,23 @@ class Graph:
             found += self._action(name)
         return sorted(found, key=lambda seen: (seen.name, seen.kind, seen.type))
 
-    def objection(self, name: str, type: str) -> str:
-        """Why an action or service of this type would be refused at this name now; "" when it would be sent."""
-        parts = self._action_parts(name, type) if "/action/" in type else self._service_parts(name, type)
-        if all(type_part not in self._types for _, type_part in parts):
-            return _unknown(type, self._types.distro)
+    def objection(self, name: str, type: str, *, is_one_enough: bool = False) -> Objection:
+        """Why an action or service of this type would be refused at this name now; falsy when it would be sent."""
+        parts = self._action_parts(name, type) if "/action/" in type else [(name, type)]
+        if any(part not in self._types for _, part in parts):
+            return Objection(_unknown(type, self._types.distro))
         servers = [self.servers(service) for service, _ in parts]
         if not all(servers):
-            return self._absence(name, type, servers)
-        if any(len({request.participant for request, _ in pairs}) > 1 for pairs in servers):
-            return f"More than one server answers to {name}: a command would be executed by each of them."
-        for (_, part), [(request, reply), *_] in zip(parts, servers, strict=True):
-            complaint = self._command_complaint(part, request, reply)
-            if complaint:
-                return complaint
-        return ""
+            return Objection(self._absence(name, type, servers), may_pass=True)
+        if not is_one_enough and any(len({request.participant for request, _ in pairs}) > 1 for pairs in servers):
+            several = f"More than one server answers to {name}: a command would be executed by each of them."
+            return Objection(several, may_pass=True)
+        complaints = (
+            self._command_complaint(part, request, reply)
+            for (_, part), pairs in zip(parts, servers, strict=True)
+            for request, reply in pairs
+        )
+        return Objection(next(filter(None, complaints), ""))
 
     def incarnation(self, action: str) -> str:
         """The participant that serves it, as hex; "" when none or several do."""
@@ -188,14 +204,14 @@ class Graph:
     def _service(self, name: str) -> list[Seen]:
         requests = self.on(dds_topic(REQUEST, name), writers=False)
         return [
-            self._seen(name, "service", type, told, self.objection(name, type))
+            self._seen(name, "service", type, told, self.objection(name, type).why)
             for type, told in _by_type(requests, "_Request").items()
         ]
 
     def _action(self, name: str) -> list[Seen]:
         requests = self.on(dds_topic(REQUEST, f"{name}{ACTION}send_goal"), writers=False)
         return [
-            self._seen(name, "action", type, told, self.objection(name, type) or self._status_complaint(name))
+            self._seen(name, "action", type, told, self.objection(name, type).why or self._status_complaint(name))
             for type, told in _by_type(requests, "_SendGoal_Request").items()
         ]
 
@@ -235,9 +251,6 @@ class Graph:
     def _action_parts(self, name: str, type: str) -> list[tuple[str, str]]:
         types = (f"{type}_SendGoal", f"{type}_GetResult", CANCEL)
         return [(f"{name}{ACTION}{service}", part) for service, part in zip(SERVICES, types, strict=True)]
-
-    def _service_parts(self, name: str, type: str) -> list[tuple[str, str]]:
-        return [(name, type)]
 
     def _absence(self, name: str, type: str, servers: Sequence[Sequence[object]]) -> str:
         if any(servers):

@@ -54,9 +54,9 @@ class Goals:
         return (goal.status, goal.result) if goal.status.is_over else None
 
     def move(self, goal_id: UUID, status: GoalStatus, result: Fields | None = None, *, now_s: float = 0.0) -> bool:
-        """Say how far it is; False when it is over or not known, and nothing changes."""
+        """Say how far it is; False when it is over, already farther or not known, and nothing changes."""
         goal = self._goals.get(goal_id)
-        if goal is None or goal.status.is_over:
+        if goal is None or goal.status.is_over or goal.status >= status:
             return False
         goal.status = status
         if status.is_over:

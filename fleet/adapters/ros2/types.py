@@ -104,7 +104,8 @@ class Types:
                 f"The type {type} is not known for {self.distro}; give its definition in the account's options.",
                 type=type,
             )
-        return self._store.fielddefs[type][1]
+        fields: Sequence[tuple[str, Desc]] = self._store.fielddefs[type][1]
+        return fields
 
     def constants(self, type: str) -> dict[str, object]:
         """The constants of a message, or of an action's or service's parts together."""
@@ -249,7 +250,7 @@ def _numbers(base: str, given: Any, path: str) -> np.ndarray[Any, Any]:
 
 def _attribute(name: str) -> str:
     """The attribute in which rosbags' encoders look for a field (a Python keyword gets an underscore)."""
-    return normalize_fieldname(name)
+    return str(normalize_fieldname(name))
 
 
 @cache
