@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from deployments.links import Links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import DiscoveredRobot
-from fleet.adapters.simulated import ros2_interface
+from fleet.adapters.simulated import ros2_interface, vda5050_interface
 from fleet.adapters.simulated.site_map import vehicles
 from fleet.gateways import Gateway, GatewayAccount, add_gateway, gateway_of, renew_token
 from fleet.organisations import Site, principal_of
@@ -17,7 +17,6 @@ from fleet.robots import Robot
 
 GATEWAY = "north-plant gateway"
 ROS2_ACCOUNT, VDA5050_ACCOUNT = "north-plant robots", "north-plant vehicles"
-VDA5050_MAKER = "simulated"
 
 
 def seed_links(
@@ -27,11 +26,12 @@ def seed_links(
     ros2 = _account(session, site, ROS2_ACCOUNT, now, ("ros2", links.ros2_url, ros2_interface.account_options()))
     accounts = [ros2]
     if links.mqtt_url:
-        accounts.append(_account(session, site, VDA5050_ACCOUNT, now, ("vda5050", links.mqtt_url, {})))
+        vda5050 = ("vda5050", links.mqtt_url, vda5050_interface.account_options())
+        accounts.append(_account(session, site, VDA5050_ACCOUNT, now, vda5050))
     spoken = vehicles(robots, links.mqtt_url)
     for robot in robots:
         if robot in spoken:
-            _command_over(session, site, robot, accounts[-1], f"{VDA5050_MAKER}/{robot.serial_number}")
+            _command_over(session, site, robot, accounts[-1], f"{vda5050_interface.MANUFACTURER}/{robot.serial_number}")
         else:
             _command_over(session, site, robot, ros2, ros2_interface.namespace_of(robot))
     return _gateway_token(session, site, accounts, known=known, now=now)
