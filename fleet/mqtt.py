@@ -33,6 +33,7 @@ KEPT_PER_TOPIC = 16  # what one topic may lag behind before its oldest is given 
 KEEPALIVE_S = 15
 CONNECT_TIMEOUT_S = 5.0
 BACK_AFTER_S = (1, 15)
+ANSWER_TIMEOUT_S = 2.0  # a broker that knows 3.1.1 only may leave a CONNECT of 5 without any answer
 REFUSED_PROTOCOL = {1, 132}  # CONNACK: unacceptable protocol version, in 3.1.1 and 5
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 # What a packet that is no MQTT raises inside paho; it would end the network thread for good.
@@ -156,6 +157,7 @@ class Mqtt:
         self._client = self._made()
         self._answered = False  # the broker has answered a CONNECT of this protocol version
         self._failures = 0
+        self._doubt: asyncio.Handle = self._loop.call_soon(_nothing)
         self.is_connected = False
         self.limits: dict[str, int] = {}
         self.payload_max_bytes = PAYLOAD_MAX_BYTES
@@ -165,9 +167,12 @@ class Mqtt:
         # On its own thread paho resolves, connects and comes back; nothing of it is waited for here.
         self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_S, **self._session())
         self._client.loop_start()
+        if self._version is MQTTProtocolVersion.MQTTv5:
+            self._doubt = self._loop.call_later(ANSWER_TIMEOUT_S, self._wonder)
 
     def stop(self) -> None:
         """Say goodbye and end the thread; blocks for it."""
+        self._loop.call_soon_threadsafe(self._doubt.cancel)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -284,8 +289,17 @@ class Mqtt:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._news.set)
 
+    def _wonder(self) -> None:
+        """A connection that was not answered in all that time: perhaps 5 is not understood."""
+        if self._answered:
+            return
+        if self._client.socket() is not None:
+            self._speak_older()
+        else:
+            self._doubt = self._loop.call_later(ANSWER_TIMEOUT_S, self._wonder)
+
     def _speak_older(self) -> None:
-        """A broker that twice closed without an answer knows MQTT 3.1.1 only."""
+        """A broker that twice closed without an answer, or gave none, knows MQTT 3.1.1 only."""
         if self._answered or self._version is not MQTTProtocolVersion.MQTTv5:
             return
         log.info("the broker does not speak MQTT 5, 3.1.1 is tried", host=self._address.host)
@@ -357,6 +371,10 @@ def limit_complaints(limits: Mapping[str, int]) -> list[str]:
             f"The broker takes at most {limits['MaximumPacketSize']} bytes in a message: long orders are lost."
         )
     return found
+
+
+def _nothing() -> None:
+    """Where a handle is needed before there is one."""
 
 
 def _limits(properties: Properties | None) -> dict[str, int]:
