@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from fleet.adapters.ros2.dds_clients import Listening, ServiceClient, StatusWatch, goal_status
 from fleet.adapters.ros2.dds_domain import address_of
 from fleet.adapters.ros2.dds_participant import Participant, Spot, Took, nodes_of
@@ -37,8 +39,8 @@ from fleet.adapters.ros2.names import ACTION, REQUEST, TOPIC, dds_topic, ros_typ
 from fleet.adapters.ros2.peer_goals import ALREADY_OVER, UNKNOWN_GOAL, nanoseconds
 from fleet.adapters.ros2.qos import Profile
 from fleet.adapters.ros2.types import Types
-from fleet.clock import Clock, SystemClock
 from fleet.errors import Invalid, Unavailable
+from fleet.timepieces import Clock, SystemClock
 
 NODE = "/yardmaster_gateway"
 SERVER_WAIT_S = 3.0  # how long a server that is not there, or only half, is waited for before a command is refused
@@ -47,7 +49,11 @@ ANSWER_S = 5.0
 SETTLE_S = 0.05  # discovery tells of a robot in many pieces
 ASK_AGAIN_S = 30.0  # a request for a result that has been waiting so long is sent once more: its reply may be lost
 
+MOST_ASKED = 1000  # results waited for at once; the oldest is given up, and asked for again by whoever still wants it
 EVERYBODY = Profile(durability="transient local", depth=0)
+
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -230,7 +236,12 @@ class DdsLink:
         key = (action, goal_id)
         before = self._asked.pop(key, None)
         if before is not None:
+            if not self._is_doubtful(action, goal_id, before):
+                self._asked[key] = before
+                return before
             before.reply.cancel()
+        if len(self._asked) >= MOST_ASKED:
+            next(iter(self._asked.values())).reply.cancel()
         reply = client.send({"goal_id": _uuid(goal_id)})
         asked = self._asked[key] = _Asked(reply, self._clock.monotonic(), self.incarnation(action))
         reply.add_done_callback(lambda _: self._asked.pop(key, None) if self._asked.get(key) is asked else None)
@@ -285,7 +296,11 @@ class DdsLink:
 
     def _told_nodes(self, samples: list[Took], _: int) -> None:
         for took in samples:
-            message = self.types.decode(GRAPH_TYPE, took.sample)
+            try:
+                message = self.types.decode(GRAPH_TYPE, took.sample)
+            except Invalid as error:
+                log.warning("ros2.nodes_unreadable", why=error.message)
+                continue
             if self._graph.tell_nodes(bytes(message["gid"]["data"])[:16], nodes_of(message)):
                 self._renew()
 

@@ -15,8 +15,8 @@ from fleet.adapters.ros2.names import ACTION, REPLY, REQUEST, TOPIC, dds_topic
 from fleet.adapters.ros2.peer_goals import nanoseconds
 from fleet.adapters.ros2.qos import SERVICE, STATUS, Profile, fitting_reader
 from fleet.adapters.ros2.types import HEADER
-from fleet.clock import Clock
 from fleet.errors import Invalid
+from fleet.timepieces import Clock
 
 CLIENT = slice(4, 12)  # of a reply: whom it is for
 

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import structlog
 from cyclonedds._clayer import ddspy_take, ddspy_write  # type: ignore[import-not-found]  # compiled, without stubs
 from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
-from cyclonedds.core import Entity
+from cyclonedds.core import DDSException, Entity
 from cyclonedds.domain import DomainParticipant
 from cyclonedds.idl import IdlStruct
 from cyclonedds.pub import DataWriter
@@ -132,7 +132,7 @@ class Participant:
         self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
         self._taker = Taker(self._entity, clock, self._loop)
         self._owned: dict[str, tuple[set[bytes], set[bytes]]] = {node: (set(), set())}
-        self._is_announcing = False
+        self._is_announcing = self._is_closed = False
         self._ids = 0
         self._graph_writer = self.writer(Spot(GRAPH_TOPIC, GRAPH_TYPE, node), GRAPH)
 
@@ -198,7 +198,7 @@ class Participant:
 
     async def close(self) -> None:
         """Leave the domain; everything opened here ends with it."""
-        self._is_announcing = True  # nothing is announced any more
+        self._is_closed = True
         await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
@@ -229,6 +229,8 @@ class Participant:
     def _announce(self) -> None:
         """Tell in ros_discovery_info which node has which endpoints, as every ROS 2 participant does."""
         self._is_announcing = False
+        if self._is_closed:
+            return
         nodes = [
             {
                 "node_namespace": node.rpartition("/")[0] or "/",
@@ -270,7 +272,12 @@ def _taken(entity: DataReader[IdlStruct], is_wanted: Callable[[bytes], bool] | N
 
 def _endpoints(reader: BuiltinDataReader, *, is_writer: bool) -> Callable[[], list[Told]]:
     def take() -> list[Told]:
-        return [_told(sample, is_writer=is_writer) for sample in reader.take(N=TAKEN_AT_ONCE)]
+        try:
+            samples = reader.take(N=TAKEN_AT_ONCE)
+        except (DDSException, ValueError, KeyError, TypeError) as error:  # a policy that Cyclone's Python does not know
+            log.warning("ros2.endpoint_unreadable", why=str(error))
+            return []
+        return [_told(sample, is_writer=is_writer) for sample in samples]
 
     return take
 

@@ -65,7 +65,7 @@ class Taker:
         self._is_closing = False
         self._waitset = WaitSet(participant)
         self._guard = GuardCondition(participant)
-        self._watch(self._guard, CLOSING)
+        self._attach(self._guard, CLOSING)
         self._thread = threading.Thread(target=self._run, name="ros2-dds", daemon=True)
         self._thread.start()
 
@@ -76,7 +76,9 @@ class Taker:
             source.number = self._numbers
             source.condition = ReadCondition(source.reader, ANYTHING)
             self._sources[source.number] = source
-        self._watch(source.condition, source.number)
+        code = self._attach(source.condition, source.number)
+        if code < 0:
+            raise DDSException(code, "while a reader was attached to the wait set")
 
     def remove(self, source: Source) -> None:
         """No more of it; may be called again."""
@@ -96,10 +98,8 @@ class Taker:
             self._sources.clear()
             self._pending.clear()
 
-    def _watch(self, condition: Entity, number: int) -> None:
-        code = self._waitset._waitset_attach(self._waitset._ref, condition._ref, number)
-        if code < 0:
-            raise DDSException(code, "while a reader was attached to the wait set")
+    def _attach(self, condition: Entity, number: int) -> int:
+        return int(self._waitset._waitset_attach(self._waitset._ref, condition._ref, number))
 
     def _run(self) -> None:
         triggered = (ctypes.c_void_p * AT_ONCE)()
@@ -143,7 +143,7 @@ class Taker:
             with self._lock:
                 source = self._sources.get(number)
                 if source is not None and source.condition is not None:
-                    self._watch(source.condition, number)
+                    self._attach(source.condition, number)
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -19,8 +19,8 @@ from fleet.adapters.ros2.names import ACTION, REPLY, REQUEST, TOPIC, dds_topic
 from fleet.adapters.ros2.peer_goals import DECLINED, Goal, Goals, nanoseconds, stamp
 from fleet.adapters.ros2.qos import FEEDBACK, SERVICE, STATUS, Profile
 from fleet.adapters.ros2.types import HEADER, Types
-from fleet.clock import Clock, SystemClock
 from fleet.errors import Invalid, Unavailable
+from fleet.timepieces import Clock, SystemClock
 
 RESULTS_KEPT_S = 900.0  # rclpy's default
 CLIENT_WAIT_S, CLIENT_LOOK_S = 0.1, 0.005  # how long rmw_cyclonedds holds a reply for a client that is not yet matched
