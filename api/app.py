@@ -17,7 +17,20 @@ from api.group_commit import missions as mission_writer
 from api.link import Exchange
 from api.link import router as link_router
 from api.reception import Reception
-from api.routes import bags, blackouts, health, holds, missions, reports, requests, robots, schedules, uploads, webhooks
+from api.routes import (
+    bags,
+    blackouts,
+    gateways,
+    health,
+    holds,
+    missions,
+    reports,
+    requests,
+    robots,
+    schedules,
+    uploads,
+    webhooks,
+)
 from fleet.runtime import Runtime
 
 JSON_MAX_BYTES = 1_000_000
@@ -48,7 +61,20 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.doorman = Doorman(runtime)
     problems.install(app)
-    for room in (missions, schedules, blackouts, holds, robots, reports, bags, uploads, requests, webhooks, health):
+    for room in (
+        missions,
+        schedules,
+        blackouts,
+        holds,
+        robots,
+        gateways,
+        reports,
+        bags,
+        uploads,
+        requests,
+        webhooks,
+        health,
+    ):
         app.include_router(room.router)
     app.include_router(link_router)
     _add_docs(app)

@@ -4,9 +4,10 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Column, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel, select
 
 from fleet.database import JSONColumn, UTCDateTime, new_id
+from fleet.errors import NotFound
 
 
 class ManufacturerAccount(SQLModel, table=True):
@@ -30,3 +31,23 @@ class ManufacturerAccount(SQLModel, table=True):
     cursor: str = Field(default="", description="Where the next poll of events goes on, in the manufacturer's words.")
     polled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+def account_names(session: Session, organisation_id: UUID) -> list[str]:
+    """The names of the organisation's accounts."""
+    mine = ManufacturerAccount.organisation_id == organisation_id
+    return list(session.exec(select(ManufacturerAccount.name).where(mine).order_by(ManufacturerAccount.name)).all())
+
+
+def account_named(session: Session, organisation_id: UUID, name: str) -> ManufacturerAccount:
+    """The account called `name` within the organisation.
+
+    Raises:
+        NotFound: there is none; names the known ones.
+    """
+    mine = (ManufacturerAccount.organisation_id == organisation_id, ManufacturerAccount.name == name)
+    row = session.exec(select(ManufacturerAccount).where(*mine)).first()
+    if row is None:
+        known = ", ".join(account_names(session, organisation_id))
+        raise NotFound(f"There is no account {name!r}; known accounts: {known or 'none'}.", account=name)
+    return row

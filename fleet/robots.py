@@ -92,6 +92,16 @@ def robot_named(session: Session, organisation_id: UUID, name: str) -> Robot:
     return row
 
 
+def add_robot(session: Session, robot: Robot) -> Robot:
+    """The new robot, under its name with a number behind it where that name is taken."""
+    taken = set(session.exec(select(Robot.name).where(Robot.organisation_id == robot.organisation_id)).all())
+    names = [robot.name, *(f"{robot.name}-{number}" for number in range(2, len(taken) + 3))]
+    robot.name = next(name for name in names if name not in taken)
+    session.add(robot)
+    session.flush()
+    return robot
+
+
 def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
     """The robots that an account calls by these serial numbers or addresses, in one query."""
     own = and_(col(Robot.account_id) == account_id, col(Robot.serial_number).in_(serial_numbers))

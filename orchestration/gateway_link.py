@@ -150,13 +150,13 @@ def _write(session: Session, batch: Sequence[tuple[UUID, Asked]]) -> list[Outcom
     places = {(asked.account_id, asked.address) for _, asked in batch if asked.address}
     robots = gateways.robot_ids_at(session, places) if places else {}
     reached = gateways.reached_by(session, list(robots.values())) if robots else {}
-    served = gateways.present(session, {asked.account_id for _, asked in batch if not asked.address})
+    loose = {asked.account_id for _, asked in batch if (asked.account_id, asked.address) not in robots}
+    served = gateways.present(session, loose)
     answers: list[Outcome | None] = []
     rows = []
     for command_id, asked in batch:
         robot_id = robots.get((asked.account_id, asked.address))
-        is_reached = robot_id in reached if asked.address and robot_id else asked.account_id in served
-        if not is_reached and (robot_id is not None or not asked.address):
+        if not (asked.account_id in served if robot_id is None else robot_id in reached):
             answers.append(Unknown(why=_away(asked)))
             continue
         answers.append(None)
@@ -181,7 +181,7 @@ def _write(session: Session, batch: Sequence[tuple[UUID, Asked]]) -> list[Outcom
 
 
 def _away(asked: Asked) -> str:
-    who = f"holds {asked.address}" if asked.address else "serves this account"
+    who = f"holds {asked.address}" if asked.address else "that serves this account is there"
     return f"no gateway {who} now; nothing was sent"
 
 

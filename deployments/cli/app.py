@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli import bags, calendar, database, holds, learning, missions, platform, processes, schedules
+from deployments.cli import (
+    accounts,
+    bags,
+    calendar,
+    database,
+    gateways,
+    holds,
+    learning,
+    missions,
+    platform,
+    processes,
+    robots,
+    schedules,
+)
 from fleet.errors import YardmasterError
 
 
@@ -35,7 +48,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(missions.app, name="missions", help="Ask for missions, look at them, command them.")
-app.add_typer(missions.robots, name="robots", help="The fleet.")
+app.add_typer(robots.app, name="robots", help="The fleet: how robots are, how they are reached, what they expose.")
+app.add_typer(gateways.app, name="gateways", help="Processes near the robots that hold their links.")
+app.add_typer(accounts.app, name="accounts", help="Manufacturers' clouds, and links that gateways open.")
 app.add_typer(bags.app, name="bags", help="Recordings: convert, list, verify.")
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(

@@ -1,4 +1,4 @@
-"""`yardmaster missions …` and `yardmaster robots …`."""
+"""`yardmaster missions …`."""
 
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -9,12 +9,9 @@ from deployments.cli.parts import AsJson, Organisation, Site, opened, show, show
 
 if TYPE_CHECKING:
     from missions.commands import CommandName
-    from missions.foreign import ForeignOrder
-    from missions.holds import Hold
     from missions.models import MissionCreate
 
 app = typer.Typer(no_args_is_help=True)
-robots = typer.Typer(no_args_is_help=True)
 MissionId = Annotated[UUID, typer.Argument(help="Id of the mission, as `missions list` shows it.")]
 Why = Annotated[str, typer.Option(help="The reason, kept with the change.")]
 
@@ -162,51 +159,3 @@ def _command(organisation: str, mission: UUID, wish: "CommandName", why: str, *,
             session, organisation_id=owner.id, mission_id=mission, command=wish, who=who(), why=why, task=task
         )
         typer.echo(f"{row.id} is {row.status.value}, wanted: {row.desired.value}")
-
-
-@robots.command("list")
-def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) -> None:
-    """The robots of an organisation with the latest that each said of itself."""
-    from sqlmodel import col, select
-
-    from fleet.organisations import organisation_named
-    from fleet.robots import Robot
-    from fleet.states import RobotState
-    from missions import holds
-    from missions.foreign import foreign_orders
-
-    with opened().reading() as session:
-        owner = organisation_named(session, organisation)
-        query = (
-            select(Robot, RobotState)
-            .join(RobotState, col(RobotState.robot_id) == col(Robot.id), isouter=True)
-            .where(Robot.organisation_id == owner.id)
-            .order_by(Robot.name)
-        )
-        foreign, held = foreign_orders(session, [owner.id]), holds.open_holds(session, [owner.id])
-        found = [
-            (robot.model_dump(mode="json") | _remarks(holds.covering(robot, held), foreign.get(robot.id)), state)
-            for robot, state in session.exec(query).all()
-        ]
-    if as_json:
-        show_json([robot | {"state": state.model_dump(mode="json") if state else None} for robot, state in found])
-        return
-    rows = [
-        (
-            robot["name"],
-            robot["serial_number"],
-            robot["model"],
-            state.activity.value if state else "never heard of",
-            f"{state.battery_fraction:.0%}" if state and state.battery_fraction is not None else "",
-            state.observed_at.isoformat(timespec="seconds") if state else "",
-            robot["held_by"] or (f"not ordered here: {robot['foreign_order']}" if robot["foreign_order"] else ""),
-        )
-        for robot, state in found
-    ]
-    show("Robots", ("name", "serial number", "model", "activity", "battery", "observed", "remark"), rows)
-
-
-def _remarks(hold: "Hold | None", foreign: "ForeignOrder | None") -> dict[str, str | None]:
-    from missions.holds import words
-
-    return {"held_by": words(hold) if hold else None, "foreign_order": foreign.order if foreign else None}

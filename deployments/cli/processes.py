@@ -19,17 +19,17 @@ def register(app: typer.Typer) -> None:
 
 def dispatcher() -> None:
     """The dispatcher alone: plans, dispatches and follows missions."""
-    _become("orchestration.dispatcher")
+    become("orchestration.dispatcher")
 
 
 def api(port: Port = 8000) -> None:
     """The API alone."""
-    _become("api.serve", "--host", HOST, "--port", str(port))
+    become("api.serve", "--host", HOST, "--port", str(port))
 
 
 def worker() -> None:
     """The Prefect worker and the desk alone."""
-    _become("orchestration.worker")
+    become("orchestration.worker")
 
 
 def mlflow(port: Port = 5000) -> None:
@@ -42,7 +42,7 @@ def mlflow(port: Port = 5000) -> None:
     artifacts = artifacts_dir(settings)
     typer.echo(f"MLflow at http://{HOST}:{port} (Ctrl-C ends it)")
     place = ("--host", HOST, "--port", str(port), "--workers", "1")
-    _become("mlflow", "server", "--backend-store-uri", store, "--default-artifact-root", artifacts.as_uri(), *place)
+    become("mlflow", "server", "--backend-store-uri", store, "--default-artifact-root", artifacts.as_uri(), *place)
 
 
 def dagster(port: Port = 3000) -> None:
@@ -57,10 +57,10 @@ def dagster(port: Port = 3000) -> None:
     prepare(home)
     typer.echo(f"Dagster at http://{HOST}:{port} (Ctrl-C ends it)")
     arguments = ("dev", "--module-name", "orchestration.definitions", "--host", HOST, "--port", str(port))
-    _become("dagster", *arguments, extra={"DAGSTER_HOME": str(home)})
+    become("dagster", *arguments, extra={"DAGSTER_HOME": str(home)})
 
 
-def _become(module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> NoReturn:
+def become(module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> NoReturn:
     """Replace this process, so that signals and the exit code are the other's own."""
     import os
 

@@ -46,7 +46,7 @@ class Yard:
     held: list[frozenset[str]] = field(default_factory=list)
     opened: int = 0
     fails_to_open: Exception | None = None
-    hangs: bool = False
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
     adapters: list["ScriptedPush"] = field(default_factory=list)
 
     @property
@@ -78,8 +78,7 @@ class ScriptedPush:
         return Capabilities(deduplicates=True, queryable=True, cancellable=True, pausable=True, tasks=set(TaskKind))
 
     async def submit(self, order):
-        while self.yard.hangs:
-            await asyncio.sleep(0.01)
+        await self.yard.goes_on.wait()
         if await asyncio.to_thread(self.journal.admit, order) is None:
             self.yard.submitted.append(order.key)
             await asyncio.to_thread(self.finish, order)
@@ -144,6 +143,7 @@ def clock() -> SystemClock:
 def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
     """The robots of every account of the manufacturer `scripted`."""
     yard = Yard()
+    yard.goes_on.set()
 
     @asynccontextmanager
     async def open_push(account, journal) -> AsyncIterator[ScriptedPush]:
@@ -258,7 +258,7 @@ def until():
 
     async def wait(holds, *, within_s: float = 15.0) -> None:
         async with asyncio.timeout(within_s):
-            while not await asyncio.to_thread(holds):
+            while not await asyncio.to_thread(holds):  # noqa: ASYNC110  what is waited for lies in a database
                 await asyncio.sleep(0.02)
 
     return wait
