@@ -20,6 +20,7 @@ import crashes
 import dispatch
 import kills
 import psutil
+import ros2
 import schedules
 from rich.console import Console
 from rich.table import Table
@@ -162,6 +163,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "planted": crashes.planted,
     "crashes": crashes.figures,
     "kills": kills.figures,
+    "ros2": ros2.figures,
 }
 
 

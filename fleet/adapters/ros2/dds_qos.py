@@ -4,16 +4,16 @@ from cyclonedds.qos import Policy, Qos
 
 from fleet.adapters.ros2.qos import FOREVER, Profile
 
-BLOCKING_NS = (
-    100_000_000  # rmw waits for ever here; a write holds Python's lock, so ours gives up instead (nobody is told this)
-)
+BLOCKING_NS = 100_000_000  # a write holds Python's lock while it waits for room; rmw waits for ever, ours gives up
 UNLIMITED = -1
 
 
 def qos_of(profile: Profile, user_data: bytes, *, is_writer: bool) -> Qos:
     """The policies that rmw_cyclonedds sets for an endpoint of this profile."""
     policies = [
-        Policy.Reliability.Reliable(BLOCKING_NS) if profile.is_reliable else Policy.Reliability.BestEffort,
+        Policy.Reliability.Reliable(BLOCKING_NS if is_writer else FOREVER)
+        if profile.is_reliable
+        else Policy.Reliability.BestEffort,
         Policy.Durability.Volatile if profile.durability == "volatile" else Policy.Durability.TransientLocal,
         Policy.History.KeepLast(profile.depth) if profile.depth else Policy.History.KeepAll,
         Policy.DataRepresentation(use_cdrv0_representation=True, use_xcdrv2_representation=False),
