@@ -211,7 +211,9 @@ class Vehicle:
     def _give(self, leg: Leg, about: tuple[tuple[str, str], ...]) -> None:
         if not leg.items:
             return
-        taken = self._world.give(self._unit, leg.word, [item.task for item in leg.items])
+        tasks = [item.task for item in leg.items]
+        mission_id = next((str(task.parameters["mission_id"]) for task in tasks if "mission_id" in task.parameters), "")
+        taken = self._world.give(self._unit, leg.word, tasks, mission_id=mission_id)
         if isinstance(taken, Refused) and self._world.given(self._unit, leg.word) is None:
             raise Refusal(Fault("orderError", "INVALID_ORDER", "WARNING", taken.reason, about))
         said = self._world.given(self._unit, leg.word)
@@ -342,6 +344,8 @@ def _work(action: Fields, position: int) -> OrderTask | None:
     parameters: dict[str, str | float | int | bool] = {**length}
     if name == "takeReading":
         parameters["quantity"] = str(given.get("quantity", "temperature"))
+    if name == "recordRun":
+        parameters["mission_id"] = str(given.get("missionId", ""))
     if name == "startCharging":
         parameters["duration_s"] = 0.0
     return OrderTask(position=position, kind=kinds[str(name)], parameters=parameters, timeout_s=7200.0)
