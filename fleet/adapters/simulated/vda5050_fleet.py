@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from fleet.adapters.simulated import vda5050_messages as messages
+from fleet.adapters.simulated.vda5050_ground import WorldGround
 from fleet.adapters.simulated.vda5050_messages import Identity, Message
 from fleet.adapters.simulated.vda5050_vehicle import Vehicle
 from fleet.adapters.simulated.world import World
@@ -106,7 +107,7 @@ class Speaker:
 
 def vehicle_of(world: World, unit: str, speech: Speech) -> Vehicle:
     """The vehicle of one robot of the world."""
-    return Vehicle(world, Identity(speech.manufacturer, unit, speech.version), unit)
+    return Vehicle(WorldGround(world, unit), Identity(speech.manufacturer, unit, speech.version))
 
 
 async def run_vehicle(vehicle: Vehicle, url: str, speech: Speech, clock: Clock) -> None:

@@ -6,13 +6,14 @@ What it was told is kept in the site's journal, so that the site may be closed a
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import RLock
 
-from fleet.adapter import OrderReport, OrderStatus, OrderTask, Refused, TaskKind, TaskReport
+from fleet.adapter import OrderReport, OrderStatus, OrderTask, TaskKind, TaskReport
 from fleet.adapters.simulated.execution import LIVE
-from fleet.adapters.simulated.journal import Keep
+from fleet.adapters.simulated.vda5050_ground import Ground
+from fleet.adapters.simulated.vda5050_memory import Item, Leg, Memory, dumped, remembered
 from fleet.adapters.simulated.vda5050_messages import INSTANT, Fault, Identity, Shown
-from fleet.adapters.simulated.world import World
 
 Fields = Mapping[str, object]
 STATUSES = {
@@ -38,39 +39,6 @@ class Faults:
     extra: tuple[Fault, ...] = ()
 
 
-@dataclass
-class Item:
-    """A node to come or an action, and the task of the World that stands for it."""
-
-    id: str
-    sequence: int
-    kind: str  # "node" or an actionType
-    task: OrderTask
-
-
-@dataclass
-class Leg:
-    """One released part of an order: what one order message added."""
-
-    word: str
-    items: list[Item]
-
-
-@dataclass
-class Memory:
-    """What it was told."""
-
-    order_id: str = ""
-    update_id: int = 0
-    start: tuple[str, int] = ("", 0)
-    legs: list[Leg] = field(default_factory=list)
-    horizon: list[tuple[str, int]] = field(default_factory=list)
-    is_cut: bool = False  # cancelled: nodes are gone, actions that were not done have failed
-    is_paused: bool = False
-    faults: list[Fault] = field(default_factory=list)
-    instant: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # id -> type, status, result
-
-
 class Refusal(Exception):
     """The order is not taken; carries the error to report."""
 
@@ -81,54 +49,60 @@ class Refusal(Exception):
 
 
 class Vehicle:
-    """One robot of the world; the methods are called by whoever carries its messages, in one thread."""
+    """One robot; whoever carries its messages calls the methods, from any thread."""
 
-    def __init__(self, world: World, identity: Identity, unit: str) -> None:
-        """`unit` is its serial number in the world."""
+    def __init__(self, ground: Ground, identity: Identity) -> None:
+        """What it was told before is remembered."""
         self.who, self.faults = identity, Faults()
         self.wants_factsheet = False
-        self._world, self._unit = world, unit
-        self._fact = f"vda5050/{unit}"
-        kept = world.journal.fact(self._fact)
-        self.memory = _remembered(json.loads(kept)) if kept else Memory()
+        self._ground, self._lock = ground, RLock()
+        kept = ground.fact()
+        self.memory = remembered(json.loads(kept)) if kept else Memory()
 
     def restart(self, *, forgets: bool) -> None:
         """Begin anew; one that forgets stops and has no order any more."""
-        if forgets:
-            self._stop()
-            self.memory = Memory()
-            self._keep()
+        with self._lock:
+            if forgets:
+                self._stop()
+                self.memory = Memory()
+                self._keep()
 
     def take_order(self, message: Fields) -> None:
         """An order message came."""
         if self.faults.drop_orders > 0:
             self.faults.drop_orders -= 1
             return
-        try:
-            self._take(message)
-        except Refusal as refusal:
-            self.memory.faults = [refusal.fault]
-        self._keep()
+        with self._lock:
+            try:
+                self._take(message)
+            except Refusal as refusal:
+                self.memory.faults = [refusal.fault]
+            self._keep()
 
     def take_instant(self, message: Fields) -> None:
         """An instantActions message came."""
         if self.faults.drop_instant > 0:
             self.faults.drop_instant -= 1
             return
-        for action in _objects(message.get("actions", message.get("instantActions"))):
-            action_id, name = str(action.get("actionId", "")), str(action.get("actionType", ""))
-            if action_id not in self.memory.instant:
-                status, result = self._instant(action_id, name, action)
-                self.memory.instant[action_id] = (name, status, result)
-        self._keep()
+        with self._lock:
+            for action in _objects(message.get("actions", message.get("instantActions"))):
+                action_id, name = str(action.get("actionId", "")), str(action.get("actionType", ""))
+                if action_id not in self.memory.instant:
+                    status, result = self._instant(action_id, name, action)
+                    self.memory.instant[action_id] = (name, status, result)
+            self._keep()
 
     def shown(self) -> Shown:
         """What its state tells now."""
-        look, memory, faults = self._world.look(self._unit), self.memory, self.faults
-        reports = [self._world.given(self._unit, leg.word) for leg in memory.legs]
+        with self._lock:
+            return self._shown()
+
+    def _shown(self) -> Shown:
+        memory, faults = self.memory, self.faults
+        reports = [self._ground.given(leg.word) for leg in memory.legs]
         self._go_on(reports)
         standing = self._standing(reports)
-        body = look.sample.body
+        body = self._ground.standing()
         instant = [(key, *said) for key, said in memory.instant.items()] if faults.lists_instant else []
         trouble = self._trouble(reports)
         return Shown(
@@ -145,8 +119,8 @@ class Vehicle:
             faults=[*memory.faults, *faults.extra, *trouble],
             place=(body.x_m, body.y_m, body.yaw_rad),
             battery_fraction=body.battery_fraction,
-            is_charging=look.seen.activity == "charging",
-            is_driving=body.speed_m_s > 0,
+            is_charging=body.is_charging,
+            is_driving=body.is_driving,
             is_paused=memory.is_paused,
             mode=faults.mode,
             emergency_stop=faults.emergency_stop,
@@ -213,12 +187,9 @@ class Vehicle:
             return
         tasks = [item.task for item in leg.items]
         mission_id = next((str(task.parameters["mission_id"]) for task in tasks if "mission_id" in task.parameters), "")
-        taken = self._world.give(self._unit, leg.word, tasks, mission_id=mission_id)
-        if isinstance(taken, Refused) and self._world.given(self._unit, leg.word) is None:
-            raise Refusal(Fault("orderError", "INVALID_ORDER", "WARNING", taken.reason, about))
-        said = self._world.given(self._unit, leg.word)
-        if said is not None and said.status is OrderStatus.rejected:
-            raise Refusal(Fault("orderError", "INVALID_ORDER", "WARNING", said.reason, about))
+        reason = self._ground.give(leg.word, tasks, mission_id)
+        if reason:
+            raise Refusal(Fault("orderError", "INVALID_ORDER", "WARNING", reason, about))
 
     def _go_on(self, reports: Sequence[OrderReport | None]) -> None:
         """Begin the next leg when the one before it is done."""
@@ -257,15 +228,15 @@ class Vehicle:
 
     def _turn(self, wanted: OrderStatus) -> None:
         for leg in self.memory.legs:
-            said = self._world.given(self._unit, leg.word)
+            said = self._ground.given(leg.word)
             if said is not None and said.status in LIVE:
-                self._world.turn(self._unit, leg.word, wanted)
+                self._ground.turn(leg.word, wanted)
 
     def _blame(self, fault: Fault) -> None:
         self.memory.faults = [*self.memory.faults[-4:], fault]
 
     def _has_work(self) -> bool:
-        shown = self.shown()
+        shown = self._shown()
         return bool(shown.nodes) or any(status not in {"FINISHED", "FAILED"} for _, _, status, _ in shown.actions)
 
     def _standing(self, reports: Sequence[OrderReport | None]) -> list[tuple[Item, TaskReport | None]]:
@@ -304,13 +275,13 @@ class Vehicle:
         said = node.get("nodePosition")
         if not isinstance(said, dict):
             return True
-        body = self._world.look(self._unit).sample.body
+        body = self._ground.standing()
         given = said.get("allowedDeviationXY", NEAR_M)
         radius = given.get("a", NEAR_M) if isinstance(given, dict) else given
         return bool(math.dist((said["x"], said["y"]), (body.x_m, body.y_m)) <= max(radius, 0.1))
 
     def _keep(self) -> None:
-        self._world.journal.keep(Keep(facts=[(self._fact, json.dumps(_dumped(self.memory)))]))
+        self._ground.remember(json.dumps(dumped(self.memory)))
 
 
 def _objects(found: object) -> list[Fields]:
@@ -360,41 +331,3 @@ def _result(said: TaskReport | None) -> str:
     if said is None:
         return ""
     return f"{said.value:g} {said.unit or ''}".strip() if said.value is not None else said.message
-
-
-def _dumped(memory: Memory) -> Fields:
-    legs = [
-        [leg.word, [[i.id, i.sequence, i.kind, i.task.model_dump(mode="json")] for i in leg.items]]
-        for leg in memory.legs
-    ]
-    return {
-        "order_id": memory.order_id,
-        "update_id": memory.update_id,
-        "start": memory.start,
-        "legs": legs,
-        "horizon": memory.horizon,
-        "is_cut": memory.is_cut,
-        "is_paused": memory.is_paused,
-        "instant": memory.instant,
-    }
-
-
-def _remembered(kept: dict[str, object]) -> Memory:
-    """What was kept; errors of before are not."""
-    legs: object = kept["legs"]
-    read = [
-        Leg(word, [Item(name, sequence, kind, OrderTask.model_validate(task)) for name, sequence, kind, task in items])
-        for word, items in legs  # type: ignore[attr-defined]
-    ]
-    instant = {key: tuple(said) for key, said in dict(kept["instant"]).items()}  # type: ignore[call-overload]
-    start, horizon = kept["start"], kept["horizon"]
-    return Memory(
-        order_id=str(kept["order_id"]),
-        update_id=int(str(kept["update_id"])),
-        start=(start[0], start[1]),  # type: ignore[index]
-        legs=read,
-        horizon=[(name, sequence) for name, sequence in horizon],  # type: ignore[attr-defined]
-        is_cut=bool(kept["is_cut"]),
-        is_paused=bool(kept["is_paused"]),
-        instant=instant,
-    )
