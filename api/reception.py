@@ -10,7 +10,7 @@ from fleet.errors import YardmasterError
 from fleet.organisations import Principal, site_named
 from fleet.runtime import Runtime
 from missions import snapshot
-from missions.drafts import Draft, Ground, check_possible, draft, ground_at
+from missions.drafts import Draft, Ground, check_possible, draft, ground_at, says_of_robots
 from missions.first_view import first_view
 from missions.models import Mission, MissionCreate, MissionStatus
 
@@ -26,7 +26,7 @@ class Reception:
         """`writer` commits what is asked for."""
         self._runtime = runtime
         self._writer = writer
-        self._grounds: Remembered[tuple[UUID, str], Ground] = Remembered(runtime.clock, seconds=GROUND_SECONDS)
+        self._grounds: Remembered[tuple[UUID, str, bool], Ground] = Remembered(runtime.clock, seconds=GROUND_SECONDS)
         self._reasons: Remembered[tuple[object, ...], str] = Remembered(runtime.clock, seconds=REASON_SECONDS)
 
     async def ask(self, caller: Principal, site: str, wanted: MissionCreate) -> Answered:
@@ -35,7 +35,7 @@ class Reception:
         Raises:
             YardmasterError: as `missions.create.create`; Unavailable when it cannot be written now.
         """
-        place = (caller.organisation_id, site)
+        place = (caller.organisation_id, site, says_of_robots(wanted))
         ground = await self._grounds.fetch(place, lambda: self._look_around(*place))
         drafted = self._drafted(ground, wanted, str(caller)) if ground else None
         outcome = await self._writer.write(Asked(caller, site, wanted, drafted))
@@ -53,9 +53,9 @@ class Reception:
             return None
         return drafted
 
-    def _look_around(self, organisation_id: UUID, site: str) -> Ground:
+    def _look_around(self, organisation_id: UUID, site: str, with_robots: bool) -> Ground:
         with self._runtime.reading() as session:
-            return ground_at(session, site_named(session, organisation_id, site))
+            return ground_at(session, site_named(session, organisation_id, site), with_robots=with_robots)
 
     async def _reason(self, row: Mapping[str, object]) -> str:
         if row["status"] is not MissionStatus.scheduled:

@@ -13,7 +13,7 @@ from fleet.clock import database_now
 from fleet.errors import Conflict, Invalid, YardmasterError
 from fleet.events import insert_new
 from fleet.organisations import Site
-from missions.drafts import Draft, Ground, check_possible, content_sha256, draft, ground_at
+from missions.drafts import Draft, Ground, check_possible, content_sha256, draft, ground_at, says_of_robots
 from missions.lifecycle import Begun, Cause, begin_missions
 from missions.models import Mission, MissionCreate, MissionTask, Round
 
@@ -49,7 +49,7 @@ def create(
     known = session.exec(select(Mission).where(*same)).first()
     if known is not None and known.content_sha256 in {"", content}:
         return known
-    ground = ground or ground_at(session, site, for_all=[wanted])
+    ground = ground or ground_at(session, site, with_robots=says_of_robots(wanted))
     drafted = draft(ground, wanted, who, round_id=round_id)
     if known is None:
         check_possible(drafted, ground, database_now(session))
@@ -65,7 +65,7 @@ def check(session: Session, *, site: Site, wanted: MissionCreate) -> None:
     Raises:
         Invalid, NotFound, TooLarge: as `create`.
     """
-    ground = ground_at(session, site, for_all=[wanted])
+    ground = ground_at(session, site, with_robots=says_of_robots(wanted))
     check_possible(draft(ground, wanted, ""), ground, database_now(session))
 
 
@@ -122,7 +122,7 @@ def create_round(
     found = session.exec(select(Round).where(*same)).one()
     if not is_new:
         _refuse_other_round(session, found, row, keys)
-    ground = ground_at(session, site, for_all=missions)
+    ground = ground_at(session, site, with_robots=any(map(says_of_robots, missions)))
     for number, wanted in enumerate(missions, start=1):
         with _naming(f"mission {number} {wanted.name!r}"):
             mission = create(session, site=site, wanted=wanted, who=who, round_id=found.id, ground=ground)

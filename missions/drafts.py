@@ -3,7 +3,7 @@
 A draft is plain values for the tables, so that many are written by one statement each (missions/create).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -68,13 +68,15 @@ class Draft:
         return own
 
 
-def ground_at(session: Session, site: Site, *, for_all: Iterable[MissionCreate] | None = None) -> Ground:
-    """The ground at `site` as it is now: its stations and all robots of the organisation, by name.
+def says_of_robots(wanted: MissionCreate) -> bool:
+    """Whether the robots matter to what is wanted: it names one, or says what it must be able to do."""
+    return bool(wanted.robot or wanted.required_capabilities)
 
-    When it is for these missions only, the robots are left out unless one of them says something about robots.
-    """
+
+def ground_at(session: Session, site: Site, *, with_robots: bool) -> Ground:
+    """The ground at `site` as it is now: its stations and, where they matter, all robots of the organisation by name."""
     stations = session.exec(select(Station.name, Station.id).where(Station.site_id == site.id)).all()
-    if for_all is not None and not any(wanted.robot or wanted.required_capabilities for wanted in for_all):
+    if not with_robots:
         return Ground(site, dict(stations), (), {})
     own = select(Robot.id, Robot.site_id, Robot.name, Robot.capabilities)
     query = own.where(Robot.organisation_id == site.organisation_id).order_by(Robot.name)

@@ -1,5 +1,8 @@
 """What the API remembers: a few seconds, a bounded number, and never what was not found."""
 
+import asyncio
+from threading import Event
+
 import pytest
 
 from api.memory import Remembered
@@ -55,3 +58,48 @@ def test_an_answer_that_is_gone_is_not_remembered_as_it_was(clock):
     clock.step(6)
     assert memory.recall("a", lambda: None) is None
     assert memory.get("a") is None
+
+
+async def test_who_asks_meanwhile_waits_for_the_same_look_up(clock):
+    memory: Remembered[str, str] = Remembered(clock, seconds=5)
+    may_go, asked = Event(), []
+
+    def look_up() -> str:
+        asked.append(1)
+        may_go.wait(5)
+        return "A"
+
+    crowd = [asyncio.ensure_future(memory.fetch("a", look_up)) for _ in range(5)]
+    await asyncio.sleep(0)
+    crowd[0].cancel()  # one who gives up takes nothing from the others
+    may_go.set()
+    assert await asyncio.gather(*crowd[1:]) == ["A"] * 4
+    assert await memory.fetch("a", look_up) == "A"
+    assert len(asked) == 1
+
+
+async def test_a_look_up_that_takes_longer_than_answers_are_kept_is_shared_no_more(clock):
+    memory: Remembered[str, str] = Remembered(clock, seconds=5)
+    may_go = Event()
+
+    def slow() -> str:
+        may_go.wait(5)
+        return "old"
+
+    first = asyncio.ensure_future(memory.fetch("a", slow))
+    await asyncio.sleep(0)
+    clock.step(5)
+    assert await memory.fetch("a", lambda: "new") == "new"
+    may_go.set()
+    assert await first == "old"
+
+
+async def test_an_error_is_told_to_all_who_wait_and_is_not_remembered(clock):
+    memory: Remembered[str, str] = Remembered(clock, seconds=5)
+
+    def fail() -> str:
+        raise LookupError("away")
+
+    told = await asyncio.gather(*(memory.fetch("a", fail) for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in told] == [LookupError] * 3
+    assert await memory.fetch("a", lambda: "A") == "A"
