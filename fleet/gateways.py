@@ -18,7 +18,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
-from fleet.errors import Conflict, NotFound
+from fleet.errors import Conflict, Forbidden, NotFound
 from fleet.organisations import AccessToken, Principal, PrincipalKind, Site, issue_token
 from fleet.push import Exposure, Heard, Hearing
 from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
@@ -233,11 +233,12 @@ def hold(session: Session, gateway_id: UUID, epoch: int) -> list[Held]:
     """Renew the leases of what this connection's gateway holds and take what is free of its accounts; what it holds now.
 
     Raises:
-        Conflict: a newer connection of this gateway is there, or it was revoked.
+        Conflict: a newer connection of this gateway is there.
+        Forbidden: it was revoked.
     """
     gateway = session.get_one(Gateway, gateway_id, with_for_update=True, populate_existing=True)
     if gateway.revoked_at is not None:
-        raise Conflict(f"The gateway {gateway.name} was revoked; `yardmaster gateways add --again` lets it in anew.")
+        raise Forbidden(f"The gateway {gateway.name} was revoked; `yardmaster gateways add --again` lets it in anew.")
     if gateway.epoch != epoch:
         raise Conflict(f"The gateway {gateway.name} has dialled in anew; this connection of it is displaced.")
     now = database_now(session)

@@ -1,5 +1,5 @@
 """What nobody needs any more leaves the database: understood deliveries, published changes and decided occurrences of
-long ago.
+long ago, and what gateways were asked on another day.
 
 Rejected deliveries stay until somebody has looked at them, and the history of missions stays for ever.
 """
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from fleet import changes
+from fleet import changes, gateways
 from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
@@ -30,6 +30,7 @@ class Forgotten:
     deliveries: int
     changes: int
     occurrences: int = 0
+    commands: int = 0
 
 
 async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S) -> None:
@@ -37,16 +38,16 @@ async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S)
 
     Several dispatchers may sweep at once: none waits for a row of another. What cannot be done now, the next does.
     """
-    deliveries = published = decided = 0
+    deliveries = published = decided = asked = 0
     try:
         while (batch := await asyncio.to_thread(forget, runtime, limit=limit)) != Forgotten(0, 0):
             deliveries, published = deliveries + batch.deliveries, published + batch.changes
-            decided += batch.occurrences
+            decided, asked = decided + batch.occurrences, asked + batch.commands
             await asyncio.sleep(rest_s)
     except YardmasterError as error:
         log.warning("the sweep is left to the next hour", error=error.message)
-    if deliveries or published or decided:
-        log.info("old rows removed", deliveries=deliveries, changes=published, occurrences=decided)
+    if deliveries or published or decided or asked:
+        log.info("old rows removed", deliveries=deliveries, changes=published, occurrences=decided, commands=asked)
 
 
 def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
@@ -58,4 +59,6 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
         published = changes.forget(session, before=database_now(session) - kept, limit=limit)
     with runtime.transaction() as session:
         decided = occurrences.forget(session, before=database_now(session) - kept, limit=limit)
-    return Forgotten(deliveries, published, decided)
+    with runtime.transaction() as session:
+        asked = gateways.forget_commands(session, before=database_now(session) - gateways.KEEP_COMMANDS, limit=limit)
+    return Forgotten(deliveries, published, decided, asked)

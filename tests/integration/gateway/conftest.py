@@ -61,6 +61,7 @@ class ScriptedPush:
     def __init__(self, account: PushAccount, journal, yard: Yard) -> None:
         self.account, self.journal, self.yard = account, journal, yard
         self.said: asyncio.Queue = asyncio.Queue()
+        self.reached = asyncio.Event()
 
     async def hold(self, serial_numbers):
         self.yard.held.append(serial_numbers)
@@ -78,6 +79,7 @@ class ScriptedPush:
         return Capabilities(deduplicates=True, queryable=True, cancellable=True, pausable=True, tasks=set(TaskKind))
 
     async def submit(self, order):
+        self.reached.set()
         await self.yard.goes_on.wait()
         if await asyncio.to_thread(self.journal.admit, order) is None:
             self.yard.submitted.append(order.key)

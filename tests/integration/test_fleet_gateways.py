@@ -1,0 +1,270 @@
+"""Gateways' rows: who holds a robot and until when, who may speak, what is still to be asked."""
+
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from fleet import gateways
+from fleet.accounts import ManufacturerAccount
+from fleet.clock import SteppableClock, database_now
+from fleet.errors import Conflict, Forbidden
+from fleet.gateways import LEASE_S, Gateway, LinkCommand, RobotLink
+from fleet.organisations import Principal, PrincipalKind, principal_of
+from fleet.push import Endpoint, Exposure, Heard, Hearing
+from fleet.robots import Robot, robots_by_serial
+from fleet.runtime import Runtime
+
+
+@pytest.fixture(params=["runtime", pytest.param("postgres_runtime", marks=pytest.mark.proof)])
+def here(request) -> Runtime:
+    """The platform's database, on both kinds."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def place(request, here: Runtime):
+    """The small world in it."""
+    return request.getfixturevalue("world" if here.engine.dialect.name == "sqlite" else "postgres_world")
+
+
+@pytest.fixture
+def account(here: Runtime, place) -> ManufacturerAccount:
+    """A push account over which both robots are commanded."""
+    with here.transaction() as session:
+        row = ManufacturerAccount(
+            organisation_id=place.organisation.id,
+            name="dds",
+            manufacturer="ros2",
+            base_url="dds://?domain=42",
+            webhook_secret="",
+            created_at=here.clock.now(),
+        )
+        session.add(row)
+        session.flush()
+        for robot in place.robots.values():
+            linked = session.get_one(Robot, robot.id)
+            linked.link_account_id, linked.link_address = row.id, f"/{robot.name}"
+            session.add(linked)
+    return row
+
+
+@pytest.fixture
+def add(here: Runtime, place, account):
+    """Makes a gateway that serves the account; gives it with its token."""
+
+    def run(name: str) -> tuple[Gateway, str]:
+        with here.transaction() as session:
+            return gateways.add_gateway(session, place.site, name, [account], now=here.clock.now())
+
+    return run
+
+
+@pytest.fixture
+def dial(here: Runtime):
+    """The gateway dials in; gives its epoch."""
+
+    def run(gateway: Gateway) -> int:
+        with here.transaction() as session:
+            return gateways.dial_in(session, gateway, journal="j", version="1")
+
+    return run
+
+
+@pytest.fixture
+def hold(here: Runtime):
+    """The gateway's connection of this epoch breathes; gives the addresses that it holds, with their epochs."""
+
+    def run(gateway: Gateway, epoch: int) -> dict[str, int]:
+        with here.transaction() as session:
+            return {held.address: held.epoch for held in gateways.hold(session, gateway.id, epoch)}
+
+    return run
+
+
+def _away(runtime: Runtime, place) -> list[str]:
+    with runtime.reading() as session:
+        return sorted(gateways.out_of_reach(session, {place.organisation.id}, database_now(session)).values())
+
+
+def test_a_gateway_takes_every_robot_of_its_accounts(add, dial, hold):
+    gateway, _ = add("north")
+    assert hold(gateway, dial(gateway)) == {"/amr-01": 1, "/amr-02": 1}
+
+
+def test_another_gateway_has_nothing_while_the_first_breathes(add, dial, hold, clock: SteppableClock):
+    one, other = add("one")[0], add("other")[0]
+    first, second = dial(one), dial(other)
+    hold(one, first)
+    for _ in range(4):
+        clock.step(LEASE_S - 1)
+        hold(one, first)
+        assert hold(other, second) == {}
+
+
+def test_another_gateway_takes_over_with_a_higher_epoch_when_the_lease_is_over(add, dial, hold, clock: SteppableClock):
+    one, other = add("one")[0], add("other")[0]
+    first, second = dial(one), dial(other)
+    hold(one, first)
+    clock.step(LEASE_S)
+    assert hold(other, second) == {"/amr-01": 2, "/amr-02": 2}
+    assert hold(one, first) == {}
+
+
+def test_a_gateway_that_leaves_in_good_order_frees_its_robots_at_once(here, add, dial, hold):
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    with here.transaction() as session:
+        gateways.free(session, one.id)
+    assert hold(other, dial(other)) == {"/amr-01": 2, "/amr-02": 2}
+
+
+def test_an_older_connection_of_a_gateway_is_refused(add, dial, hold):
+    gateway, _ = add("north")
+    older = dial(gateway)
+    dial(gateway)
+    with pytest.raises(Conflict, match="dialled in anew"):
+        hold(gateway, older)
+
+
+def test_a_revoked_gateway_is_refused_and_its_token_opens_nothing(here, add, dial, hold):
+    gateway, token = add("north")
+    epoch = dial(gateway)
+    with here.transaction() as session:
+        gateways.revoke(session, session.get_one(Gateway, gateway.id), now=here.clock.now())
+    with pytest.raises(Forbidden, match="was revoked"):
+        hold(gateway, epoch)
+    with here.reading() as session:
+        assert principal_of(session, token) is None
+
+
+def test_a_renewed_token_opens_and_the_one_before_does_not(here, add):
+    gateway, before = add("north")
+    with here.transaction() as session:
+        row = session.get_one(Gateway, gateway.id)
+        gateways.revoke(session, row, now=here.clock.now())
+        now = gateways.renew_token(session, row, now=here.clock.now())
+    with here.reading() as session:
+        assert principal_of(session, before) is None
+        principal = principal_of(session, now)
+        assert principal is not None
+        assert gateways.gateway_of(session, principal).id == gateway.id
+
+
+def test_only_the_token_of_a_gateway_names_one(here, place):
+    with here.reading() as session:
+        device = Principal(PrincipalKind.device, "somebody", place.organisation.id)
+        assert gateways.gateway_of(session, device) is None
+
+
+def test_a_second_gateway_of_the_same_name_is_a_conflict(add):
+    add("north")
+    with pytest.raises(Conflict, match="'north' already"):
+        add("north")
+
+
+def test_robots_are_out_of_reach_until_a_gateway_holds_and_hears_them(here, place, add, dial, hold, clock):
+    assert _away(here, place) == ["out of reach (no gateway has ever held it)"] * 2
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+    assert _away(here, place) == []
+    clock.step(LEASE_S)
+    assert _away(here, place) == ["out of reach (its gateway north is away)"] * 2
+
+
+@pytest.mark.parametrize(
+    ("hearing", "words"),
+    [
+        (Hearing.silent, "silent at gateway north: no word for 9 s"),
+        (Hearing.trouble, "network trouble at gateway north"),
+    ],
+)
+def test_a_robot_that_its_gateway_does_not_hear_is_out_of_reach(here, place, account, add, dial, hold, hearing, words):
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+    heard = Heard(serial_number="/amr-01", hearing=hearing, since=here.clock.now(), why="no word for 9 s")
+    with here.transaction() as session:
+        robots = gateways.robots_at(session, gateway.id)
+        gateways.note_heard(session, gateway_id=gateway.id, robots=robots, told=[(account.id, heard)])
+    (told,) = _away(here, place)
+    assert words in told
+
+
+def test_what_a_robot_exposes_is_kept_with_its_digest_and_without_what_no_database_keeps(
+    here, place, account, add, dial, hold
+):
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+    endpoint = Endpoint(name="/go\0", kind="action", type="nav2_msgs/action/NavigateToPose")
+    exposure = Exposure(serial_number="/amr-01", link="dds", endpoints=(endpoint,))
+    with here.transaction() as session:
+        robots = gateways.robots_at(session, gateway.id)
+        gateways.note_exposed(session, gateway_id=gateway.id, robots=robots, told=[(account.id, exposure)])
+    with here.reading() as session:
+        row = session.get_one(RobotLink, place.robots["amr-01"].id)
+        assert row.digest == exposure.digest
+        assert row.exposure["endpoints"][0]["name"] == "/go\ufffd"
+
+
+def test_a_robot_is_found_by_the_names_of_both_its_accounts(here, place, account):
+    with here.reading() as session:
+        assert list(robots_by_serial(session, place.account.id, {"SN-amr-01", "/amr-01"})) == ["SN-amr-01"]
+        assert list(robots_by_serial(session, account.id, {"SN-amr-01", "/amr-01"})) == ["/amr-01"]
+
+
+def _ask(here: Runtime, place, account, *, age_s: float = 0.0) -> LinkCommand:
+    now = here.clock.now() - timedelta(seconds=age_s)
+    row = LinkCommand(
+        organisation_id=place.organisation.id,
+        account_id=account.id,
+        robot_id=place.robots["amr-01"].id,
+        kind=gateways.CommandKind.query,
+        serial_number="/amr-01",
+        created_at=now,
+        expires_at=now + timedelta(seconds=gateways.COMMAND_S),
+    )
+    with here.transaction() as session:
+        session.add(row)
+    return row
+
+
+def _open(here: Runtime, gateway: Gateway) -> list:
+    with here.reading() as session:
+        return [command.id for _, command in gateways.open_commands(session, [gateway.id])]
+
+
+def test_a_command_goes_to_the_gateway_that_holds_the_robot_and_to_no_other(here, place, account, add, dial, hold):
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    hold(other, dial(other))
+    command = _ask(here, place, account)
+    assert (_open(here, one), _open(here, other)) == ([command.id], [])
+
+
+def test_a_command_that_is_answered_or_too_old_goes_nowhere(here, place, account, add, dial, hold):
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+    _ask(here, place, account, age_s=gateways.COMMAND_S)
+    command = _ask(here, place, account)
+    with here.transaction() as session:
+        gateways.answer_commands(session, {command.id: {"kind": "unknown", "why": "x\0"}})
+    assert _open(here, gateway) == []
+
+
+def test_the_first_answer_to_a_command_stays(here, place, account, add):
+    command = _ask(here, place, account)
+    for why in ("first", "second"):
+        with here.transaction() as session:
+            gateways.answer_commands(session, {command.id: {"kind": "unknown", "why": why}})
+    with here.reading() as session:
+        assert session.get_one(LinkCommand, command.id).answer == {"kind": "unknown", "why": "first"}
+
+
+def test_commands_of_another_day_are_forgotten(here, place, account):
+    _ask(here, place, account, age_s=90_000)
+    kept = _ask(here, place, account)
+    with here.transaction() as session:
+        before = here.clock.now() - gateways.KEEP_COMMANDS
+        assert gateways.forget_commands(session, before=before, limit=10) == 1
+    with here.reading() as session:
+        assert session.exec(select(LinkCommand.id)).all() == [kept.id]
