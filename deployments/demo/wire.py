@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
@@ -14,10 +14,12 @@ from fleet.adapter import OrderStatus
 from fleet.adapters.ros2.runs import goal_id
 from fleet.adapters.simulated.local_orders import VDA5050
 from fleet.adapters.simulated.record import SiteRecord, read_record
+from fleet.adapters.vda5050.runs import order_id
 from fleet.robots import COMMANDED_OVER, Robot
-from missions.models import Attempt, TaskResult
+from missions.models import Attempt, AttemptStatus, TaskResult
 
 SPOKEN = {"ros2": "ROS 2 over DDS", "vda5050": "VDA 5050 over MQTT", "simulated": "the cloud's HTTP"}
+TASKS_MAX = 200  # of a mission (missions.models)
 RUNS_MAX = 5  # a pause ends a run of a goal; nobody pauses that often in one night
 
 
@@ -28,46 +30,56 @@ class Driven:
     robot: str
     manufacturer: str
     key: str
-    status: str
+    is_done: bool
     done: frozenset[int]
-    touched: frozenset[int]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides beside each other."""
+    """Both sides beside each other; each sentence names what only one of them has."""
 
-    goals: int
-    twice: tuple[str, ...]
-    missing: tuple[str, ...]
-    strange: tuple[str, ...]
-    live: tuple[str, ...]
+    orders: int
+    twice: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    strange: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
 
 
 async def compare(night: Night) -> Outcome:
-    """Over which link each robot was driven, and whether each goal was carried out exactly once."""
+    """Over which link each robot was driven, and whether what each was told was carried out exactly once."""
     driven = await night.read(lambda session: driven_by(session, night))
     record = await asyncio.to_thread(read_record, night.var / "site" / "journal.db")
-    over_ros2 = [attempt for attempt in driven if attempt.manufacturer == "ros2"]
-    found = compared(over_ros2, record)
     links = await night.read(lambda session: _links(session, night))
+    goals, orders = goals_compared(driven, record), orders_compared(driven, record)
+    checks = {
+        "every robot was driven": set(links) <= {attempt.robot for attempt in driven},
+        "ROS 2 over DDS drove robots": goals.orders > 0,
+        f"no goal or order came again after its robot had forgotten it ({dict(record.again)})": not record.again,
+        **_holds("goals", goals),
+        **_holds("orders", orders),
+    }
     missions = Counter(attempt.robot for attempt in driven)
     told = "; ".join(f"{robot}: {missions[robot]} by {SPOKEN[link]}" for robot, link in sorted(links.items()))
-    checks = {
-        "every robot was driven": set(links) <= set(missions),
-        "ROS 2 over DDS drove robots": bool(over_ros2),
-        f"no task was carried out twice ({', '.join(found.twice[:3])})": not found.twice,
-        f"every task that succeeded was carried out by its robot ({', '.join(found.missing[:3])})": not found.missing,
-        f"no robot was told anything that no mission asked for ({', '.join(found.strange[:3])})": not found.strange,
-        f"no goal is left running ({', '.join(found.live[:3])})": not found.live,
-        f"no goal came again after its robot had forgotten it ({record.again})": not record.again,
-    }
+    counted = f"{goals.orders} goals and {orders.orders} orders, each carried out once"
     where = f"{own_command()} --var {shown(night.var)} robots show amr-01"
-    return Outcome(f"{told}; {found.goals} goals, each carried out once", where, problems_of(checks))
+    return Outcome(f"{told}; {counted}", where, problems_of(checks))
+
+
+def _holds(what: str, found: Comparison) -> dict[str, bool]:
+    return {
+        f"no {what} were carried out twice ({_some(found.twice)})": not found.twice,
+        f"all {what} that the platform says succeeded were carried out ({_some(found.missing)})": not found.missing,
+        f"no {what} came that no mission asked for ({_some(found.strange)})": not found.strange,
+        f"no {what} are left running ({_some(found.live)})": not found.live,
+    }
+
+
+def _some(named: Sequence[str]) -> str:
+    return ", ".join(named[:3]) or "none"
 
 
 def driven_by(session: Session, night: Night) -> list[Driven]:
-    """Every attempt of the night, with the tasks that succeeded and those that were begun."""
+    """Every attempt of the night, with the tasks of it that succeeded."""
     query = (
         select(Attempt, Robot, ManufacturerAccount.manufacturer)
         .join(Robot, col(Robot.id) == Attempt.robot_id)
@@ -80,38 +92,54 @@ def driven_by(session: Session, night: Night) -> list[Driven]:
             robot.name,
             manufacturer,
             attempt.key,
-            attempt.status.value,
+            attempt.status is AttemptStatus.succeeded,
             frozenset(one.position for one in results if one.attempt_id == attempt.id and one.status == "succeeded"),
-            frozenset(one.position for one in results if one.attempt_id == attempt.id),
         )
         for attempt, robot, manufacturer in session.exec(query).all()
     ]
 
 
-def compared(driven: Sequence[Driven], record: SiteRecord) -> Comparison:
+def goals_compared(driven: Sequence[Driven], record: SiteRecord) -> Comparison:
     """What was driven over ROS 2 beside the record; goals are known by their ids, which follow from the attempts' keys."""
+    over_ros2 = [attempt for attempt in driven if attempt.manufacturer == "ros2"]
     ours = {
         str(goal_id(attempt.key, position, run)): (attempt, position)
-        for attempt in driven
-        for position in attempt.touched
+        for attempt in over_ros2
+        for position in range(TASKS_MAX)
         for run in range(RUNS_MAX)
     }
-    goals = _of_ros2(record)
-    well = record.with_status(OrderStatus.succeeded)
-    done = Counter(ours[word] for word in goals & well if word in ours)
-    wanted = {(attempt, position) for attempt in driven for position in attempt.done}
-    live = {word for word in goals if record.reports[word].status in {OrderStatus.accepted, OrderStatus.running}}
+    told = {word for word in record.reports if not word.startswith(VDA5050)}
+    done = Counter(ours[word] for word in told & record.with_status(OrderStatus.succeeded) if word in ours)
+    wanted = [(attempt, position) for attempt in over_ros2 for position in attempt.done]
     return Comparison(
-        goals=len(goals),
+        orders=len(told),
         twice=tuple(_named(one) for one, times in done.items() if times > 1),
         missing=tuple(_named(one) for one in wanted if not done[one]),
-        strange=tuple(sorted(goals - set(ours))),
-        live=tuple(sorted(live)),
+        strange=tuple(sorted(told - set(ours))),
+        live=tuple(sorted(told & _live(record))),
     )
 
 
-def _of_ros2(record: SiteRecord) -> set[str]:
-    return {word for word in record.reports if not word.startswith(VDA5050)}
+def orders_compared(driven: Sequence[Driven], record: SiteRecord) -> Comparison:
+    """What was driven over VDA 5050 beside the record; the orderId follows from the attempt's key."""
+    ours = {f"{VDA5050}{order_id(one.key)}": one for one in driven if one.manufacturer == "vda5050"}
+    told = {word for word in record.reports if word.startswith(VDA5050)}
+    done = record.with_status(OrderStatus.succeeded)
+    return Comparison(
+        orders=len(told),
+        missing=tuple(one.key for word, one in ours.items() if one.is_done and word not in done),
+        strange=tuple(sorted(word for word in told if word not in ours and not _is_update(word, ours))),
+        live=tuple(sorted(told & _live(record))),
+    )
+
+
+def _is_update(word: str, orders: Collection[str]) -> bool:
+    """A robot keeps what an update adds to an order under the order's word and the update's number."""
+    return word.rpartition("/")[0] in orders
+
+
+def _live(record: SiteRecord) -> set[str]:
+    return record.with_status(OrderStatus.accepted) | record.with_status(OrderStatus.running)
 
 
 def _named(one: tuple[Driven, int]) -> str:
