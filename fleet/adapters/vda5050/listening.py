@@ -45,6 +45,9 @@ def _state(link: Link, robot: Robot, message: Heard, complaints: list[str]) -> b
     if message.is_retained:
         complaints.append("state: the broker had kept one; it may be of any age and is not believed")
         return False
+    if state.order_id is None or (state.header.number is None and state.header.at is None):
+        complaints.append("state: without an orderId, or without headerId and timestamp, it is not believed")
+        return False
     if not robot.takes(STATE, state.header):
         return False
     before, robot.state, robot.state_s = robot.state, state, link.now_s()
