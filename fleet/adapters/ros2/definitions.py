@@ -29,7 +29,9 @@ CHAR: Desc = (Nodetype.BASE, ("char", 0))
 UINT8: Desc = (Nodetype.BASE, ("uint8", 0))
 UUID: Desc = (Nodetype.NAME, "unique_identifier_msgs/msg/UUID")
 TIME: Desc = (Nodetype.NAME, "builtin_interfaces/msg/Time")
-FIELD_WITH_DEFAULT = re.compile(r"^\s*(?P<type>[\w/]+)\s+(?P<name>[a-z]\w*)\s+(?P<value>[^\s#=].*?)\s*(?:#.*)?$")
+FIELD_WITH_DEFAULT = re.compile(
+    r"^\s*(?P<type>[\w/]+(?:<=\d+)?(?:\[[^\]]*\])?)\s+(?P<name>[a-z]\w*)\s+(?P<value>[^\s#=].*?)\s*(?:#.*)?$"
+)
 SECTIONS = {"msg": ("",), "srv": ("_Request", "_Response"), "action": ("_Goal", "_Result", "_Feedback")}
 
 
@@ -111,7 +113,13 @@ def _defaults(section: str) -> Sequence[tuple[str, object]]:
 
 
 def _value(type: str, text: str) -> object:
-    if type == "string":
+    if type.endswith("]"):
+        return [
+            _value(type.partition("[")[0], element.strip())
+            for element in text.strip("[]").split(",")
+            if element.strip()
+        ]
+    if type.startswith("string"):
         return text.strip("\"'")
     if type == "bool":
         return text.lower() in ("true", "1")
