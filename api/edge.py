@@ -92,6 +92,9 @@ class _Body:
         return closing
 
 
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+
 class Edge:
     """Adds the security headers that a response does not set itself, and logs each request once it is answered.
 
@@ -113,9 +116,9 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message["headers"] = list(message["headers"])
+                own = {name for name, _ in headers}
+                headers += [header for header in _SECURITY if header[0] not in own]
             await send(message)
 
         try:

@@ -72,6 +72,7 @@ def _receive(session: Session, batch: Sequence[Delivery]) -> list[None]:
 
 def _create(session: Session, batch: Sequence[Asked]) -> list[Outcome | YardmasterError]:
     """All that is drafted at once; each of the others, and what was there already, by itself."""
+    session.connection()  # SQLite's one writer may have to be waited for, and what is written is of after that
     now = database_now(session)
     drafted = [(one.draft, one.cause) for one in batch if one.draft and is_in_time(one.draft, now)]
     begun = insert_all(session, drafted)
