@@ -1,0 +1,344 @@
+"""Gateway, API and dispatchers killed with SIGKILL at random instants while missions run over ROS 2 and VDA 5050.
+
+`python tests/load/wire_kills.py` prints the figures (200 kills), `... trial --rounds 20 [--postgresql]` one storm as JSON.
+What happened is judged by the site's own record of what its robots were told and did. Without mosquitto all robots
+speak ROS 2.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import kills
+from sqlmodel import Session, col, select
+
+from deployments.links import Links, answers, broker_command, own_domain, write_broker_config
+from deployments.ports import HOST, any_free
+from deployments.schema import migrate
+from deployments.seed_links import seed_links
+from fleet.accounts import ManufacturerAccount
+from fleet.adapter import OrderReport, OrderStatus
+from fleet.adapters.ros2.runs import goal_id
+from fleet.adapters.simulated.local_orders import VDA5050
+from fleet.adapters.simulated.record import SiteRecord, read_record
+from fleet.adapters.simulated.site import SiteOptions
+from fleet.adapters.simulated.site_map import SITE_MAP, robots
+from fleet.adapters.vda5050.runs import order_id
+from fleet.clock import SystemClock
+from fleet.organisations import Organisation, Principal, PrincipalKind, Site, Station, issue_token
+from fleet.robots import Robot, RobotLease
+from fleet.runtime import Runtime, open_runtime
+from fleet.settings import Settings, child_environment
+from fleet.transport import probe
+from missions.models import (
+    ATTEMPT_TERMINAL,
+    MISSION_TERMINAL,
+    Attempt,
+    AttemptStatus,
+    Mission,
+    OutboxMessage,
+    OutboxStatus,
+    TaskResult,
+)
+from missions.simulation.books import illegal
+
+ROUNDS = 200
+ROBOTS = 6
+KILLED = ("gateway", "gateway", "api", "dispatcher1", "dispatcher2")
+PAUSE_S = (0.3, 5.0)  # between two kills: a gateway needs a few seconds until it commands its robots again
+RECONCILED_S = 30.0
+TASKS_MAX, RUNS_MAX = 5, 12
+Place = tuple[str, int]  # a mission, and a task of it
+
+
+@dataclass
+class Result:
+    """What came of a storm; everything below `reconciled_s` must be 0."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    missions: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    goals: int = 0
+    orders: int = 0
+    reconciled_s: list[float] = field(default_factory=list)
+    too_late: int = 0
+    unfinished: int = 0
+    doubled: int = 0
+    again: int = 0
+    overlapping: int = 0
+    not_done: int = 0
+    strange: int = 0
+    illegal: int = 0
+    leases: int = 0
+    live: int = 0
+    unsent: int = 0
+
+    @property
+    def wrongs(self) -> dict[str, int]:
+        """What must never be, and was."""
+        told = asdict(self)
+        return {name: told[name] for name in list(told)[6:] if told[name]}
+
+
+@dataclass
+class Storm(kills.Storm):
+    """Kills what is named in `KILLED`; looks how long it takes until every live order was heard of again."""
+
+    struck: list[tuple[datetime, float, set[object]]] = field(default_factory=list)
+    wire: Result = field(default_factory=Result)
+
+    def strike(self) -> None:
+        """Kill one of the processes, and begin it again."""
+        name = self.chance.choice(KILLED)
+        with self.runtime.reading() as session:
+            live = set(session.exec(_live()).all())
+        self.processes[name].kill()
+        self.processes[name].wait()
+        self.wire.kills[name.rstrip("12")] += 1
+        self.struck.append((SystemClock().now(), time.monotonic(), live))
+        self.start(name)
+
+    def start(self, name: str) -> None:
+        """Begin the process of this name; what it says is kept beside the database."""
+        with (self.runtime.settings.var_dir / f"{name}.log").open("ab") as log:
+            command = [sys.executable, *self.commands[name]]
+            self.processes[name] = subprocess.Popen(
+                command, cwd=kills.ROOT, env=self.environment, stdout=log, stderr=log
+            )
+
+    def top_up(self) -> None:
+        """Keep missions waiting, and look what was reconciled."""
+        super().top_up()
+        self.look()
+
+    def look(self) -> None:
+        """Note the kills after which all that was live has been heard of again, or is over."""
+        with self.runtime.reading() as session:
+            heard = dict(
+                session.exec(select(Attempt.id, Attempt.heard_at).where(col(Attempt.finished_at).is_(None))).all()
+            )
+        waiting = []
+        for at, began, live in self.struck:
+            silent = {one for one in live if one in heard and (heard[one] is None or heard[one] < at)}
+            if silent:
+                waiting.append((at, began, silent))
+            else:
+                self.wire.reconciled_s.append(time.monotonic() - began)
+        self.struck = waiting
+
+
+def _live() -> object:
+    return select(Attempt.id).where(
+        col(Attempt.finished_at).is_(None), col(Attempt.status).not_in([AttemptStatus.prepared, *ATTEMPT_TERMINAL])
+    )
+
+
+def run(settings: Settings, *, rounds: int, seed: int) -> Result:
+    """One storm of so many kills on the database of `settings`."""
+    runtime = open_runtime(settings)
+    migrate(runtime.engine)
+    with own_domain() as domain, _broker(settings.var_dir) as mqtt_url:
+        ports = any_free(), any_free()
+        links = Links(domain, mqtt_url)
+        access = _populate(runtime, f"http://{HOST}:{ports[0]}", links)
+        storm = _storm(runtime, ports, links, access, seed)
+        try:
+            _rage(storm, rounds)
+            kills._calm(storm)
+            kills._until(lambda: (storm.look(), not storm.struck)[1])
+        finally:
+            storm.end()
+        storm.wire.missions = storm.result.missions
+        with runtime.reading() as session:
+            judge(session, storm.wire, read_record(settings.var_dir / "site" / "journal.db"))
+    runtime.engine.dispose()
+    return storm.wire
+
+
+def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[str, str], seed: int) -> Storm:
+    settings, (token, gateway_token) = runtime.settings, access
+    var = settings.var_dir
+    (var / "gateway.token").write_text(gateway_token)
+    options = SiteOptions(
+        port=ports[0],
+        robots=ROBOTS,
+        speed=60,
+        credential="c",
+        history_lives=0,
+        bags_dir=var / "site",
+        ros2_url=links.ros2_url,
+        mqtt_url=links.mqtt_url,
+    )
+    url = f"ws://{HOST}:{ports[1]}/v1/link"
+    files = ("--token-file", str(var / "gateway.token"), "--journal", str(var / "gateway.db"), "--log-level", "error")
+    commands = {
+        "dispatcher1": ["-m", "orchestration.dispatcher"],
+        "dispatcher2": ["-m", "orchestration.dispatcher"],
+        "api": ["-m", "api.serve", "--host", HOST, "--port", str(ports[1])],
+        "gateway": ["-m", "orchestration.gateway", "--url", url, *files],
+        "site": ["-c", kills.SITE, options.model_dump_json()],
+    }
+    values = {"YARDMASTER_VAR_DIR": str(var), "YARDMASTER_LOG_LEVEL": "error"}
+    if settings.database_url:
+        values["YARDMASTER_DATABASE_URL"] = settings.database_url
+    environment = child_environment(values)
+    return Storm(runtime, commands, environment, f"http://{HOST}:{ports[1]}", token, Random(seed))
+
+
+def _rage(storm: Storm, rounds: int) -> None:
+    for name in storm.commands:
+        storm.start(name)
+    kills._until(lambda: probe(f"{storm.api}/readyz", timeout_s=1.0) == 200)
+    storm.top_up()
+    kills._until(lambda: _begun(storm.runtime))
+    for _ in range(rounds):
+        strikes_at = time.monotonic() + storm.chance.uniform(*PAUSE_S)
+        if storm.chance.random() < 0.3:
+            storm.command()
+        while (left_s := strikes_at - time.monotonic()) > 0:
+            storm.top_up()
+            time.sleep(min(left_s, kills.ASKS_EVERY_S))
+        storm.strike()
+
+
+def _begun(runtime: Runtime) -> bool:
+    with runtime.reading() as session:
+        return session.exec(select(Attempt.id).where(col(Attempt.started_at).is_not(None))).first() is not None
+
+
+def judge(session: Session, result: Result, record: SiteRecord) -> None:
+    """Count what must never be, by the site's own record and our own books."""
+    missions = session.exec(select(Mission)).all()
+    attempts = {attempt.id: attempt for attempt in session.exec(select(Attempt)).all()}
+    words = _words(list(attempts.values()))
+    begun = [report for report in record.reports.values() if any(task.started_at for task in report.tasks)]
+    known = [report for report in begun if _word(report) in words]
+    result.goals = sum(not word.startswith(VDA5050) for word in record.reports)
+    result.orders = len(record.reports) - result.goals
+    result.statuses = Counter(mission.status.value for mission in missions)
+    result.too_late = sum(took > RECONCILED_S for took in result.reconciled_s)
+    result.unfinished = sum(mission.status not in MISSION_TERMINAL for mission in missions)
+    result.doubled = sum(
+        before.status is OrderStatus.succeeded or kills._at_once(before, later)
+        for before, later in kills._pairs(known, lambda report: words[_word(report)])
+    )
+    result.again = len(record.again)
+    result.overlapping = sum(
+        kills._at_once(before, later) for before, later in kills._pairs(begun, lambda report: report.serial_number)
+    )
+    result.strange = sum(word not in words for word in record.reports)
+    done = {words[word] for word in record.with_status(OrderStatus.succeeded) if word in words}
+    results = session.exec(select(TaskResult).where(TaskResult.status == "succeeded")).all()
+    booked = {(str(attempts[one.attempt_id].mission_id), one.position) for one in results}
+    whole = {mission for mission, position in done if position < 0}
+    result.not_done = len({place for place in booked - done if place[0] not in whole})
+    result.illegal = illegal(session, missions)
+    result.leases = len(session.exec(select(RobotLease)).all())
+    result.live = len(session.exec(select(Attempt).where(col(Attempt.finished_at).is_(None))).all())
+    result.unsent = len(session.exec(select(OutboxMessage).where(OutboxMessage.status == OutboxStatus.pending)).all())
+
+
+def _word(report: OrderReport) -> str:
+    return report.key.partition("/")[2]
+
+
+def _words(attempts: Sequence[Attempt]) -> dict[str, Place]:
+    """What each word that a robot may have been told stands for; -1 is all tasks of an order."""
+    words: dict[str, Place] = {}
+    for attempt in attempts:
+        mission = str(attempt.mission_id)
+        words[f"{VDA5050}{order_id(attempt.key)}"] = mission, -1
+        for position in range(TASKS_MAX):
+            for number in range(RUNS_MAX):
+                words[str(goal_id(attempt.key, position, number))] = mission, position
+    return words
+
+
+def _populate(runtime: Runtime, url: str, links: Links) -> tuple[str, str]:
+    now = runtime.clock.now()
+    with runtime.transaction() as session:
+        organisation = Organisation(name="acme", created_at=now)
+        session.add(organisation)
+        session.flush()
+        owned = {"organisation_id": organisation.id}
+        site = Site(**owned, name="yard")
+        words = {"name": "cloud", "manufacturer": "simulated", "base_url": url, "credential": "c", "webhook_secret": ""}
+        account = ManufacturerAccount(**owned, **words, created_at=now)
+        session.add_all([site, account])
+        session.flush()
+        owned["site_id"] = site.id
+        for place in SITE_MAP:
+            session.add(Station(**owned, name=place.name, kind=place.kind, x_m=place.x_m, y_m=place.y_m))
+        fleet = robots(ROBOTS)
+        for one in fleet:
+            names = {"name": one.name, "serial_number": one.serial_number}
+            session.add(Robot(**owned, **names, account_id=account.id, capabilities=["drive"], created_at=now))
+        session.flush()
+        gateway_token = seed_links(session, site, links, fleet, known="", now=now)
+        return issue_token(session, Principal(PrincipalKind.user, "ops", organisation.id), now=now), gateway_token
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[str]:
+    command = broker_command()
+    if command is None:
+        yield ""
+        return
+    port = any_free()
+    with ExitStack() as stack:
+        config = write_broker_config(folder, port)
+        broker = stack.enter_context(
+            subprocess.Popen([command, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        )
+        stack.callback(broker.terminate)
+        kills._until(lambda: answers(port))
+        yield f"mqtt://{HOST}:{port}"
+
+
+def figures(rounds: int = ROUNDS) -> Iterator[tuple[str, str, str]]:
+    """A storm of `rounds` kills on SQLite."""
+    began = time.monotonic()
+    with kills.settings_on("SQLite") as settings:
+        result = run(settings, rounds=rounds, seed=1)
+    killed = ", ".join(f"{count} {name}" for name, count in sorted(result.kills.items()))
+    ends = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
+    took = f"{time.monotonic() - began:.0f} s"
+    yield "kill -9 rounds on the wire", f"{result.kills.total()} ({killed}) in {took}", str(rounds)
+    yield "  missions meanwhile", f"{ends}; {result.goals} goals, {result.orders} orders", "each in one final state"
+    slowest = max(result.reconciled_s, default=0.0)
+    yield "  reconciled after a kill", f"at most {slowest:.1f} s", "< 30 s"
+    yield "  goals and orders executed twice", str(result.doubled + result.again), "0"
+    yield "  missions lost", str(result.unfinished), "0"
+    others = {name: count for name, count in result.wrongs.items() if name not in {"doubled", "again", "unfinished"}}
+    yield "  other wrongs on the wire", str(others or "none"), "none"
+
+
+def main() -> None:
+    """All figures, or one trial as JSON."""
+    if sys.argv[1:2] != ["trial"]:
+        for figure in figures():
+            sys.stdout.write(" | ".join(figure) + "\n")
+        return
+    parser = argparse.ArgumentParser()
+    parser.add_argument("trial")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--postgresql", action="store_true")
+    given = parser.parse_args()
+    with kills.settings_on("PostgreSQL" if given.postgresql else "SQLite") as settings:
+        result = run(settings, rounds=given.rounds, seed=given.seed)
+    told = {**asdict(result), "kills": dict(result.kills), "statuses": dict(result.statuses), "wrongs": result.wrongs}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
