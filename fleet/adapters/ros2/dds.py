@@ -64,15 +64,18 @@ async def open_dds(
     definitions: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     node: str = NODE,
+    answer_s: float = ANSWER_S,
 ) -> AsyncIterator["DdsLink"]:
     """Join the domain of a dds:// URL; `definitions` are texts of .action, .srv and .msg files by type.
+
+    A goal or cancel that is not answered within `answer_s` ends as NoAnswer.
 
     Raises:
         Invalid: the URL, the distribution or a definition is wrong.
     """
     the_clock = clock or SystemClock()
     participant = Participant(address_of(url), Types(distro, definitions), clock=the_clock, node=node)
-    link = DdsLink(participant, the_clock)
+    link = DdsLink(participant, the_clock, answer_s)
     try:
         yield link
     finally:
@@ -91,8 +94,9 @@ class _Asked:
 class DdsLink:
     """A RosLink over DDS; see `fleet.adapters.ros2.link`."""
 
-    def __init__(self, participant: Participant, clock: Clock) -> None:
+    def __init__(self, participant: Participant, clock: Clock, answer_s: float = ANSWER_S) -> None:
         """See `open_dds`."""
+        self._answer_s = answer_s
         self.types = participant.types
         self._participant, self._clock = participant, clock
         self._graph = Graph(self.types, participant.guid)
@@ -143,7 +147,7 @@ class DdsLink:
         client = await self._ready(action, type, f"{action}{ACTION}send_goal", f"{type}_SendGoal")
         if isinstance(client, Refusal):
             return client
-        reply = await self._ask(client, request, ANSWER_S)
+        reply = await self._ask(client, request, self._answer_s)
         if not isinstance(reply, dict):
             return reply
         return Taken(nanoseconds(reply["stamp"])) if reply["accepted"] else Declined()
@@ -170,7 +174,7 @@ class DdsLink:
         client = await self._ready(action, type, f"{action}{ACTION}cancel_goal", CANCEL)
         if isinstance(client, Refusal):
             return client
-        reply = await self._ask(client, {"goal_info": {"goal_id": _uuid(goal_id)}}, ANSWER_S)
+        reply = await self._ask(client, {"goal_info": {"goal_id": _uuid(goal_id)}}, self._answer_s)
         if not isinstance(reply, dict):
             return reply
         if reply["return_code"] == UNKNOWN_GOAL:
