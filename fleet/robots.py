@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, Index, UniqueConstraint, and_, func, or_
+from sqlalchemy import BindParameter, Column, Index, UniqueConstraint, Uuid, and_, bindparam, func, or_
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
@@ -64,6 +64,16 @@ COMMANDED_OVER = func.coalesce(col(Robot.link_account_id), col(Robot.account_id)
 COMMANDED_AT = func.coalesce(col(Robot.link_address), col(Robot.serial_number))
 
 
+_ACCOUNT: BindParameter[UUID] = bindparam("account", type_=Uuid)
+_NAMES: BindParameter[list[str]] = bindparam("names", expanding=True)
+CALLED = select(Robot).where(
+    or_(
+        and_(col(Robot.account_id) == _ACCOUNT, col(Robot.serial_number).in_(_NAMES)),
+        and_(col(Robot.link_account_id) == _ACCOUNT, COMMANDED_AT.in_(_NAMES)),
+    )
+)
+
+
 class RobotLease(SQLModel, table=True):
     """The one hold on a robot; deleted when released. Safety rests on the fence, never on `expires_at`."""
 
@@ -104,7 +114,6 @@ def add_robot(session: Session, robot: Robot) -> Robot:
 
 def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
     """The robots that an account calls by these serial numbers or addresses, in one query."""
-    own = and_(col(Robot.account_id) == account_id, col(Robot.serial_number).in_(serial_numbers))
-    linked = and_(col(Robot.link_account_id) == account_id, COMMANDED_AT.in_(serial_numbers))
-    rows = session.exec(select(Robot).where(or_(own, linked))).all()
+    asked = {"account": account_id, "names": list(serial_numbers)}
+    rows = session.exec(CALLED, params=asked).all() if serial_numbers else []
     return {row.address if row.commanded_over == account_id else row.serial_number: row for row in rows}

@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, or_, update
+from sqlalchemy import BigInteger, Integer, bindparam, delete, func, or_, update
+from sqlalchemy import select as sqlalchemy_select
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
+from fleet import ledger
 from fleet.accounts import ManufacturerAccount
-from fleet.clock import AHEAD_S, database_now, has_come
-from fleet.database import TELLING, claim, inserting
+from fleet.clock import AHEAD_S, database_now, has_come_by
+from fleet.database import TELLING, UTCDateTime, claim, inserting, table_of
 from ingestion.models import Delivery, DeliveryStatus
 
 log = structlog.get_logger(__name__)
@@ -24,6 +26,40 @@ JITTER = 0.25
 # What one drain holds in memory: a poll page may have 16 MB, so the number of rows alone is no bound.
 BATCH_MAX_BYTES = 16_000_000
 ERROR_MAX_CHARACTERS = 2000
+
+
+LONGEST_S = BACKOFF_MAX_S * (1 + JITTER) + AHEAD_S
+_MAY_BE_TRIED = has_come_by(
+    col(Delivery.next_try_at), bindparam("now", type_=UTCDateTime), bindparam("strange", type_=UTCDateTime)
+)
+_WAITING = (
+    select(Delivery.id, func.length(Delivery.body).label("size"))
+    .where(Delivery.status == DeliveryStatus.received, _MAY_BE_TRIED)
+    .order_by(col(Delivery.id))
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+_BEFORE = func.sum(_WAITING.c.size).over(order_by=_WAITING.c.id) - _WAITING.c.size
+_SUMMED = select(_WAITING.c.id, _BEFORE.label("before"), (_BEFORE + _WAITING.c.size).label("total")).subquery()
+DUE = (
+    select(Delivery)
+    .join(_SUMMED, col(Delivery.id) == _SUMMED.c.id)
+    .where(or_(_SUMMED.c.total <= bindparam("bytes", type_=BigInteger), _SUMMED.c.before == 0))
+    .order_by(col(Delivery.id))
+)
+ROWS = table_of(Delivery).c
+# On SQLite the write transaction itself is the lock.
+CLAIM = (
+    sqlalchemy_select(ROWS.id)
+    .where(ROWS.id.in_(bindparam("ids", expanding=True)), ROWS.status == DeliveryStatus.received)
+    .order_by(ROWS.id)
+    .with_for_update(skip_locked=True)
+)
+APPLIED = (
+    update(table_of(Delivery))
+    .where(ROWS.id == bindparam("of"))
+    .values(status=DeliveryStatus.applied, applied_at=bindparam("now"), error=None, tries=ROWS.tries + 1)
+)
 
 
 def arriving(
@@ -68,21 +104,14 @@ def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
 
 def due(session: Session, *, limit: int) -> Sequence[Delivery]:
     """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
-    longest_s = BACKOFF_MAX_S * (1 + JITTER) + AHEAD_S
-    size = func.length(Delivery.body)
-    waiting = (
-        select(Delivery.id, size.label("size"))
-        .where(Delivery.status == DeliveryStatus.received)
-        .where(has_come(col(Delivery.next_try_at), database_now(session), ahead_s=longest_s))
-        .order_by(col(Delivery.id))
-        .limit(limit)
-        .subquery()
-    )
-    before = func.sum(waiting.c.size).over(order_by=waiting.c.id) - waiting.c.size
-    chosen = select(waiting.c.id, (before + waiting.c.size).label("total"), before.label("before")).subquery()
-    fits = or_(chosen.c.total <= BATCH_MAX_BYTES, chosen.c.before == 0)
-    query = select(Delivery).join(chosen, col(Delivery.id) == chosen.c.id).where(fits)
-    return session.exec(query.order_by(col(Delivery.id))).all()
+    now = database_now(session)
+    asked = {"now": now, "strange": now + timedelta(seconds=LONGEST_S), "most": limit, "bytes": BATCH_MAX_BYTES}
+    return session.exec(DUE, params=asked).all()
+
+
+def claim_ids(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """`claim_due` for whoever has read them: the ids of those that are locked, in order."""
+    return session.connection().execute(CLAIM, {"ids": list(delivery_ids)}).scalars().all()
 
 
 def claim_due(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:
@@ -101,6 +130,13 @@ def apply(session: Session, delivery: Delivery) -> None:
     delivery.status, delivery.applied_at, delivery.error = DeliveryStatus.applied, database_now(session), None
     delivery.tries += 1
     session.add(delivery)
+
+
+def apply_all(session: Session, delivery_ids: Sequence[UUID]) -> None:
+    """`apply` for many that were claimed by their ids."""
+    now = database_now(session)
+    for delivery_id in delivery_ids:
+        ledger.change(session, APPLIED, {"of": delivery_id, "now": now})
 
 
 def reject(session: Session, delivery: Delivery, error: str) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import bindparam
+from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Session, col, select
 
 from fleet.adapter import Observation
 from fleet.alerts import close_alert, open_alert
+from fleet.database import table_of
 from fleet.events import Alert, Event
 from fleet.robots import Robot
 
@@ -44,6 +47,14 @@ RULES = (
 )
 
 
+_ALERTS = table_of(Alert).c
+OPEN = sqlalchemy_select(_ALERTS.robot_id).where(
+    _ALERTS.robot_id.in_(bindparam("ids", expanding=True)),
+    _ALERTS.rule == BATTERY_LOW,
+    _ALERTS.open_key.is_not(None),
+)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a happening means for one alert; `rule` includes the part, such as component_failed/drive_motor."""
@@ -76,8 +87,7 @@ def follow(session: Session, robot: Robot, event: Event) -> None:
 def with_low_battery(session: Session, robots: Iterable[Robot]) -> set[UUID]:
     """Those of the robots whose battery alert is open: for the others there is nothing to do in `follow_state`."""
     ids = [robot.id for robot in robots]
-    is_open = (col(Alert.robot_id).in_(ids), Alert.rule == BATTERY_LOW, col(Alert.open_key).is_not(None))
-    return {robot_id for robot_id in session.exec(select(Alert.robot_id).where(*is_open)).all() if robot_id}
+    return set(session.connection().execute(OPEN, {"ids": ids}).scalars()) if ids else set()
 
 
 def follow_state(session: Session, robot: Robot, seen: Observation) -> None:

@@ -99,8 +99,9 @@ UNAPPROVED = "Nobody has approved it."
 
 
 def take(session: Session) -> Snapshot:
-    """What waits and who could do it, as the database knows it now."""
-    return _around(session, _waiting(session))
+    """What waits and who could do it, as the database knows it now; of the robots nothing when nothing waits."""
+    waiting = _waiting(session)
+    return _around(session, waiting) if waiting else Snapshot(now=database_now(session), missions=(), robots=())
 
 
 def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
@@ -218,7 +219,7 @@ def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, t
 
 def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
     asked = {"ids": list(organisation_ids), "now": now}
-    seen = [_as_candidate(tuple(row)) for row in session.connection().execute(ROBOTS, asked)]
+    seen = [_as_candidate(tuple(row)) for row in session.connection().execute(ROBOTS, asked).all()]
     held = holds.open_holds(session, organisation_ids)
     away = gateways.out_of_reach(session, organisation_ids, now)
     reached = [robot.model_copy(update={"held_by": away[robot.id]}) if robot.id in away else robot for robot in seen]

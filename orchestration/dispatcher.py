@@ -12,11 +12,13 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
 import structlog
+import uvloop
 from sqlmodel import Session
 
 from fleet import changes
@@ -32,7 +34,7 @@ from orchestration.answers import Answers
 from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
 from orchestration.gateway_link import Switchboard
 from orchestration.lanes import Lanes, Links, Room
-from orchestration.loops import hear, on_signals, repeat
+from orchestration.loops import Pace, hear, on_signals, repeat
 from orchestration.postbox import Postbox, run_apart
 from orchestration.timers import hourly, ticking
 
@@ -40,6 +42,9 @@ log = structlog.get_logger(__name__)
 
 FEED = UUID(int=1)
 THREADS = 8
+DEAL_S = 0.008  # between two looks, while missions come one by one: one look for several costs hardly more than for one
+PUBLISH_S = 0.05  # between two writings of positions into the feed
+PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
 
@@ -60,7 +65,7 @@ class Dispatcher:
         self.wake, self.remind = asyncio.Event(), asyncio.Event()
         self.lanes = Lanes(self._lane_ended)
         self.links = Links(Switchboard(runtime))
-        self._postbox = Postbox(runtime, self.wake.set) if drains else None
+        self._postbox = Postbox(runtime, self.wake.set, self._let_deal) if drains else None
         self._feed = Lanes(lambda: None, width=1)
         self._answers = Answers(runtime.transaction)
         self._chores = Chores(runtime)
@@ -69,6 +74,9 @@ class Dispatcher:
         self._filling = asyncio.Lock()  # from reading how many lanes are free to taking them
         self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
         self._has_news = False  # there may be unpublished changes
+        self._deals, self._publishes = Pace(DEAL_S), Pace(PUBLISH_S)
+        self._calm = asyncio.Event()  # nothing is being given to robots
+        self._calm.set()
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
@@ -77,14 +85,24 @@ class Dispatcher:
 
     async def deal(self) -> None:
         """Give missions to robots and send what is due; nothing else is waited for."""
-        self._take_in()
+        await self._deals.keep()
         async with self._filling:
-            todo = await asyncio.to_thread(self._look, self.lanes.room)
+            self._calm.clear()
+            try:
+                todo = await asyncio.to_thread(self._look, self.lanes.room)
+            finally:
+                self._calm.set()
             for parcel in todo.parcels:
                 self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
             for due in todo.due:
                 self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+        self._take_in()
         self._tell()
+
+    async def _let_deal(self) -> None:
+        """Wait while something is given to robots: a mission that waits goes before what is told of others."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._calm.wait(), PASS_S)
 
     async def tend(self) -> None:
         """Ask about what is quiet, do the chores that are due and look at accounts that nobody polls."""
@@ -113,7 +131,7 @@ class Dispatcher:
     def _look(self, room: Room) -> Todo:
         parcels = self._give(room)
         with self._runtime.reading() as session:
-            waits = sending.has_due(session)
+            waits = sending.has_due(session) and room.free > 0
             due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if waits else []
         self._is_blocked = waits and not due
         return Todo(parcels, due)
@@ -217,8 +235,11 @@ class Dispatcher:
 
     async def _publish(self) -> None:
         while self._has_news:
+            await self._publishes.keep()
+            await self._let_deal()
             self._has_news = False
-            while await asyncio.to_thread(self._publish_some):
+            if await asyncio.to_thread(self._publish_some):
+                self._has_news = True  # what did not fit, or came meanwhile
                 self._runtime.doorbell.ring()  # readers of the feed look again: now the positions are there
 
     def _publish_some(self) -> int:
@@ -285,7 +306,8 @@ def main() -> None:
     inbox = parser.parse_args().inbox
     sys.setswitchinterval(SWITCH_S)
     runtime = open_runtime()
-    asyncio.run(run_apart(runtime) if inbox == "only" else run(runtime, drains=inbox == "beside"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_apart(runtime) if inbox == "only" else run(runtime, drains=inbox == "beside"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ inbox.due -> adapter's events_from (pure, no lock held) -> inbox.claim_due -> ev
 states.observe -> missions.feedback. A batch is applied in one go; where that fails, one delivery, one savepoint.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -56,15 +56,13 @@ class Known:
 class Understood:
     """What one delivery says, or why it says nothing."""
 
-    delivery_id: UUID
+    delivery: Delivery
     known: Known
     said: Sequence[Reported] = field(default=())
     error: Exception | None = None
 
 
-Pairs = Sequence[tuple[Delivery, Understood]]
 Plain = Mapping[int, tuple[Robot, Observation]]
-Apply = Callable[[Session, Pairs], None]
 
 
 def drain(runtime: Runtime, *, limit: int = 200) -> int:
@@ -78,23 +76,46 @@ def drain(runtime: Runtime, *, limit: int = 200) -> int:
         return 0
     try:
         with runtime.transaction() as session, ledger.together(session):
-            return _apply_all(session, understood, _apply_plainly)
+            return _apply_at_once(session, understood)
     except (*POISON, StatementError) as error:
         if isinstance(error, DBAPIError) and not isinstance(error, POISON):
             raise  # the database's own trouble, such as a missing table
         log.info("deliveries applied one by one", count=len(understood), error=type(error).__name__)
     with runtime.transaction() as session:  # so that only the one that cannot be applied is rejected or put off
-        return _apply_all(session, understood, _settle_each)
+        return _apply_each(session, understood)
 
 
-def _apply_all(session: Session, understood: Mapping[UUID, Understood], apply: Apply) -> int:
-    held = inbox.claim_due(session, list(understood))
-    if held:
-        said = [one for delivery in held for one in understood[delivery.id].said]
-        # In one fixed order, and before the first of them is changed, so that nobody deadlocks.
-        lock_by_keys(session, {one.key for one in said if isinstance(one, OrderReport) and _is_ours(one.key)})
-        apply(session, [(delivery, understood[delivery.id]) for delivery in held])
+def _apply_at_once(session: Session, understood: Mapping[UUID, Understood]) -> int:
+    """Apply all of them in one go; when it raises, nothing of it may be committed."""
+    held = inbox.claim_ids(session, list(understood))
+    mine = [understood[delivery_id] for delivery_id in held]
+    sound = [one for one in mine if one.error is None]
+    _lock_missions(session, sound)
+    plain = _plain(sound)
+    seen = [(*plain[id(said)], one.delivery.received_at) for one in sound for said in one.said if id(said) in plain]
+    states.observe_all(session, seen)
+    for one in mine:
+        if one.error is not None:
+            _settle(session, session.get_one(Delivery, one.delivery.id), one)
+        else:
+            _apply_rest(session, one.delivery, one, plain)
+    inbox.apply_all(session, [one.delivery.id for one in sound])
     return len(held)
+
+
+def _apply_each(session: Session, understood: Mapping[UUID, Understood]) -> int:
+    held = inbox.claim_due(session, list(understood))
+    _lock_missions(session, [understood[delivery.id] for delivery in held])
+    for delivery in held:
+        _settle(session, delivery, understood[delivery.id])
+    return len(held)
+
+
+def _lock_missions(session: Session, understood: Sequence[Understood]) -> None:
+    """In one fixed order, and before the first of them is changed, so that nobody deadlocks."""
+    keys = {said.key for one in understood for said in one.said if isinstance(said, OrderReport)}
+    if keys:
+        lock_by_keys(session, {key for key in keys if _is_ours(key)})
 
 
 def _is_ours(key: str) -> bool:
@@ -118,41 +139,21 @@ def _understand_all(session: Session, waiting: Sequence[Delivery]) -> dict[UUID,
         mine = [_understand(known, delivery) for delivery in waiting if delivery.account_id == account.id]
         robots.update(robots_by_serial(session, account.id, _serials(mine)))
         known.low.update(rules.with_low_battery(session, robots.values()))
-        found.update({one.delivery_id: one for one in mine})
+        found.update({one.delivery.id: one for one in mine})
     return found
 
 
 def _understand(known: Known, delivery: Delivery) -> Understood:
     try:
-        return Understood(delivery.id, known, translator(known.account.manufacturer)(delivery.body))
+        return Understood(delivery, known, translator(known.account.manufacturer)(delivery.body))
     except POISON as error:
-        return Understood(delivery.id, known, error=error)
+        return Understood(delivery, known, error=error)
 
 
 def _serials(understood: Sequence[Understood]) -> set[str]:
     # PostgreSQL cannot even be asked for a NUL; no robot has one in its serial number.
     said = (said.serial_number for one in understood for said in one.said)
     return {serial_number for serial_number in said if serial_number is not None and "\0" not in serial_number}
-
-
-def _apply_plainly(session: Session, pairs: Pairs) -> None:
-    """Apply all of them at once; when it raises, nothing of it may be committed."""
-    sound = [(delivery, one) for delivery, one in pairs if one.error is None]
-    plain = _plain([one for _, one in sound])
-    states.observe_all(
-        session, [(*plain[id(said)], each.received_at) for each, one in sound for said in one.said if id(said) in plain]
-    )
-    for delivery, one in pairs:
-        if one.error is not None:
-            _settle(session, delivery, one)
-        else:
-            _apply_rest(session, delivery, one, plain)
-            inbox.apply(session, delivery)
-
-
-def _settle_each(session: Session, pairs: Pairs) -> None:
-    for delivery, understood in pairs:
-        _settle(session, delivery, understood)
 
 
 def _settle(session: Session, delivery: Delivery, understood: Understood) -> None:

@@ -16,6 +16,22 @@ AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
 
 
+class Pace:
+    """Lets something begin at once after a rest, and otherwise so long after it began last: meanwhile more gathers."""
+
+    def __init__(self, every_s: float) -> None:
+        """`every_s` is between two beginnings, at least."""
+        self._every_s = every_s
+        self._next = 0.0
+
+    async def keep(self) -> None:
+        """Wait until it may begin."""
+        loop = asyncio.get_running_loop()
+        if self._next > loop.time():
+            await asyncio.sleep(self._next - loop.time())
+        self._next = loop.time() + self._every_s
+
+
 async def repeat(work: Callable[[], Coroutine[None, None, None]], woken: asyncio.Event, ended: asyncio.Event) -> None:
     """Do `work` now and whenever `woken` is set, until `ended` is; one that fails is tried again when next woken."""
     while not ended.is_set():
