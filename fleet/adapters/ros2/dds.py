@@ -222,7 +222,8 @@ class DdsLink:
             await asyncio.sleep(LOOK_S)
             objection = self._graph.objection(name, type, is_one_enough=is_one_enough)
         return Refusal(
-            objection.why or f"The server of {name} is seen and does not answer our discovery: is the network one-way?"
+            objection.why or f"The server of {name} is seen and does not answer our discovery: is the network one-way?",
+            may_pass=objection.may_pass or not objection,
         )
 
     async def _ask(self, client: ServiceClient, request: Fields, timeout_s: float) -> dict[str, Any] | NoAnswer:

@@ -63,6 +63,7 @@ class Refusal:
     """Nothing was sent."""
 
     reason: str
+    may_pass: bool = False  # it may be otherwise in a moment: the server is starting, or an old one has just died
 
 
 @dataclass(frozen=True)
