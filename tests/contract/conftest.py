@@ -5,15 +5,23 @@ A new adapter joins by one more stand; every test of this folder then holds for 
 
 import asyncio
 import contextlib
+import json
+import os
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from deployments.links import own_domain
 from fleet.adapter import Adapter, AdapterAccount, Order, OrderReport, OrderStatus, OrderTask, TaskKind
-from fleet.adapters import opener
+from fleet.adapters import opener, push_opener
 from fleet.adapters.simulated.site import Site, SiteOptions, running
+from fleet.journal import JournalFile
+from fleet.push import PushAccount, PushAdapter, events_from
 
 DATA = Path(__file__).parents[1] / "data" / "simulated"
 PATIENCE_S = 20.0
@@ -131,4 +139,207 @@ STANDS = {"simulated": simulated_stand}
 async def stand(request, tmp_path):
     """Each kind of link in turn."""
     async with STANDS[request.param](tmp_path / "other-side") as found:
+        yield found
+
+
+# Push links: the other side is a process of its own, the gateway's death is that of the adapter.
+
+HERE = Path(__file__).parent
+SOON_X_M, LONG_X_M, REFUSED_X_M = 1.0, 50.0, 999.0
+
+
+class Peer:
+    """Two robots in a process that obeys lines of JSON and answers each with what the robots began."""
+
+    def __init__(self, *command: str) -> None:
+        self._command = command
+        self._before: dict[str, list[str]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        # The environment as it is: the peer finds the product on the same path as the tests.
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._command,
+            stdin=-1,
+            stdout=-1,
+            cwd=HERE.parents[1],
+            env={**os.environ, "PYTHONPATH": "."},
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            while await self._process.stdout.readline() not in (b"ready\n", b""):
+                pass
+
+    async def tell(self, do: str, **fields: object) -> dict[str, list[str]]:
+        self._process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
+        return json.loads(await self._process.stdout.readline())["executed"]
+
+    async def executed(self, serial_number: str) -> list[str]:
+        """The ids that this robot began, in order, with repeats, also before a restart."""
+        now = await self.tell("executed")
+        return self._before.get(serial_number, []) + now[serial_number]
+
+    async def restart(self) -> None:
+        """Die at once, and come back with no memory."""
+        for serial_number, began in (await self.tell("executed")).items():
+            self._before.setdefault(serial_number, []).extend(began)
+        await self.stop(signal.SIGKILL)
+        await self.start()
+
+    async def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(by)
+        await self._process.wait()
+
+
+class PushStand:
+    """A push link on the bench, with the journal of the gateway that would hold it."""
+
+    def __init__(self, name: str, account: PushAccount, opener, peer: Peer, folder: Path) -> None:
+        self.name, self.account, self.peer = name, account, peer
+        self.serial_numbers = ["/robot_01", "/robot_02"]
+        self.adapter: PushAdapter | None = None
+        self.told = []
+        self._opener, self._folder = opener, folder
+        self._orders = 0
+        self._stack = contextlib.AsyncExitStack()
+
+    async def open(self, journal: str = "journal") -> None:
+        """A gateway starts and holds both robots."""
+        file = JournalFile(self._folder / f"{journal}.db")
+        self._stack.callback(file.close)
+        self.file = file
+        self.adapter = await self._stack.enter_async_context(self._opener(self.account, file.of("bench")))
+        listening = asyncio.create_task(self._listen(self.adapter))
+        self._stack.push_async_callback(asyncio.gather, listening, return_exceptions=True)
+        self._stack.callback(listening.cancel)
+        await self.adapter.hold(frozenset(self.serial_numbers))
+        await self.eventually(self._are_seen)
+
+    async def _listen(self, adapter) -> None:
+        async for told in adapter.told():
+            self.told.append(told)
+
+    async def _are_seen(self) -> bool:
+        return set(self.serial_numbers) <= {robot.serial_number for robot in await self.adapter.discover()}
+
+    async def close(self) -> None:
+        """The gateway dies: what it had out stays out."""
+        await self._stack.aclose()
+
+    async def reopen(self, journal: str = "journal") -> None:
+        """It comes back, or another one on another journal."""
+        await self.close()
+        await self.open(journal)
+
+    async def eventually(self, holds, *, within_s: float = PATIENCE_S) -> None:
+        async with asyncio.timeout(within_s):
+            while not await holds():  # noqa: ASYNC110  what it waits for is in another process
+                await asyncio.sleep(0.02)
+
+    def order(
+        self, serial_number: str | None = None, *, x_m: float = SOON_X_M, fence: int = 1, stops: int = 1
+    ) -> Order:
+        """An order of `stops` stops, all at `x_m`."""
+        self._orders += 1
+        stop = OrderTask(position=0, kind=TaskKind.go_to, station="press", x_m=x_m, y_m=2.0, timeout_s=60.0)
+        return Order(
+            key=f"mission-{self._orders}/1",
+            fence=fence,
+            serial_number=serial_number or self.serial_numbers[0],
+            mission_id=f"mission-{self._orders}",
+            tasks=tuple(stop.model_copy(update={"position": number}) for number in range(stops)),
+        )
+
+    def long_order(self, serial_number: str | None = None, **fields) -> Order:
+        """One that lasts until it is ended."""
+        return self.order(serial_number, x_m=LONG_X_M, **fields)
+
+    async def until(self, order: Order, *wanted: OrderStatus, within_s: float = PATIENCE_S) -> OrderReport:
+        """The report once the link says one of `wanted`."""
+        said = None
+        try:
+            async with asyncio.timeout(within_s):
+                while not (isinstance(said, OrderReport) and said.status in wanted):
+                    await asyncio.sleep(0.02)
+                    said = await self.adapter.query(order.serial_number, order.key)
+        except TimeoutError:
+            raise AssertionError(f"{order.key} never became {wanted}; last it said {said!r}") from None
+        return said
+
+    def reports(self, key: str) -> list[OrderReport]:
+        """What the gateway would tell the platform of this order, in its order."""
+        said = [report for spooled in self.file.waiting(limit=10_000) for report in events_from(spooled.body)]
+        return [report for report in said if isinstance(report, OrderReport) and report.key == key]
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def ros2_dds_stand(folder: Path) -> AsyncIterator[PushStand]:
+    with own_domain() as domain:
+        url = f"dds://?domain={domain}&peers=127.0.0.1&interface=127.0.0.1"
+        account = PushAccount(name="dds", url=url, options={"telemetry": {"silent_after_s": 1.5}})
+        peer = Peer(str(HERE / "ros2_robots.py"), url)
+        async with _at_work(PushStand("ros2-dds", account, push_opener("ros2"), peer, folder)) as stand:
+            yield stand
+
+
+@contextlib.asynccontextmanager
+async def ros2_rosbridge_stand(folder: Path) -> AsyncIterator[PushStand]:
+    url = f"ws://127.0.0.1:{_free_port()}"
+    options = {"telemetry": {"silent_after_s": 1.5}, "answer_s": 1.0}
+    account = PushAccount(name="bridge", url=url, options=options)
+    peer = Peer(str(HERE / "rosbridge_robots.py"), url)
+    async with _at_work(PushStand("ros2-rosbridge", account, push_opener("ros2"), peer, folder)) as stand:
+        yield stand
+
+
+@contextlib.asynccontextmanager
+async def _at_work(stand: PushStand) -> AsyncIterator[PushStand]:
+    await stand.peer.start()
+    try:
+        await stand.open()
+        yield stand
+    finally:
+        await stand.close()
+        await stand.peer.stop()
+
+
+class Vda5050Stand(PushStand):
+    """Its robots are seen by what the broker kept of them before they speak: an order waits until they have."""
+
+    async def _are_seen(self) -> bool:
+        if not await super()._are_seen():
+            return False
+        return not any([(await self.adapter.exposure(serial)).refusals for serial in self.serial_numbers])
+
+
+@contextlib.asynccontextmanager
+async def vda5050_stand(folder: Path, broker, version: str) -> AsyncIterator[PushStand]:
+    options = {"confirm_s": 1.0, "resend_s": 0.2, "resend_for_s": 2.0, "quiet_after_s": 0.5, "silent_after_s": 1.5}
+    account = PushAccount(name="bench", url=broker.url, options=options)
+    peer = Peer(str(HERE / "vda5050_robots.py"), broker.url, version)
+    found = Vda5050Stand(f"vda5050-{version}", account, push_opener("vda5050"), peer, folder)
+    found.serial_numbers = ["bench/robot_01", "bench/robot_02"]
+    async with _at_work(found) as stand:
+        yield stand
+
+
+PUSH_STANDS = {"ros2-dds": ros2_dds_stand, "ros2-rosbridge": ros2_rosbridge_stand}
+VDA5050 = {f"vda5050-{version}": version for version in ("2.0.0", "2.1.0", "3.0.0")}
+
+
+@pytest.fixture(params=sorted(PUSH_STANDS) + sorted(VDA5050))
+async def push_stand(request, tmp_path):
+    """Each kind of push link in turn."""
+    if request.param in VDA5050:
+        stand = vda5050_stand(tmp_path, request.getfixturevalue("broker"), VDA5050[request.param])
+    else:
+        stand = PUSH_STANDS[request.param](tmp_path)
+    async with stand as found:
         yield found

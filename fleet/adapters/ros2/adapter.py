@@ -1,7 +1,7 @@
 """The push link to ROS 2 robots, over DDS or a rosbridge: orders in, outcomes and reports out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -65,6 +65,8 @@ class Ros2Adapter:
         self._submitting: dict[str, asyncio.Lock] = {}
         self._outgoing = Outgoing()
         self._digests: dict[str, str] = {}
+        self._endpoints: Sequence[Seen] | None = None
+        self._graph: dict[str, list[Seen]] = {}
 
     # Holding
 
@@ -77,7 +79,7 @@ class Ros2Adapter:
             for address in serial_numbers - set(self._robots)
         }
         self._robots |= fresh
-        self._look()
+        self._expose(self._look())
         for entry in await asyncio.to_thread(self._ground.journal.live):
             if entry.robot in fresh and entry.order is not None:
                 await self._take_up(fresh[entry.robot], entry.order, OrderState.model_validate(dict(entry.state)))
@@ -110,15 +112,22 @@ class Ros2Adapter:
                 done, _ = await asyncio.wait({changes}, timeout=JUDGE_S)
                 if done:
                     changes = asyncio.create_task(self._ground.link.changed())
-                    self._look()
+                self._look()
                 self._judge()
         finally:
             changes.cancel()
 
-    def _look(self) -> None:
-        found = robots_in(self._ground.link.endpoints())
+    def _look(self) -> dict[str, list[Seen]]:
+        """The robots that are seen now; when that has changed, those that are held are told of it."""
+        endpoints = self._ground.link.endpoints()
+        if self._endpoints is None or tuple(endpoints) != self._endpoints:
+            self._endpoints, self._graph = tuple(endpoints), robots_in(endpoints)
+            self._expose(self._graph)
+        return self._graph
+
+    def _expose(self, graph: Mapping[str, list[Seen]]) -> None:
         for address, robot in self._robots.items():
-            seen = found.get(robot.namespace, [])
+            seen = graph.get(robot.namespace, [])
             robot.expose(seen)
             if not seen:
                 continue
@@ -130,7 +139,7 @@ class Ros2Adapter:
     def _judge(self) -> None:
         trouble = self._trouble()
         others = {robot.namespace for robot in self._robots.values() if robot.is_heard}
-        anybody = bool(others) or bool(robots_in(self._ground.link.endpoints()))
+        anybody = bool(others) or bool(self._look())
         for robot in self._robots.values():
             robot.judge(is_link_up=not trouble, others_heard=anybody, why=trouble)
 
@@ -152,7 +161,7 @@ class Ros2Adapter:
 
     async def discover(self) -> Sequence[DiscoveredRobot]:
         """The robots that are seen on this link now."""
-        found = robots_in(self._ground.link.endpoints())
+        found = self._look()
         return [discovered(namespace, seen, self._options) for namespace, seen in found.items()]
 
     async def exposure(self, serial_number: str) -> Exposure:
@@ -161,7 +170,7 @@ class Ros2Adapter:
         Raises:
             NotFound: no such robot is seen; names those that are.
         """
-        found = robots_in(self._ground.link.endpoints())
+        found = self._look()
         seen = found.get(canonical(serial_number))
         if not seen:
             names = ", ".join(found) or "none"
@@ -169,7 +178,7 @@ class Ros2Adapter:
         return exposure_of(serial_number, self._kind, seen, self._options)
 
     def _seen(self, namespace: str) -> list[Seen]:
-        return robots_in(self._ground.link.endpoints()).get(namespace, [])
+        return self._look().get(namespace, [])
 
     # Orders
 
@@ -202,6 +211,7 @@ class Ros2Adapter:
         journal = self._ground.journal
         try:
             await asyncio.to_thread(journal.check_fence, order.serial_number, order.fence)
+            self._look()
             if not robot.seen:
                 return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent")
             prepared = await self._prepared(robot, order)
@@ -261,8 +271,8 @@ class Ros2Adapter:
         if robot is None or robot.drive is None or robot.drive.order.key != known.key:
             return Unknown(why=f"{known.robot} is not held by this gateway now")
         drive = robot.drive
-        if drive.state.doubt:
-            return Unknown(why=drive.state.doubt)
+        if doubt := drive.doubt():
+            return Unknown(why=doubt)
         return drive.report() if robot.is_heard else Unknown(why=f"{known.robot} is not heard")
 
     def _elsewhere(self, robot: HeldRobot, key: str) -> OrderReport | Unknown:
@@ -360,7 +370,7 @@ async def serving(
     link: RosLink, bridge: RosbridgeLink | None, journal: Journal, options: Options, clock: Clock
 ) -> AsyncIterator[Ros2Adapter]:
     """The adapter on an open link; `bridge` is the link itself where goals are named by the robot."""
-    ground = Ground(link, journal, clock, bridge)
+    ground = Ground(link, journal, clock, bridge, listed_within_s=3 * options.answer_s)
     kind, trouble = ("rosbridge", bridge.trouble) if bridge else ("dds", lambda: "")
     adapter = Ros2Adapter(ground, options, kind, trouble)
     watching = asyncio.create_task(adapter.watch())

@@ -21,6 +21,7 @@ from fleet.push import Heard, Hearing, Told
 RUNS_KNOWN = 20  # runs of a task whose ids are recognised as ours, of an order that another gateway sent
 TASKS_KNOWN = 50
 UNWANTED_MAX = 100
+TOGETHER_S = 0.05
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class HeldRobot:
         self._seen_at: float | None = None
         self._hearing: Hearing | None = None
         self._said: tuple[object, ...] = ()
+        self._telling: asyncio.TimerHandle | None = None
 
     # What it exposes
 
@@ -71,6 +73,8 @@ class HeldRobot:
 
     def close(self) -> None:
         """Listen no longer; goals that are out go on at the robot."""
+        if self._telling is not None:
+            self._telling.cancel()
         for watch in self._watches.values():
             watch.close()
         for _, listening in self._listens.values():
@@ -166,6 +170,11 @@ class HeldRobot:
         if picture.complaint and picture.complaint != self._complaint:
             log.warning("telemetry left out", robot=self.address, why=picture.complaint)
         self._complaint = picture.complaint or self._complaint
+        if self._telling is None:  # what came of other topics at the same time is told with it
+            self._telling = asyncio.get_running_loop().call_later(TOGETHER_S, self._say_all)
+
+    def _say_all(self) -> None:
+        self._telling = None
         self._say(always=True)
 
     def _say(self, *, always: bool = False) -> None:

@@ -109,6 +109,7 @@ class Options(Frozen):
     map_frame: str = "map"
     bindings: dict[TaskKind, Binding | Named] = Field(default_factory=dict)
     telemetry: TelemetryOptions = TelemetryOptions()
+    answer_s: float = Field(default=5.0, gt=0, description="how long a rosbridge's word on a goal is waited for")
     exposes: dict[str, str] = Field(
         default_factory=dict, description="name -> type of what a rosbridge without rosapi cannot tell"
     )

@@ -42,6 +42,7 @@ from fleet.adapters.ros2.runs import (
     Surroundings,
     Take,
     Ticked,
+    Wish,
     present_goal,
     reference_of,
     report_of,
@@ -54,6 +55,7 @@ from fleet.timepieces import Clock
 ASK_S = 60.0  # how long one question for a result waits
 ONCE_MORE_S = 1.0  # for the result of a goal that is listed as ended
 AGAIN_S = 0.5
+LATER_S = 30.0  # how long an order under way waits for a server that is starting anew
 TICK_MIN_S = 0.05
 TICK_MAX_S = 2.0
 STOP_S = 5.0
@@ -70,6 +72,10 @@ class Renames(Protocol):
 
     def known_as(self, goal_id: UUID) -> str:
         """What the robot calls our goal; empty while that is not known."""
+        ...
+
+    def since_sent(self, goal_id: UUID) -> Statuses:
+        """The list of the goal's action; heard, also when it is empty, if the connection has lasted since the goal was sent."""
         ...
 
     def rename(self, goal_id: UUID, known_as: str) -> None:
@@ -115,6 +121,7 @@ class Ground:
     journal: Journal
     clock: Clock
     renames: Renames | None = None
+    listed_within_s: float = 15.0
     works: Works = field(default_factory=Works)
 
     def around(self, state: OrderState) -> Surroundings:
@@ -123,7 +130,7 @@ class Ground:
         servers = {action: self.link.incarnation(action) for action in actions}
         renames = self.renames
         listed = {action: renames.listed(action) for action in actions} if renames else None
-        return Surroundings(self.clock.now(), servers, listed)
+        return Surroundings(self.clock.now(), servers, listed, self.listed_within_s)
 
 
 class OrderDrive:
@@ -159,6 +166,15 @@ class OrderDrive:
     def report(self) -> OrderReport:
         """What is to be told of it now."""
         return report_of(self.order, self.state, self._ground.clock.now())
+
+    def doubt(self) -> str:
+        """Why it is not known how the order stands; empty when it is."""
+        state = self.state
+        if state.doubt or state.stage is not Stage.going or not isinstance(state.step, GoalStep):
+            return state.doubt
+        if self._ground.link.statuses(state.step.action).is_heard:
+            return ""
+        return f"nothing was heard of {state.step.action} since it was lost"
 
     async def outcome(self) -> SubmitOutcome:
         """What became of submitting it, once that is known or in doubt."""
@@ -231,10 +247,16 @@ class OrderDrive:
 
     async def _send(self, send: Send) -> None:
         step = send.step
-        try:
-            answer: GoalAnswer = await self._ground.link.send_goal(step.action, step.type, send.goal, step.goal)
-        except Invalid as error:
-            answer = Refusal(error.message)
+        until = self._ground.clock.monotonic() + (LATER_S if self.state.at or self.state.run else 0.0)
+        while True:
+            try:
+                answer: GoalAnswer = await self._ground.link.send_goal(step.action, step.type, send.goal, step.goal)
+            except Invalid as error:
+                answer = Refusal(error.message)
+            may_pass = isinstance(answer, Refusal) and answer.may_pass and self.state.wish is Wish.run
+            if not may_pass or self._ground.clock.monotonic() >= until:
+                break
+            await asyncio.sleep(AGAIN_S)  # nothing was sent; the robot's server is only starting
         self._asked = None
         renames = self._ground.renames
         await self.hear(Answered(send.goal, answer, renames.known_as(send.goal) if renames else ""))
@@ -338,7 +360,9 @@ class OrderDrive:
                 await self.hear(Ticked())
                 step = self.state.step if self.state.steps else None
                 if isinstance(step, GoalStep) and self.state.stage is Stage.sent:
-                    await self.hear(Listed(self._ground.link.statuses(step.action)))
+                    renames, goal = self._ground.renames, present_goal(self.order, self.state)
+                    statuses = renames.since_sent(goal) if renames else self._ground.link.statuses(step.action)
+                    await self.hear(Listed(statuses))
 
     def _rest_s(self, at: datetime | None) -> float:
         if at is None:

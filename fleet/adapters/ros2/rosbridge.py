@@ -8,7 +8,7 @@ in the status list. What cannot be told for certain stays unknown.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from fleet.adapters.ros2 import rosbridge_frames as frames
@@ -37,7 +37,6 @@ from fleet.adapters.ros2.rosbridge_line import LOST, Line, reason_of
 from fleet.push import PushAccount
 from fleet.timepieces import Clock, SystemClock
 
-ANSWER_S = 5.0
 CANCEL_S = 2.0
 GRACE_S = 1.0  # for the result of a goal that the status list shows as ended
 
@@ -48,6 +47,7 @@ class Goal:
 
     action: str
     before: frozenset[UUID]
+    connection: int = 0  # of the line, when it was sent
     known_as: str = ""
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     ended: "asyncio.Future[Ended | Refusal | NoAnswer | None]" = field(default_factory=asyncio.Future)
@@ -59,7 +59,7 @@ class RosbridgeLink:
     def __init__(self, account: PushAccount, options: Options, clock: Clock) -> None:
         """See `open_rosbridge`."""
         self.line = Line(account, options, self._unlist)
-        self._clock = clock
+        self._clock, self._answer_s = clock, options.answer_s
         self._lists: dict[str, Statuses] = {}
         self._watchers: dict[str, list[Callable[[Statuses], None]]] = {}
         self._goals: dict[UUID, Goal] = {}
@@ -105,7 +105,9 @@ class RosbridgeLink:
         if objection:
             return Refusal(objection)
         self.statuses(action)
-        sent = self._goals[goal_id] = Goal(action, frozenset(self._lists.get(action, Statuses()).goals))
+        sent = self._goals[goal_id] = Goal(
+            action, frozenset(self._lists.get(action, Statuses()).goals), self.line.connection
+        )
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.line.begin(self._carry(sent, frames.send_goal(action, type, goal_id, goal), ready))
         unsent = await ready
@@ -113,7 +115,7 @@ class RosbridgeLink:
             del self._goals[goal_id]
             return Refusal(unsent)
         with suppress(TimeoutError):
-            await asyncio.wait_for(sent.begun.wait(), ANSWER_S)
+            await asyncio.wait_for(sent.begun.wait(), self._answer_s)
         if sent.ended.done():
             ended = sent.ended.result()
             if ended is None:
@@ -155,6 +157,13 @@ class RosbridgeLink:
             return ""
         fresh = set(self._lists.get(goal.action, Statuses()).goals) - goal.before
         return goal.known_as or (str(next(iter(fresh))) if len(fresh) == 1 else "")
+
+    def since_sent(self, goal_id: UUID) -> Statuses:
+        """The list of the goal's action; heard, also when it is empty, if the connection has lasted since the goal was sent."""
+        goal = self._goals.get(goal_id)
+        if goal is None or not goal.action:
+            return Statuses()
+        return replace(self.statuses(goal.action), is_heard=goal.connection == self.line.connection)
 
     def rename(self, goal_id: UUID, known_as: str) -> None:
         """From now on this is what the robot calls our goal."""

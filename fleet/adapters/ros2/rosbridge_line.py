@@ -50,6 +50,7 @@ class Line:
 
     def __init__(self, account: PushAccount, options: Options, lost: Callable[[], None]) -> None:
         """`lost` is called when the listening connection is gone."""
+        self.connection = 0  # counts those that listened
         self._account, self._options, self._lost = account, options, lost
         self._tls = _tls(account.url, options.ca)
         self._socket: ClientConnection | None = None
@@ -67,6 +68,7 @@ class Line:
             try:
                 async with self.connect() as socket:
                     self._socket, self._why, wait_s = socket, "", BACKOFF_S[0]
+                    self.connection += 1
                     log.info("rosbridge connected", account=self._account.name)
                     await self._follow(socket)
                     self._why = "it closed the connection"

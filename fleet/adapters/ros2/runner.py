@@ -58,8 +58,6 @@ from fleet.adapters.ros2.runs import (
 FORGETS_AFTER_S = 8.0
 SENDS_MAX = 3
 CANCEL_AGAIN_S = 2.0
-# Where the id is not ours to choose, a goal that is not listed by then was not taken: a rosbridge does not tell of it.
-LISTED_WITHIN_S = 15.0
 OUT = frozenset({Stage.sent, Stage.going})  # a goal is, or may be, at the robot
 
 
@@ -89,8 +87,6 @@ def wakes_at(order: Order, state: OrderState) -> datetime | None:
             times.append(rests_until(state, state.step))
     if _wants_cancel(state) and state.cancelled_at is not None:
         times.append(state.cancelled_at + timedelta(seconds=CANCEL_AGAIN_S))
-    if state.stage is Stage.sent and state.before is not None and state.sent_at is not None:
-        times.append(state.sent_at + timedelta(seconds=LISTED_WITHIN_S))
     return min(times, default=None)
 
 
@@ -251,7 +247,7 @@ def _recognised(order: Order, state: OrderState, news: Listed, around: Surroundi
     if fresh:
         why = f"{len(fresh)} goals began at the robot since this one was sent; which is ours cannot be told"
         return Turn(state.model_copy(update={"doubt": why}))
-    if state.stage is Stage.sent and since(state.sent_at, around.now) >= LISTED_WITHIN_S:
+    if state.stage is Stage.sent and since(state.sent_at, around.now) >= around.listed_within_s:
         return _not_begun(
             order, state, "the robot did not begin it; it lists no such goal (a rosbridge may not say why)", around
         )

@@ -291,3 +291,5 @@ class Surroundings:
     now: AwareDatetime
     servers: Mapping[str, str] = field(default_factory=dict)
     listed: Mapping[str, tuple[str, ...]] | None = None
+    # Where the id is not ours to choose, a goal that is not listed by then was not taken: a rosbridge may not tell of it.
+    listed_within_s: float = 15.0

@@ -1,0 +1,52 @@
+"""Two VDA 5050 vehicles at a broker that obey lines of JSON: the other side of the contract, in a process of its own."""
+
+import asyncio
+import json
+import os
+import sys
+
+from fleet.adapters.simulated.vda5050_fleet import Speech, run_vehicle
+from fleet.adapters.simulated.vda5050_ground import BenchGround
+from fleet.adapters.simulated.vda5050_messages import Identity
+from fleet.adapters.simulated.vda5050_vehicle import Vehicle
+from fleet.mqtt import open_mqtt
+from fleet.timepieces import SystemClock
+
+SERIALS = ("robot_01", "robot_02")
+
+
+async def nonsense(url, major):
+    async with open_mqtt(url) as liar:
+        await liar.heard()
+        for serial in SERIALS:
+            for name in ("state", "connection", "factsheet", "visualization"):
+                for payload in (b"", b"\xff\xfe", b"[1]", b'{"orderId": 7, "driving": "maybe"}', b"{" * 10_000):
+                    liar.publish(f"uagv/v{major}/bench/{serial}/{name}", payload)
+        await asyncio.sleep(0.1)
+
+
+async def main(url, version):
+    clock = SystemClock()
+    speech = Speech("bench", version, "uagv", 0.2)
+    grounds = {serial: BenchGround(clock, place=(1.0, 2.0)) for serial in SERIALS}
+    vehicles = {serial: Vehicle(grounds[serial], Identity("bench", serial, version)) for serial in SERIALS}
+    driving = [asyncio.create_task(run_vehicle(vehicle, url, speech, clock)) for vehicle in vehicles.values()]
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print("ready", flush=True)
+    while line := await reader.readline():
+        command = json.loads(line)
+        if command["do"] in {"mute", "quiet"}:
+            for vehicle in vehicles.values():
+                vehicle.faults.is_mute = command["on"]
+        elif command["do"] == "nonsense":
+            await nonsense(url, version[0])
+        began = {f"bench/{serial}": ground.begun for serial, ground in grounds.items()}
+        print(json.dumps({"executed": began}), flush=True)
+    for task in driving:
+        task.cancel()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2]))
