@@ -51,7 +51,7 @@ from missions.outcome import advance
 
 log = structlog.get_logger(__name__)
 
-CLAIM_S = 30.0
+CLAIM_S = 20.0
 ANSWER_S = 15.0  # below CLAIM_S, so that a message is never on its way twice from living dispatchers
 OUTBOX = table_of(OutboxMessage).c
 _IS_PENDING = OUTBOX.status == OutboxStatus.pending

@@ -34,7 +34,7 @@ from orchestration.gateway.telling import Telling
 
 log = structlog.get_logger(__name__)
 
-AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 10.0
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 4.0
 SHUT_OUT_S = 30.0  # whom the platform does not want, or who was displaced, need not ask each second
 ANSWERS_MAX = 2000
 VERSION = "1"

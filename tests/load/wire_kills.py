@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 import kills
 from sqlmodel import Session, col, select
@@ -179,7 +180,14 @@ def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[s
         mqtt_url=links.mqtt_url,
     )
     url = f"ws://{HOST}:{ports[1]}/v1/link"
-    files = ("--token-file", str(var / "gateway.token"), "--journal", str(var / "gateway.db"), "--log-level", "error")
+    files = (
+        "--token-file",
+        str(var / "gateway.token"),
+        "--journal",
+        str(var / "gateway.db"),
+        "--log-level",
+        settings.log_level,
+    )
     commands = {
         "dispatcher1": ["-m", "orchestration.dispatcher"],
         "dispatcher2": ["-m", "orchestration.dispatcher"],
@@ -187,7 +195,7 @@ def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[s
         "gateway": ["-m", "orchestration.gateway", "--url", url, *files],
         "site": ["-c", kills.SITE, options.model_dump_json()],
     }
-    values = {"YARDMASTER_VAR_DIR": str(var), "YARDMASTER_LOG_LEVEL": "error"}
+    values = {"YARDMASTER_VAR_DIR": str(var), "YARDMASTER_LOG_LEVEL": settings.log_level}
     if settings.database_url:
         values["YARDMASTER_DATABASE_URL"] = settings.database_url
     environment = child_environment(values)
@@ -237,14 +245,20 @@ def judge(session: Session, result: Result, record: SiteRecord) -> None:
     )
     result.strange = sum(word not in words for word in record.reports)
     done = {words[word] for word in record.with_status(OrderStatus.succeeded) if word in words}
-    results = session.exec(select(TaskResult).where(TaskResult.status == "succeeded")).all()
-    booked = {(str(attempts[one.attempt_id].mission_id), one.position) for one in results}
-    whole = {mission for mission, position in done if position < 0}
-    result.not_done = len({place for place in booked - done if place[0] not in whole})
+    result.not_done = len(_booked(session, attempts, record) - done)
     result.illegal = illegal(session, missions)
     result.leases = len(session.exec(select(RobotLease)).all())
     result.live = len(session.exec(select(Attempt).where(col(Attempt.finished_at).is_(None))).all())
     result.unsent = len(session.exec(select(OutboxMessage).where(OutboxMessage.status == OutboxStatus.pending)).all())
+
+
+def _booked(session: Session, attempts: Mapping[UUID, Attempt], record: SiteRecord) -> set[Place]:
+    """What the books say was done: tasks over ROS 2, orders over VDA 5050 as a whole."""
+    whole = {one.id for one in attempts.values() if f"{VDA5050}{order_id(one.key)}" in record.reports}
+    results = session.exec(select(TaskResult).where(TaskResult.status == "succeeded")).all()
+    tasks = {(str(attempts[one.attempt_id].mission_id), one.position) for one in results if one.attempt_id not in whole}
+    done = [attempts[one] for one in whole if attempts[one].status is AttemptStatus.succeeded]
+    return tasks | {(str(one.mission_id), -1) for one in done}
 
 
 def _word(report: OrderReport) -> str:
