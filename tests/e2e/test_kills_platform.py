@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +12,11 @@ from sqlmodel import col, select
 
 from deployments.local import Wanted, launched
 from deployments.supervise import Supervisor
-from fleet.adapter import OrderReport, OrderStatus
+from fleet.adapter import OrderStatus
+from fleet.adapters.ros2.runs import goal_id
+from fleet.adapters.simulated.local_orders import VDA5050
+from fleet.adapters.simulated.record import read_record
+from fleet.adapters.vda5050.runs import order_id
 from fleet.organisations import Site
 from fleet.robots import RobotLease
 from fleet.runtime import open_runtime
@@ -24,7 +27,7 @@ from missions.models import MISSION_TERMINAL, Attempt, Mission, MissionCreate, T
 pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(600)]
 
 MISSIONS = 12
-PULLED = ["worker", "prefect-server", "dispatcher", "api", "site", "worker"]
+PULLED = ["worker", "gateway", "prefect-server", "dispatcher", "gateway", "api", "site", "worker"]
 PATIENCE_S = 240.0
 
 
@@ -44,7 +47,8 @@ def until() -> Callable[[Supervisor, Callable[[], bool]], None]:
 
 def test_whatever_process_is_killed_every_mission_ends_once(tmp_path, until):
     chance, said = Random(5), list[str]()
-    with launched(Wanted(tmp_path / "var"), say=said.append) as platform:
+    wanted = Wanted(tmp_path / "var", site={"remembers_orders": True})  # else what a killed robot did is done again
+    with launched(wanted, say=said.append) as platform:
         runtime = open_runtime(Settings(var_dir=tmp_path / "var"))
 
         def is_over() -> bool:
@@ -54,11 +58,11 @@ def test_whatever_process_is_killed_every_mission_ends_once(tmp_path, until):
 
         with runtime.transaction() as session:
             site = session.exec(select(Site)).first()
-            wanted = [
+            asked = [
                 MissionCreate(name=f"plug{number}", key=f"plug{number}", tasks=[TaskCreate(station="press-1")])
                 for number in range(MISSIONS)
             ]
-            create_round(session, site=site, name="plug", key="plug", missions=wanted, who="user:ops")
+            create_round(session, site=site, name="plug", key="plug", missions=asked, who="user:ops")
         for name in PULLED:
             time.sleep(chance.uniform(0.2, 3.0))  # any moment will do: that is the point
             gone = platform.supervisor.process_ids[name]
@@ -70,22 +74,22 @@ def test_whatever_process_is_killed_every_mission_ends_once(tmp_path, until):
         until(platform.supervisor, is_over)
         with runtime.reading() as session:
             statuses = Counter(mission.status.value for mission in session.exec(select(Mission)).all())
+            attempts = {attempt.key for attempt in session.exec(select(Attempt)).all()}
             live = session.exec(select(Attempt).where(col(Attempt.finished_at).is_(None))).all()
             leases = session.exec(select(RobotLease)).all()
         runtime.engine.dispose()
     assert statuses == {"SUCCEEDED": MISSIONS}
     assert (live, leases) == ([], [])
-    done = Counter(
-        report.key.partition("/")[0]
-        for report in _reports(tmp_path / "var" / "site" / "journal.db")
-        if report.status is OrderStatus.succeeded
-    )
+    record = read_record(tmp_path / "var" / "site" / "journal.db")
+    words = _words_of(attempts)
+    assert set(record.reports) <= set(words)
+    done = Counter(words[word] for word in record.with_status(OrderStatus.succeeded))
     assert set(done.values()) == {1}
     assert len(done) == MISSIONS
+    assert record.again == {}
 
 
-def _reports(path) -> list[OrderReport]:
-    database = sqlite3.connect(path)
-    rows = database.execute("SELECT report FROM orders").fetchall()
-    database.close()
-    return [OrderReport.model_validate_json(text) for (text,) in rows]
+def _words_of(attempts: set[str]) -> dict[str, str]:
+    """The mission behind each word under which a robot may have been told to do its only task."""
+    goals = {str(goal_id(key, 0, 0)): key.partition("/")[0] for key in attempts}
+    return goals | {f"{VDA5050}{order_id(key)}": key.partition("/")[0] for key in attempts}
