@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -21,9 +20,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.errors import Invalid
+from fleet.mqtt_address import Address, TlsFiles, address_of, context_of
 
 log = structlog.get_logger(__name__)
 
@@ -35,19 +33,8 @@ CONNECT_TIMEOUT_S = 5.0
 BACK_AFTER_S = (1, 15)
 ANSWER_TIMEOUT_S = 2.0  # a broker that knows 3.1.1 only may leave a CONNECT of 5 without any answer
 REFUSED_PROTOCOL = {1, 132}  # CONNACK: unacceptable protocol version, in 3.1.1 and 5
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 # What a packet that is no MQTT raises inside paho; it would end the network thread for good.
 POISON = (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
-
-
-class TlsFiles(BaseModel):
-    """PEM files on this machine: whose broker is believed, and what we show of ourselves."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ca: str = Field("", description="Certificates of the authorities; empty: the system's.")
-    cert: str = Field("", description="Our own certificate; empty: none.")
-    key: str = Field("", description="The key of our own certificate.")
 
 
 @dataclass(frozen=True)
@@ -146,7 +133,7 @@ class _Shelf:
 class Mqtt:
     """One connection to a broker, made and made again in the background; see `open_mqtt`."""
 
-    def __init__(self, address: "Address", *, credential: str, tls: TlsFiles, will: Will | None) -> None:
+    def __init__(self, address: Address, *, credential: str, tls: TlsFiles, will: Will | None) -> None:
         """Nothing is connected before `start`."""
         self._address, self._credential, self._tls, self._will = address, credential, tls, will
         self._loop = asyncio.get_running_loop()
@@ -221,7 +208,7 @@ class Mqtt:
             name, _, password = self._credential.partition(":")
             client.username_pw_set(name, password or None)
         if self._address.is_tls:
-            client.tls_set_context(_context(self._tls))
+            client.tls_set_context(context_of(self._tls))
         if self._will:
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.is_retained)
         return client
@@ -249,6 +236,8 @@ class Mqtt:
         self.limits = _limits(properties)
         for sentence in limit_complaints(self.limits):
             self._shelf.complain(sentence)
+        # First connected, then the filters: one that is added meanwhile is then asked for twice rather than never.
+        self.is_connected = True
         if self._filters:
             client.subscribe(list(self._filters.items()))
         self._hear_soon(is_connected=True)
@@ -311,31 +300,6 @@ class Mqtt:
         self.start()
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a broker listens."""
-
-    host: str
-    port: int
-    is_tls: bool
-
-
-def address_of(url: str) -> Address:
-    """The parts of mqtt://host:1883 or mqtts://host:8883.
-
-    Raises:
-        Invalid: it is neither.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise Invalid(f"{url!r} is no address of a broker: {error}.", url=url) from error
-    if parts.scheme not in PORTS or not parts.hostname:
-        raise Invalid(f"{url!r} is no address of a broker; it must be mqtt://host:1883 or mqtts://host:8883.", url=url)
-    return Address(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
-
-
 @asynccontextmanager
 async def open_mqtt(
     url: str, *, credential: str = "", tls: TlsFiles | None = None, will: Will | None = None
@@ -380,16 +344,6 @@ def _nothing() -> None:
 def _limits(properties: Properties | None) -> dict[str, int]:
     said = properties.json() if properties is not None else {}  # type: ignore[no-untyped-call]
     return {name: number for name, number in said.items() if isinstance(number, int)}
-
-
-def _context(tls: TlsFiles) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
-        if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise Invalid(f"The TLS files of this account cannot be read: {error}. Give paths of PEM files.") from error
-    return context
 
 
 def _reason(error: Exception) -> str:

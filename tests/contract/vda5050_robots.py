@@ -33,7 +33,7 @@ async def main(url, version):
     driving = [asyncio.create_task(run_vehicle(vehicle, url, speech, clock)) for vehicle in vehicles.values()]
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201 - lines of JSON are its only way to speak
     while line := await reader.readline():
         command = json.loads(line)
         if command["do"] in {"mute", "quiet"}:
@@ -42,7 +42,7 @@ async def main(url, version):
         elif command["do"] == "nonsense":
             await nonsense(url, version[0])
         began = {f"bench/{serial}": ground.begun for serial, ground in grounds.items()}
-        print(json.dumps({"executed": began}), flush=True)
+        print(json.dumps({"executed": began}), flush=True)  # noqa: T201
     for task in driving:
         task.cancel()
     os._exit(0)

@@ -105,8 +105,8 @@ class BenchGround:
 
     clock: Clock
     begun: list[str] = field(default_factory=list)  # what it really began, with repeats
+    place: tuple[float, float] = (0.0, 0.0)
     _works: dict[str, _Work] = field(default_factory=dict)
-    _place: tuple[float, float] = (0.0, 0.0)
     _kept: str | None = None
 
     def give(self, word: str, tasks: Sequence[OrderTask], mission_id: str) -> str:
@@ -138,7 +138,7 @@ class BenchGround:
         for work in self._works.values():
             self._live(work)
         is_driving = any(_drives(work.execution) for work in self._works.values())
-        return Standing(*self._place, 0.0, 0.8, is_driving, is_charging=False)
+        return Standing(*self.place, 0.0, 0.8, is_driving, is_charging=False)
 
     def fact(self) -> str | None:
         """What `remember` kept."""
@@ -162,7 +162,7 @@ class BenchGround:
                 return
             passed_s -= left_s
             if task.x_m is not None and task.y_m is not None:
-                self._place = (task.x_m, task.y_m)
+                self.place = (task.x_m, task.y_m)
             value, unit = (21.5, "degC") if task.kind is TaskKind.reading else (None, None)
             execution.finish_task(self.clock.now(), value=value, unit=unit)
 

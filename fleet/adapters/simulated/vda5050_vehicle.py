@@ -11,6 +11,7 @@ from threading import RLock
 
 from fleet.adapter import OrderReport, OrderStatus, OrderTask, TaskKind, TaskReport
 from fleet.adapters.simulated.execution import LIVE
+from fleet.adapters.simulated.site_map import PLACES
 from fleet.adapters.simulated.vda5050_ground import Ground
 from fleet.adapters.simulated.vda5050_memory import Item, Leg, Memory, dumped, remembered
 from fleet.adapters.simulated.vda5050_messages import INSTANT, Fault, Identity, Shown
@@ -313,13 +314,16 @@ def _work(action: Fields, position: int) -> OrderTask | None:
     if name not in kinds:
         return None
     parameters: dict[str, str | float | int | bool] = {**length}
+    point = None
     if name == "takeReading":
         parameters["quantity"] = str(given.get("quantity", "temperature"))
+        point = str(given["point"]) if given.get("point") in PLACES else None
     if name == "recordRun":
         parameters["mission_id"] = str(given.get("missionId", ""))
     if name == "startCharging":
         parameters["duration_s"] = 0.0
-    return OrderTask(position=position, kind=kinds[str(name)], parameters=parameters, timeout_s=7200.0)
+    kind = kinds[str(name)]
+    return OrderTask(position=position, kind=kind, station=point, parameters=parameters, timeout_s=7200.0)
 
 
 def _action_status(said: TaskReport | None, *, is_cut: bool) -> str:

@@ -20,7 +20,7 @@ from fleet.adapter import (
     Unknown,
     Unsupported,
 )
-from fleet.adapters.vda5050 import runs
+from fleet.adapters.vda5050 import answers, runs
 from fleet.adapters.vda5050.answers import declined, kept_report, report_of, settled
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.listening import take
@@ -186,11 +186,11 @@ class Vda5050:
         is_there = robot.state is not None and robot.state.order_id == robot.ability.id(order.key)
         reason = "" if is_there else _occupied(robot) or robot.unready(link.now_s())
         if reason:
-            return Refused(reason=reason)
+            return await self._refuse(order, reason)
         try:
             run = written(order, robot.ability, link.now(), int(link.now().timestamp() * 1000) - 1)
         except Unfit as error:
-            return Refused(reason=error.message)
+            return await self._refuse(order, error.message)
         if robot.state is not None:
             run = run.model_copy(update={"troubles_before": refusals_in(robot.state)})
         try:
@@ -207,6 +207,16 @@ class Vda5050:
         else:
             link.send_order(robot)
         return None
+
+    async def _refuse(self, order: Order, reason: str) -> Refused:
+        """Refuse, and keep that: asked again, the answer is the same."""
+        link = self._link
+        state = answers.refused(order, link.now(), reason)
+        try:
+            await asyncio.to_thread(link.journal.decline, order.key, order.serial_number, order.fence, state)
+        except Conflict as error:
+            return Refused(reason=error.message)
+        return Refused(reason=reason)
 
     async def _give_up(self, robot: Robot) -> None:
         """An order that never reached the robot makes room for the next one."""
@@ -266,6 +276,8 @@ class Vda5050:
 
     async def _standing(self, robot: Robot, run: Run) -> OrderReport | Unknown:
         link = self._link
+        if robot.untold:
+            await link.keep(robot)  # what is said here is on disk, too
         if run.is_over or run.is_confirmed:
             return run.report
         if run.is_cancel_asked or not has_settled(link, robot) or link.now_s() < robot.resend_until_s:

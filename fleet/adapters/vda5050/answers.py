@@ -4,14 +4,12 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from fleet.adapter import Accepted, OrderReport, OrderStatus, Refused, SubmitOutcome, Unknown
+from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Refused, SubmitOutcome, Unknown
 from fleet.journal import Entry
 
 
 def settled(known: Entry) -> SubmitOutcome:
     """The answer to a key that is over, or that another robot has."""
-    if known.order is None:
-        return Refused(reason="canceled before it came")
     report = kept_report(known, known.robot, None)
     if isinstance(report, OrderReport) and report.status in {OrderStatus.rejected, OrderStatus.canceled}:
         return Refused(reason=report.reason or "canceled")
@@ -38,5 +36,14 @@ def report_of(key: str, serial_number: str, status: OrderStatus, at: datetime) -
 
 def declined(key: str, serial_number: str, at: datetime) -> dict[str, object]:
     """What is kept of a key that was canceled before it came."""
-    report = report_of(key, serial_number, OrderStatus.canceled, at)
-    return {"report": report.model_copy(update={"reason": "canceled before it came"}).model_dump(mode="json")}
+    return _over(report_of(key, serial_number, OrderStatus.canceled, at), "canceled before it came")
+
+
+def refused(order: Order, at: datetime, reason: str) -> dict[str, object]:
+    """What is kept of an order that was refused before anything was sent."""
+    report = report_of(order.key, order.serial_number, OrderStatus.rejected, at)
+    return _over(report.model_copy(update={"fence": order.fence}), reason)
+
+
+def _over(report: OrderReport, reason: str) -> dict[str, object]:
+    return {"report": report.model_copy(update={"reason": reason}).model_dump(mode="json")}

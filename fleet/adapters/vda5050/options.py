@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fleet.adapter import TaskKind
 from fleet.adapters.vda5050.wire import VERSIONS
 from fleet.errors import Invalid, complaints
-from fleet.mqtt import TlsFiles
+from fleet.mqtt_address import TlsFiles
 
 Value = str | float | int | bool
 
