@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.adapters.ros2.names import (
@@ -248,6 +248,7 @@ def test_an_array_of_another_length_or_range_is_refused(jazzy, uuid):
         jazzy.encode(f"{NAVIGATE}_GetResult_Request", {"goal_id": {"uuid": uuid}})
 
 
+@settings(deadline=None, max_examples=60)
 @given(sample=st.binary(max_size=200))
 def test_bytes_of_any_kind_are_decoded_or_refused(sample):
     try:
@@ -257,6 +258,7 @@ def test_bytes_of_any_kind_are_decoded_or_refused(sample):
     assert set(decoded) == {"goal_id", "feedback"}
 
 
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_captured_message_that_is_cut_or_changed_is_decoded_or_refused(data, parts):
     type, sample, _, header = data.draw(st.sampled_from(parts))

@@ -77,7 +77,13 @@ class Peer:
         """Run it beside everything else until it ends or the peer closes."""
         task = asyncio.get_running_loop().create_task(answering)
         self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("ros2.answer_failed", exc_info=error)
 
     async def close(self) -> None:
         """Leave the domain."""
