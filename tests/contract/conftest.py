@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
+import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,30 +150,36 @@ SOON_X_M, LONG_X_M, REFUSED_X_M = 1.0, 50.0, 999.0
 
 
 class Peer:
-    """Two robots in a process that obeys lines of JSON and answers each with what the robots began."""
+    """Two robots in a process that obeys lines of JSON and answers each with what the robots began since `reset`."""
 
     def __init__(self, *command: str) -> None:
-        self._command = command
+        self.command = command
         self._before: dict[str, list[str]] = {}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     async def start(self) -> None:
+        """Begin, or come to again with nothing left of what was before."""
+        self._before = {}
+        if self._process is not None and self._process.poll() is None:
+            await self.tell("reset")
+            return
         # The environment as it is: the peer finds the product on the same path as the tests.
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *self._command,
-            stdin=-1,
-            stdout=-1,
+        self._process = subprocess.Popen(  # noqa: ASYNC220  starts within milliseconds
+            [sys.executable, *self.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             cwd=HERE.parents[1],
             env={**os.environ, "PYTHONPATH": "."},
+            text=True,
         )
         async with asyncio.timeout(PATIENCE_S):
-            while await self._process.stdout.readline() not in (b"ready\n", b""):
+            while await asyncio.to_thread(self._process.stdout.readline) not in ("ready\n", ""):
                 pass
 
     async def tell(self, do: str, **fields: object) -> dict[str, list[str]]:
-        self._process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
-        return json.loads(await self._process.stdout.readline())["executed"]
+        self._process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
+        self._process.stdin.flush()
+        return json.loads(await asyncio.to_thread(self._process.stdout.readline))["executed"]
 
     async def executed(self, serial_number: str) -> list[str]:
         """The ids that this robot began, in order, with repeats, also before a restart."""
@@ -181,15 +188,18 @@ class Peer:
 
     async def restart(self) -> None:
         """Die at once, and come back with no memory."""
+        before = dict(self._before)
         for serial_number, began in (await self.tell("executed")).items():
-            self._before.setdefault(serial_number, []).extend(began)
-        await self.stop(signal.SIGKILL)
+            before[serial_number] = before.get(serial_number, []) + began
+        self.stop()
         await self.start()
+        self._before = before
 
-    async def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(by)
-        await self._process.wait()
+    def stop(self) -> None:
+        """Die at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
 
 class PushStand:
@@ -200,6 +210,7 @@ class PushStand:
         self.serial_numbers = ["/robot_01", "/robot_02"]
         self.adapter: PushAdapter | None = None
         self.told = []
+        self._name = f"mission-{uuid.uuid4().hex[:8]}"  # the robots remember what they did in other tests
         self._opener, self._folder = opener, folder
         self._orders = 0
         self._stack = contextlib.AsyncExitStack()
@@ -244,10 +255,10 @@ class PushStand:
         self._orders += 1
         stop = OrderTask(position=0, kind=TaskKind.go_to, station="press", x_m=x_m, y_m=2.0, timeout_s=60.0)
         return Order(
-            key=f"mission-{self._orders}/1",
+            key=f"{self._name}-{self._orders}/1",
             fence=fence,
             serial_number=serial_number or self.serial_numbers[0],
-            mission_id=f"mission-{self._orders}",
+            mission_id=f"{self._name}-{self._orders}",
             tasks=tuple(stop.model_copy(update={"position": number}) for number in range(stops)),
         )
 
@@ -279,23 +290,28 @@ def _free_port() -> int:
         return taken.getsockname()[1]
 
 
-@contextlib.asynccontextmanager
-async def ros2_dds_stand(folder: Path) -> AsyncIterator[PushStand]:
+@pytest.fixture(scope="session")
+def ros2_dds_peer():
+    """Robots on a DDS domain of their own; starting them for every test would take longer than the tests."""
     with own_domain() as domain:
-        url = f"dds://?domain={domain}&peers=127.0.0.1&interface=127.0.0.1"
-        account = PushAccount(name="dds", url=url, options={"telemetry": {"silent_after_s": 1.5}})
-        peer = Peer(str(HERE / "ros2_robots.py"), url)
-        async with _at_work(PushStand("ros2-dds", account, push_opener("ros2"), peer, folder)) as stand:
-            yield stand
+        peer = Peer(str(HERE / "ros2_robots.py"), f"dds://?domain={domain}&peers=127.0.0.1&interface=127.0.0.1")
+        yield peer
+        peer.stop()
+
+
+@pytest.fixture(scope="session")
+def ros2_rosbridge_peer():
+    """Robots behind a rosbridge."""
+    peer = Peer(str(HERE / "rosbridge_robots.py"), f"ws://127.0.0.1:{_free_port()}")
+    yield peer
+    peer.stop()
 
 
 @contextlib.asynccontextmanager
-async def ros2_rosbridge_stand(folder: Path) -> AsyncIterator[PushStand]:
-    url = f"ws://127.0.0.1:{_free_port()}"
+async def ros2_stand(name: str, peer: Peer, folder: Path) -> AsyncIterator[PushStand]:
     options = {"telemetry": {"silent_after_s": 1.5}, "answer_s": 1.0}
-    account = PushAccount(name="bridge", url=url, options=options)
-    peer = Peer(str(HERE / "rosbridge_robots.py"), url)
-    async with _at_work(PushStand("ros2-rosbridge", account, push_opener("ros2"), peer, folder)) as stand:
+    account = PushAccount(name="bench", url=peer.command[1], options=options)
+    async with _at_work(PushStand(name, account, push_opener("ros2"), peer, folder)) as stand:
         yield stand
 
 
@@ -307,7 +323,6 @@ async def _at_work(stand: PushStand) -> AsyncIterator[PushStand]:
         yield stand
     finally:
         await stand.close()
-        await stand.peer.stop()
 
 
 class Vda5050Stand(PushStand):
@@ -330,16 +345,25 @@ async def vda5050_stand(folder: Path, broker, version: str) -> AsyncIterator[Pus
         yield stand
 
 
-PUSH_STANDS = {"ros2-dds": ros2_dds_stand, "ros2-rosbridge": ros2_rosbridge_stand}
 VDA5050 = {f"vda5050-{version}": version for version in ("2.0.0", "2.1.0", "3.0.0")}
+PUSH_STANDS = [
+    "ros2-dds",
+    "ros2-rosbridge",
+    pytest.param("vda5050-2.0.0", marks=pytest.mark.proof),
+    pytest.param("vda5050-2.1.0", marks=pytest.mark.proof),
+    "vda5050-3.0.0",
+]
 
 
-@pytest.fixture(params=sorted(PUSH_STANDS) + sorted(VDA5050))
+@pytest.fixture(params=PUSH_STANDS)
 async def push_stand(request, tmp_path):
     """Each kind of push link in turn."""
-    if request.param in VDA5050:
-        stand = vda5050_stand(tmp_path, request.getfixturevalue("broker"), VDA5050[request.param])
+    name = request.param
+    if name in VDA5050:
+        stand = vda5050_stand(tmp_path, request.getfixturevalue("broker"), VDA5050[name])
     else:
-        stand = PUSH_STANDS[request.param](tmp_path)
+        stand = ros2_stand(name, request.getfixturevalue(f"{name.replace('-', '_')}_peer"), tmp_path)
     async with stand as found:
         yield found
+        if name in VDA5050:
+            found.peer.stop()

@@ -90,6 +90,12 @@ class Robots:
                 self.is_quiet = command["on"]
             case "nonsense":
                 self.is_odd = True
+            case "reset":
+                self.is_odd = self.is_quiet = False
+                self.unmuted.set()
+                self.executed = {robot: [] for robot in self.executed}
+                for stop in self.running.values():
+                    stop.set()
         return {"executed": self.executed}
 
 

@@ -39,6 +39,12 @@ class Bridge:
                 (self.unmuted.clear if command["on"] else self.unmuted.set)()
             case "quiet":
                 self.is_quiet = command["on"]
+            case "reset":
+                self.is_quiet = False
+                self.unmuted.set()
+                self.executed = {robot: [] for robot in ROBOTS}
+                for stop, _ in self.named.values():
+                    stop.set()
             case "nonsense":
                 await self._nonsense()
         return {"executed": self.executed}

@@ -45,7 +45,7 @@ class HeldRobot:
         self._relisted = asyncio.Event()
         self._unwanted: dict[UUID, tuple[str, str]] = {}
         self._sample_at: float | None = None
-        self._seen_at: float | None = None
+        self._exposed_at: float | None = None
         self._hearing: Hearing | None = None
         self._said: tuple[object, ...] = ()
         self._telling: asyncio.TimerHandle | None = None
@@ -54,6 +54,8 @@ class HeldRobot:
 
     def expose(self, seen: list[Seen]) -> None:
         """This is what it exposes now: listen to what tells of it."""
+        if seen and not self.seen:
+            self._exposed_at = self._ground.clock.monotonic()
         self.seen = seen
         if seen:
             self.robot = robot_of(self.namespace, seen)
@@ -217,8 +219,6 @@ class HeldRobot:
     def judge(self, *, is_link_up: bool, others_heard: bool, why: str) -> None:
         """Tell when it is heard better or worse than before."""
         now, clock = self._ground.clock.now(), self._ground.clock.monotonic()
-        if self.seen:
-            self._seen_at = clock
         hearing, reason = self._judged(clock, is_link_up=is_link_up, others_heard=others_heard, why=why)
         if hearing is not self._hearing:
             was, self._hearing = self._hearing, hearing
@@ -237,7 +237,8 @@ class HeldRobot:
         limit = self._options.telemetry.silent_after_s
         if not is_link_up:
             return Hearing.trouble, why
-        is_quiet = bool(self._listens) and (self._sample_at is None or clock - self._sample_at > limit)
+        since = max(self._sample_at or 0.0, self._exposed_at or clock)  # a robot only just seen is not silent yet
+        is_quiet = bool(self._listens) and clock - since > limit
         if self.seen and not is_quiet:
             return Hearing.well, ""
         words = "it is not seen on this link" if not self.seen else f"it is seen, and nothing came for {limit:g} s"
