@@ -58,4 +58,17 @@ def context_of(tls: TlsFiles) -> ssl.SSLContext:
             context.load_cert_chain(tls.cert, tls.key or None)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(f"The TLS files of this account cannot be read: {error}. Give paths of PEM files.") from error
+    context.sslsocket_class = _Closing
     return context
+
+
+class _Closing(ssl.SSLSocket):
+    """Closed when its handshake fails: the client library forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
