@@ -289,3 +289,10 @@ def test_big_endian_peers_are_read(jazzy, pose_values):
 def test_an_encoding_that_ros_does_not_use_is_refused(jazzy):
     with pytest.raises(Invalid, match="not plain CDR: 00090000"):
         jazzy.decode("std_msgs/msg/String", bytes.fromhex("0009000000000000"))
+
+
+def test_a_byte_has_no_sign(jazzy):
+    sample = jazzy.encode("diagnostic_msgs/msg/DiagnosticStatus", {"level": 200})
+
+    assert sample[4] == 200
+    assert jazzy.decode("diagnostic_msgs/msg/DiagnosticStatus", sample)["level"] == 200

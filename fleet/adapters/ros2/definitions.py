@@ -26,6 +26,7 @@ Defaults = dict[tuple[str, str], object]  # (type, field) -> the default that it
 
 BUNDLED = Path(__file__).with_name("definitions.json")
 CHAR: Desc = (Nodetype.BASE, ("char", 0))
+BYTE: Desc = (Nodetype.BASE, ("byte", 0))
 UINT8: Desc = (Nodetype.BASE, ("uint8", 0))
 UUID: Desc = (Nodetype.NAME, "unique_identifier_msgs/msg/UUID")
 TIME: Desc = (Nodetype.NAME, "builtin_interfaces/msg/Time")
@@ -90,17 +91,31 @@ def _struct(type: str, section: str) -> tuple[Constants, Fields]:
         constants, fields = get_types_from_msg(section.strip() + "\n", scratch)[scratch]
     except (TypesysError, ValueError) as error:
         raise Invalid(f"The definition of {type} cannot be read: {str(error).splitlines()[0]}", type=type) from None
-    return [*constants], [(field, without_char(desc)) for field, desc in fields] or [
-        ("structure_needs_at_least_one_member", UINT8)
-    ]
+    return [*constants], [*fields] or [("structure_needs_at_least_one_member", UINT8)]
 
 
-def without_char(desc: Desc) -> Desc:
-    """The same with `char` as what it is in a .msg file: a uint8, also for the type's hash."""
+def without(unwanted: Sequence[Desc], desc: Desc) -> Desc:
+    """The same with uint8 in place of these."""
     kind, rest = desc
     if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
-        return kind, (without_char(rest[0]), rest[1])
-    return UINT8 if desc == CHAR else desc
+        return kind, (without(unwanted, rest[0]), rest[1])
+    return UINT8 if desc in unwanted else desc
+
+
+def as_hashed(structs: Structs) -> Structs:
+    """Structs as a type's hash sees them: `char` is in a .msg file a uint8."""
+    return {
+        type: (constants, [(name, without([CHAR], desc)) for name, desc in fields])
+        for type, (constants, fields) in structs.items()
+    }
+
+
+def as_coded(structs: Structs) -> Structs:
+    """Structs as they are on the wire: a `byte` is one without a sign, where rosbags sees one."""
+    return {
+        type: (constants, [(name, without([CHAR, BYTE], desc)) for name, desc in fields])
+        for type, (constants, fields) in structs.items()
+    }
 
 
 def _defaults(section: str) -> Sequence[tuple[str, object]]:

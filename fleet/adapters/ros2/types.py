@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, TypesysError, get_typestore
 from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
-from fleet.adapters.ros2.definitions import Definition, Desc, Structs, bundled, define, without_char
+from fleet.adapters.ros2.definitions import Definition, Desc, Structs, as_coded, as_hashed, bundled, define
 from fleet.errors import Invalid
 
 STORES = {
@@ -43,30 +43,29 @@ class Types:
         if distro not in STORES:
             raise Invalid(f"There is no ROS distribution {distro!r} here; known: {', '.join(DISTROS)}.", distro=distro)
         self.distro = distro
-        self._store = get_typestore(STORES[distro])
+        self._store, self._hasher = get_typestore(STORES[distro]), Typestore()
         self._defaults = dict(ROSBAGS_LACKS)
         self._decoders = _Decoders(self._store)
         self._fill(bundled(distro) | dict(definitions or {}))
         self._hashes: dict[str, str] = {}
 
     def _fill(self, texts: Mapping[str, str]) -> None:
-        structs: Structs = {
-            type: (constants, [(name, without_char(desc)) for name, desc in fields])
-            for type, (constants, fields) in self._store.fielddefs.items()
-            if any(without_char(desc) != desc for _, desc in fields)
-        }
+        structs: Structs = dict(self._store.fielddefs)
         for type, text in texts.items():
             definition: Definition = define(type, text)
             structs |= definition.structs
             self._defaults |= definition.defaults
-        for type in structs:
+        self._hasher.fielddefs = as_hashed(structs)
+        coded = as_coded(structs)
+        changed = {type: struct for type, struct in coded.items() if self._store.fielddefs.get(type) != struct}
+        for type in changed:
             self._store.fielddefs.pop(type, None)
             self._store.types.pop(type, None)
         try:
-            self._store.register(structs)
+            self._store.register(changed)
         except TypesysError as error:
             raise Invalid(f"The definitions do not fit together: {error}") from None
-        for type, (_, fields) in structs.items():
+        for type, (_, fields) in changed.items():
             for name, desc in fields:
                 self._check_reference(type, name, desc)
 
@@ -90,7 +89,7 @@ class Types:
     def hash(self, type: str) -> str:
         """The type's RIHS01 hash, as ROS peers announce it; "" when it is not known."""
         if type not in self._hashes:
-            self._hashes[type] = self._store.hash_rihs01(type) if type in self._store.fielddefs else ""
+            self._hashes[type] = self._hasher.hash_rihs01(type) if type in self._hasher.fielddefs else ""
         return self._hashes[type]
 
     def fields(self, type: str) -> Sequence[tuple[str, Desc]]:
