@@ -29,6 +29,9 @@ class Running:
     task_timeout_s: float = 0.0
 
 
+LIVE = select(Attempt.id).where(col(Attempt.finished_at).is_(None))
+
+
 def reason_to_end(running: Running, now: datetime) -> str:
     """Why the attempt is to be ended now (pure): a task, or all of it, takes too long; empty when it does not."""
     if running.task_since is None:
@@ -48,6 +51,20 @@ def running_attempts(session: Session, now: datetime) -> list[Running]:
     the clock needs to get there again.
     """
     _count_anew(session, now)
+    return running_as_read(session, now)
+
+
+def is_any_overdue(session: Session, now: datetime) -> bool:
+    """Whether `running_attempts` would write or give one to be ended; only reads."""
+    begun = select(TaskResult.attempt_id).where(col(TaskResult.attempt_id).in_(LIVE), col(TaskResult.heard_at) > now)
+    ahead = select(Attempt.id).where(col(Attempt.finished_at).is_(None), col(Attempt.started_at) > now)
+    if any(session.exec(query.limit(1)).first() is not None for query in (begun, ahead)):
+        return True
+    return any(reason_to_end(running, now) for running in running_as_read(session, now))
+
+
+def running_as_read(session: Session, now: datetime) -> list[Running]:
+    """`running_attempts` without writing anything."""
     query = (
         select(Attempt.id, Attempt.mission_id, Attempt.started_at, Attempt.created_at)
         .join(Mission, col(Mission.id) == Attempt.mission_id)
@@ -70,8 +87,7 @@ def running_attempts(session: Session, now: datetime) -> list[Running]:
 
 
 def _count_anew(session: Session, now: datetime) -> None:
-    live = select(Attempt.id).where(col(Attempt.finished_at).is_(None))
-    begun = update(TaskResult).where(col(TaskResult.attempt_id).in_(live), col(TaskResult.heard_at) > now)
+    begun = update(TaskResult).where(col(TaskResult.attempt_id).in_(LIVE), col(TaskResult.heard_at) > now)
     session.execute(begun.values(heard_at=now).execution_options(synchronize_session=False))
     ahead = update(Attempt).where(col(Attempt.finished_at).is_(None), col(Attempt.started_at) > now)
     session.execute(ahead.values(started_at=now).execution_options(synchronize_session=False))

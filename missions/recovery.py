@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderReport, OrderStatus, Unknown
@@ -32,7 +33,7 @@ from missions.models import (
     Transition,
 )
 from missions.outcome import advance, call_back, end_unheard
-from missions.overdue import Running, reason_to_end, running_attempts
+from missions.overdue import Running, is_any_overdue, reason_to_end, running_attempts
 
 ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
 LOST_AFTER_S = 30.0
@@ -57,23 +58,33 @@ class Question:
     asked_at: datetime
 
 
+def is_any_late(session: Session) -> bool:
+    """Whether `expire` or `time_out` may have something to end; only reads, so that they need not write in vain."""
+    now = database_now(session)
+    late = (_unstarted(now), _at_deadline(now))
+    return any(session.exec(query.limit(1)).first() is not None for query in late) or is_any_overdue(session, now)
+
+
 def expire(session: Session, *, who: str, limit: int = 200) -> int:
     """End what is too late: not started by `not_after_at`, or not done by `deadline_at`; gives the number of missions.
 
     One that is under way at its deadline is taken back from its robot, and EXPIRED when that says so.
     """
     now = database_now(session)
-    # What began in time and waits for another robot is not too late to start.
-    began = select(Attempt.id).where(Attempt.mission_id == Mission.id, col(Attempt.started_at).is_not(None))
-    is_unstarted = and_(col(Mission.not_after_at) < now, ~began.correlate(Mission).exists())
-    is_late = or_(is_unstarted, col(Mission.deadline_at) < now)
-    late = select(Mission).where(col(Mission.status).in_(NOT_STARTED), is_late).order_by(col(Mission.id))
-    missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
+    missions = claim(session, _unstarted(now).execution_options(populate_existing=True), limit=limit)
     waited_for = snapshot.waited_for(session, missions) if missions else {}
     for mission in missions:
         why = f"{_lateness(mission, now)}. {waited_for.get(mission.id, '')}".strip()
         move_mission(session, mission, MissionStatus.expired, Cause(who, why))
     return len(missions) + _end_at_deadline(session, now, who, limit)
+
+
+def _unstarted(now: datetime) -> SelectOfScalar[Mission]:
+    # What began in time and waits for another robot is not too late to start.
+    began = select(Attempt.id).where(Attempt.mission_id == Mission.id, col(Attempt.started_at).is_not(None))
+    is_unstarted = and_(col(Mission.not_after_at) < now, ~began.correlate(Mission).exists())
+    is_late = or_(is_unstarted, col(Mission.deadline_at) < now)
+    return select(Mission).where(col(Mission.status).in_(NOT_STARTED), is_late).order_by(col(Mission.id))
 
 
 def _lateness(mission: Mission, now: datetime) -> str:
@@ -83,19 +94,22 @@ def _lateness(mission: Mission, now: datetime) -> str:
 
 
 def _end_at_deadline(session: Session, now: datetime, who: str, limit: int) -> int:
-    mine = (col(Attempt.mission_id) == Mission.id, col(Attempt.finished_at).is_(None), col(Attempt.recall).is_(None))
-    late = (
-        select(Mission)
-        .where(col(Mission.status).in_(UNDER_WAY), col(Mission.deadline_at) < now, Mission.desired != Desired.cancel)
-        .where(select(Attempt.id).where(*mine).correlate(Mission).exists())
-        .order_by(col(Mission.id))
-    )
-    missions = claim(session, late.execution_options(populate_existing=True), limit=limit)
+    missions = claim(session, _at_deadline(now).execution_options(populate_existing=True), limit=limit)
     for mission in missions:
         attempt = live_attempt(session, mission.id)
         if attempt is not None:
             call_back(session, mission, attempt, Recall.deadline, Cause(who, _lateness(mission, now)))
     return len(missions)
+
+
+def _at_deadline(now: datetime) -> SelectOfScalar[Mission]:
+    mine = (col(Attempt.mission_id) == Mission.id, col(Attempt.finished_at).is_(None), col(Attempt.recall).is_(None))
+    return (
+        select(Mission)
+        .where(col(Mission.status).in_(UNDER_WAY), col(Mission.deadline_at) < now, Mission.desired != Desired.cancel)
+        .where(select(Attempt.id).where(*mine).correlate(Mission).exists())
+        .order_by(col(Mission.id))
+    )
 
 
 def time_out(session: Session, *, who: str) -> int:

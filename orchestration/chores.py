@@ -56,8 +56,7 @@ class Chores:
         if not self._is_time("chores", CHORES_S):
             return False
         self._safely("fire schedules", partial(firing.fire_due, self._runtime.transaction, who=WHO))
-        self._safely("expire missions", partial(self._write, partial(recovery.expire, who=WHO)))
-        self._safely("time out tasks", partial(self._write, partial(recovery.time_out, who=WHO)))
+        self._safely("end what is late", self._end_late)
         if self._is_time("alerts", LOOK_S):
             self._safely("follow alerts", partial(self._write, alerts.follow))
             self._safely("tell of robots", self._tell_of_robots)
@@ -104,6 +103,13 @@ class Chores:
             chore()
         except BROKEN:
             log.exception("a chore failed; the next turn tries again", chore=what)
+
+    def _end_late(self) -> None:
+        with self._runtime.reading() as session:  # hardly ever is anything late, and on SQLite one writes at a time
+            if not recovery.is_any_late(session):
+                return
+        self._safely("expire missions", partial(self._write, partial(recovery.expire, who=WHO)))
+        self._safely("time out tasks", partial(self._write, partial(recovery.time_out, who=WHO)))
 
     def _tell_of_robots(self) -> None:
         told = states.TOLD_MAX

@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 FEED = UUID(int=1)
 THREADS = 8
-DEAL_S = 0.008  # between two looks, while missions come one by one: one look for several costs hardly more than for one
+DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
 PUBLISH_S = 0.05  # between two writings of positions into the feed
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread

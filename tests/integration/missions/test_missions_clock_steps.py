@@ -7,6 +7,7 @@ from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderStatus, TaskReport, Unknown
 from missions.models import OutboxMessage, TaskCreate
 from missions.overdue import GRACE_S, TASK_GRACE_S
+from missions.sending import CLAIM_S
 from orchestration.chores import Chores
 
 HOUR_S = 3600
@@ -42,7 +43,7 @@ def test_a_claim_of_this_moment_is_respected_however_the_clock_stood_before(yard
     clock.step(-HOUR_S)
     yard.assign("amr-01")
     yard.begin()
-    clock.step(20)
+    clock.step(CLAIM_S - 1)
     assert not yard.has_due()
 
 
