@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Index, UniqueConstraint, and_, delete, func, or_, update
+from sqlalchemy import Column, Index, UniqueConstraint, and_, bindparam, delete, func, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.accounts import ManufacturerAccount
@@ -387,19 +387,23 @@ def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
     return len(chosen)
 
 
+_NOW = bindparam("now", type_=UTCDateTime)
+_IS_AWAY = or_(col(RobotLink.robot_id).is_(None), col(RobotLink.expires_at) <= _NOW)
+_IS_UNHEARD = col(RobotLink.hearing).in_([Hearing.silent, Hearing.trouble])
+_IS_LINKED = or_(col(Robot.link_account_id).is_not(None), col(RobotLink.robot_id).is_not(None))
+_SAID: tuple[Any, ...] = (Robot.id, Gateway.name, RobotLink.expires_at, RobotLink.hearing, RobotLink.why)
+UNREACHED = (
+    select(*_SAID)
+    .select_from(Robot)
+    .join(RobotLink, col(RobotLink.robot_id) == col(Robot.id), isouter=True)
+    .join(Gateway, col(Gateway.id) == col(RobotLink.gateway_id), isouter=True)
+    .where(col(Robot.organisation_id).in_(bindparam("ids", expanding=True)), _IS_LINKED, or_(_IS_AWAY, _IS_UNHEARD))
+)
+
+
 def out_of_reach(session: Session, organisation_ids: Collection[UUID], now: datetime) -> dict[UUID, str]:
     """The robots of these organisations that no gateway reaches now although only one could, each with the reason."""
-    is_away = or_(col(RobotLink.robot_id).is_(None), col(RobotLink.expires_at) <= now)
-    is_unheard = col(RobotLink.hearing).in_([Hearing.silent, Hearing.trouble])
-    is_linked = or_(col(Robot.link_account_id).is_not(None), col(RobotLink.robot_id).is_not(None))
-    columns: tuple[Any, ...] = (Robot.id, Gateway.name, RobotLink.expires_at, RobotLink.hearing, RobotLink.why)
-    rows = session.exec(
-        select(*columns)
-        .select_from(Robot)
-        .join(RobotLink, col(RobotLink.robot_id) == col(Robot.id), isouter=True)
-        .join(Gateway, col(Gateway.id) == col(RobotLink.gateway_id), isouter=True)
-        .where(col(Robot.organisation_id).in_(organisation_ids), is_linked, or_(is_away, is_unheard))
-    ).all()
+    rows = session.connection().execute(UNREACHED, {"ids": list(organisation_ids), "now": now}).all()
     return {robot_id: _reach_words(name, until, hearing, why, now) for robot_id, name, until, hearing, why in rows}
 
 

@@ -11,6 +11,7 @@ then the urgent mission is the first that is asked about, and the other one goes
 from collections.abc import Sequence
 from datetime import datetime
 from math import hypot
+from operator import itemgetter
 from typing import Literal
 from uuid import UUID
 
@@ -125,7 +126,7 @@ def plan(snapshot: Snapshot) -> Plan:
     refusals: list[Refusal] = []
     preemptions: list[Preemption] = []
     free = _Free([robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)])
-    usable = [robot for robot in snapshot.robots if is_takeable(robot, snapshot.now)]
+    usable = [robot for robot in snapshot.robots if robot.work is not None and is_takeable(robot, snapshot.now)]
     for mission in sorted(snapshot.missions, key=lambda mission: (-mission.priority, mission.created_at, mission.id)):
         reason = reason_to_refuse(mission, snapshot.robots)
         if reason:
@@ -227,8 +228,9 @@ class _Free:
         asked = (mission.organisation_id, mission.site_id, mission.required_capabilities, mission.pinned_robot_id)
         key = (*asked, mission.x_m, mission.y_m, mission.tried_robot_ids)
         if key not in self._ranked:
-            able = [robot for robot in self._robots if _fits(mission, robot)]
-            self._ranked[key] = sorted(able, key=lambda robot: _cost(mission, robot), reverse=True)
+            able = [(_cost(mission, robot), robot) for robot in self._robots if _fits(mission, robot)]
+            able.sort(key=itemgetter(0), reverse=True)
+            self._ranked[key] = [robot for _, robot in able]
         return self._ranked[key]
 
 

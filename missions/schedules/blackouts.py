@@ -7,6 +7,7 @@ from functools import lru_cache
 from uuid import UUID
 
 import structlog
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, or_, select
 
 from fleet import changes
@@ -162,9 +163,15 @@ def closures(
     return {at: window for at, window in around.items() if window is not None}
 
 
+TOUCHING = select(Blackout).where(
+    col(Blackout.site_id).in_(bindparam("ids", expanding=True)),
+    col(Blackout.begins_at) < bindparam("ends"),
+    or_(col(Blackout.ends_at) > bindparam("begins"), Blackout.rule != ""),
+)
+
+
 def _touching(session: Session, site_ids: Iterable[UUID], begins: datetime, ends: datetime) -> Sequence[Blackout]:
-    touching = (Blackout.begins_at < ends, or_(Blackout.ends_at > begins, Blackout.rule != ""))
-    return session.exec(select(Blackout).where(col(Blackout.site_id).in_(list(site_ids)), *touching)).all()
+    return session.exec(TOUCHING, params={"ids": list(site_ids), "begins": begins, "ends": ends}).all()
 
 
 def window_at(closed: Sequence[Window], at: datetime) -> Window | None:
