@@ -38,7 +38,7 @@ from fleet.adapters.ros2.link import (
 from fleet.adapters.ros2.names import ACTION, REQUEST, TOPIC, dds_topic, ros_type
 from fleet.adapters.ros2.peer_goals import ALREADY_OVER, UNKNOWN_GOAL, nanoseconds
 from fleet.adapters.ros2.qos import Profile
-from fleet.adapters.ros2.types import Types
+from fleet.adapters.ros2.types import known_types
 from fleet.errors import Invalid, Unavailable
 from fleet.timepieces import Clock, SystemClock
 
@@ -74,7 +74,7 @@ async def open_dds(
         Invalid: the URL, the distribution or a definition is wrong.
     """
     the_clock = clock or SystemClock()
-    participant = Participant(address_of(url), Types(distro, definitions), clock=the_clock, node=node)
+    participant = Participant(address_of(url), known_types(distro, definitions), clock=the_clock, node=node)
     link = DdsLink(participant, the_clock, answer_s)
     try:
         yield link

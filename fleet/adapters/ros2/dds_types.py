@@ -29,13 +29,16 @@ PRIMITIVES: dict[str, Any] = {
 }
 
 
+# One class per definition and process: Cyclone never gives a class back, and compares two of them by asking Python.
+_MADE: dict[tuple[str, bool], type[IdlStruct]] = {}
+
+
 class IdlTypes:
-    """The classes of one set of types; one class per type, so that Cyclone compares them without asking Python."""
+    """The classes of one set of types."""
 
     def __init__(self, types: Types) -> None:
         """Classes are made when they are first asked for."""
         self._types = types
-        self._made: dict[tuple[str, bool], type[IdlStruct]] = {}
 
     def of(self, type: str, *, has_header: bool = False) -> type[IdlStruct]:
         """The class of a message; with a header, of a request or reply as rmw_cyclonedds frames it.
@@ -45,12 +48,13 @@ class IdlTypes:
         Raises:
             Invalid: the type is not known.
         """
-        if (type, has_header) not in self._made:
+        key = (f"{type} {self._types.hash(type)}", has_header)
+        if key not in _MADE:
             fields: dict[str, Any] = {"client_guid": idl.uint64, "sequence_number": idl.int64} if has_header else {}
             fields |= {name: self._field(desc) for name, desc in self._types.fields(type)}
             name = type.replace("/", "_") + "_framed" * has_header
-            self._made[type, has_header] = make_idl_struct(name, dds_type(type), fields, dataclassify=False)
-        return self._made[type, has_header]
+            _MADE[key] = make_idl_struct(name, dds_type(type), fields, dataclassify=False)
+        return _MADE[key]
 
     def _field(self, desc: Desc) -> Any:
         kind, rest = desc

@@ -18,7 +18,7 @@ from fleet.adapters.ros2.link import Fields, GoalStatus
 from fleet.adapters.ros2.names import ACTION, REPLY, REQUEST, TOPIC, dds_topic
 from fleet.adapters.ros2.peer_goals import DECLINED, Goal, Goals, nanoseconds, stamp
 from fleet.adapters.ros2.qos import FEEDBACK, SERVICE, STATUS, Profile
-from fleet.adapters.ros2.types import HEADER, Types
+from fleet.adapters.ros2.types import HEADER, known_types
 from fleet.errors import Invalid, Unavailable
 from fleet.timepieces import Clock, SystemClock
 
@@ -45,7 +45,7 @@ async def open_peer(
 ) -> AsyncIterator["Peer"]:
     """Join a DDS domain as a ROS 2 process; it leaves when the block ends."""
     the_clock = clock or SystemClock()
-    participant = Participant(address_of(url), Types(distro, definitions), clock=the_clock, node=node)
+    participant = Participant(address_of(url), known_types(distro, definitions), clock=the_clock, node=node)
     peer = Peer(participant, the_clock)
     try:
         yield peer

@@ -252,10 +252,18 @@ def _attribute(name: str) -> str:
     return str(normalize_fieldname(name))
 
 
+def known_types(distro: str, definitions: Mapping[str, str] | None = None) -> Types:
+    """The types of a distribution and these definitions, made once in a process: their codecs are costly to make.
+
+    Raises:
+        Invalid: as `Types`.
+    """
+    return _known_types(distro, tuple(sorted((definitions or {}).items())))
+
+
 @cache
-def known_types(distro: str) -> Types:
-    """The types that ship with the product for a distribution."""
-    return Types(distro)
+def _known_types(distro: str, definitions: tuple[tuple[str, str], ...]) -> Types:
+    return Types(distro, dict(definitions))
 
 
 def fitting_distros(type: str, hash: str) -> list[str]:
