@@ -54,7 +54,7 @@ def test_a_state_of_3_0_says_the_same_under_its_own_names():
     assert not state.place.is_localized
     assert (state.battery_fraction, state.is_charging) == (0.8, True)
     assert (state.emergency_stop, state.mode) == ("REMOTE", "TEACH_IN")
-    assert state.actions["i"] == wire.ActionSaid("FINISHED", "done")
+    assert state.actions["i"] == wire.ActionSaid("FINISHED", "done", is_instant=True)
     assert state.asks == (wire.Ask("r", "z", "REQUESTED"),)
 
 
@@ -115,3 +115,11 @@ def test_a_factsheet_that_says_hardly_anything_is_one():
     sheet = wire.read_factsheet(b'{"protocolFeatures": {"agvActions": [{"actionType": "pick"}, 3]}}', [])
     assert set(sheet.actions) == {"pick"}
     assert (sheet.id_length, sheet.nodes_max) == (None, None)
+
+
+def test_an_instant_action_that_never_ends_is_no_order_of_anybody():
+    quiet = GOOD | {"nodeStates": [], "edgeStates": []}
+    waiting = {"actionId": "r", "actionType": "stateRequest", "actionStatus": "RUNNING"}
+    assert not wire.read_state(json.dumps(quiet | {"actionStates": [waiting]}).encode(), []).has_work
+    picking = waiting | {"actionType": "pick"}
+    assert wire.read_state(json.dumps(quiet | {"actionStates": [picking]}).encode(), []).has_work

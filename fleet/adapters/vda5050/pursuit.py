@@ -88,13 +88,13 @@ def _confirmed(link: Link, robot: Robot, run: Run) -> bool:
 
 
 def _after_the_end(link: Link, robot: Robot, run: Run) -> bool:
-    """An order given up before the robot took it, which it shows after all, is cancelled; a pause of ours is lifted, once."""
+    """An order that is over for us and that the robot works on after all is cancelled; a pause of ours is lifted."""
     state = robot.state
     if state is None or not robot.is_fresh(link.now_s()):
         return False
-    if not run.is_confirmed and runs.shows_work_of(state, run.order_id):
+    if runs.shows_work_of(state, run.order_id) and run.report.status is not OrderStatus.succeeded:
         if _due(link, robot, "cancel", link.options.resend_s):
-            link.send_cancel(robot, run)
+            link.send_cancel(robot, run.model_copy(update={"cancels": run.cancels + 1}))
     elif run.is_pause_asked and not state.is_paused:
         return link.change(robot, run.model_copy(update={"is_pause_asked": None}))
     elif run.is_pause_asked and not robot.has_foreign_work and _due(link, robot, "pause", link.options.resend_s):

@@ -182,9 +182,10 @@ class Robot:
 
     @property
     def has_foreign_work(self) -> bool:
-        """Whether it carries out an order that is not the one it has of us."""
-        state = self.state
-        return state is not None and state.has_work and not (self.run and state.order_id == self.run.order_id)
+        """Whether it carries out an order that is not a live one of ours."""
+        state, run = self.state, self.run
+        is_ours = state is not None and run is not None and not run.is_over and state.order_id == run.order_id
+        return state is not None and state.has_work and not is_ours
 
     def activity(self, now_s: float) -> Activity:
         """What it is doing, as its last state has it."""
@@ -206,11 +207,11 @@ class Robot:
         if self.state is None:
             return None
         place, run = self.place, self.run
-        is_placed = place is not None and place.is_localized
+        is_placed, activity = place is not None and place.is_localized, self.activity(now_s)
         return Observation(
             serial_number=self.address,
-            observed_at=self.observed_at(now),
-            activity=self.activity(now_s),
+            observed_at=now if activity is Activity.offline else self.observed_at(now),
+            activity=activity,
             battery_fraction=self.state.battery_fraction,
             x_m=place.x_m if place and is_placed else None,
             y_m=place.y_m if place and is_placed else None,

@@ -13,6 +13,10 @@ VERSIONS = ("2.0.0", "2.1.0", "3.0.0")
 ORDER, INSTANT_ACTIONS, STATE, CONNECTION = "order", "instantActions", "state", "connection"
 FACTSHEET, VISUALIZATION, RESPONSES, ZONE_SET = "factsheet", "visualization", "responses", "zoneSet"
 
+# Before 3.0 they stand among the order's own actions.
+INSTANT_ONLY = frozenset(
+    {"cancelOrder", "startPause", "stopPause", "stateRequest", "factsheetRequest", "logReport", "initPosition"}
+)
 DONE = frozenset({"FINISHED", "FAILED"})
 HEADER = frozenset({"headerId", "timestamp", "version", "manufacturer", "serialNumber"})
 STATE_FIELDS = HEADER | {
@@ -64,6 +68,7 @@ class ActionSaid:
 
     status: str
     result: str = ""
+    is_instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,9 @@ class State:
 
     @property
     def has_work(self) -> bool:
-        """Whether it still carries out an order (6.6.2): nodes or actions left."""
-        return bool(self.nodes) or bool(self.edges) or any(said.status not in DONE for said in self.actions.values())
+        """Whether it still carries out an order (6.6.2): nodes or actions left, other than instant ones."""
+        is_acting = any(said.status not in DONE and not said.is_instant for said in self.actions.values())
+        return bool(self.nodes) or bool(self.edges) or is_acting
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +251,15 @@ def _header(reader: Reader) -> Header:
 
 def _actions(reader: Reader) -> dict[str, ActionSaid]:
     said = {}
-    for one in [*(reader.each("actionStates", needed=True) or ()), *(reader.each("instantActionStates") or ())]:
-        name = one.text("actionId", needed=True)
-        if name is not None:
-            status = (one.text("actionStatus", needed=True) or "").upper()
-            said[name] = ActionSaid(status, one.text("resultDescription") or one.text("actionResult") or "")
+    for list_name in ("actionStates", "instantActionStates"):
+        is_needed = list_name == "actionStates"
+        for one in reader.each(list_name, needed=is_needed) or ():
+            name = one.text("actionId", needed=True)
+            if name is not None:
+                status = (one.text("actionStatus", needed=True) or "").upper()
+                result = one.text("resultDescription") or one.text("actionResult") or ""
+                is_instant = not is_needed or one.text("actionType") in INSTANT_ONLY
+                said[name] = ActionSaid(status, result, is_instant)
     return said
 
 
