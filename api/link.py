@@ -19,11 +19,11 @@ from api.deps import Doorman
 from api.group_commit import Deliveries
 from api.link_connection import Answers, Connection, close
 from api.problems import problem
-from fleet import gateways
+from fleet import gateways, link_commands
 from fleet.clock import database_now
 from fleet.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable, YardmasterError
-from fleet.gateways import LinkCommand
 from fleet.group_commit import GroupCommit
+from fleet.link_commands import LinkCommand
 from fleet.link_frames import SILENCE_S, Outcome
 from fleet.runtime import Runtime
 
@@ -126,11 +126,11 @@ class Exchange:
 
     def _look(self, gateway_ids: Sequence[UUID]) -> tuple[datetime, list[tuple[UUID, LinkCommand]]]:
         with self._runtime.reading() as session:
-            return database_now(session), gateways.open_commands(session, gateway_ids)
+            return database_now(session), link_commands.open_commands(session, gateway_ids)
 
 
 def _keep(session: Session, batch: Sequence[tuple[UUID, Outcome]]) -> list[None]:
-    gateways.answer_commands(session, {name: outcome.model_dump(mode="json") for name, outcome in batch})
+    link_commands.answer_commands(session, {name: outcome.model_dump(mode="json") for name, outcome in batch})
     return [None] * len(batch)
 
 

@@ -19,8 +19,9 @@ from api.group_commit import Deliveries
 from fleet import gateways
 from fleet.accounts import ManufacturerAccount
 from fleet.errors import Conflict, Forbidden, Invalid, TooLarge, Unavailable, YardmasterError
-from fleet.gateways import Held, LinkCommand
+from fleet.gateways import Held
 from fleet.group_commit import GroupCommit
+from fleet.link_commands import LinkCommand
 from fleet.link_frames import (
     AWAY,
     DISPLACED,

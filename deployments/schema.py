@@ -16,7 +16,7 @@ import missions.models
 import missions.schedules.models
 import ml.models
 import reports.models
-from fleet import accounts, changes, events, gateways, organisations, requests, robots, states
+from fleet import accounts, changes, events, gateways, link_commands, organisations, requests, robots, states
 from fleet.database import metadata
 from fleet.errors import Unavailable
 
@@ -26,6 +26,7 @@ ROOMS = (
     changes,
     events,
     gateways,
+    link_commands,
     organisations,
     requests,
     robots,

@@ -8,26 +8,23 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Index, UniqueConstraint, and_, bindparam, delete, func, or_, update
+from sqlalchemy import Column, UniqueConstraint, and_, bindparam, delete, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now
-from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
+from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
 from fleet.errors import Conflict, Forbidden, NotFound
 from fleet.organisations import AccessToken, Principal, PrincipalKind, Site, issue_token
 from fleet.push import Exposure, Heard, Hearing
-from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
+from fleet.robots import COMMANDED_OVER, Robot
 
 LEASE_S = 15.0  # a gateway that is not heard for so long has lost its robots to any other
 Places = Mapping[tuple[UUID, str], Robot]  # by account and address
-COMMAND_S = 14.0  # nothing older is sent on: whoever asked has given up by then (missions/sending waits 15 s)
 PREFIX = "gateway:"  # of the name of the principal that a gateway's token names
-KEEP_COMMANDS = timedelta(days=1)
 WHY_MAX = 500
 
 
@@ -76,39 +73,6 @@ class RobotLink(SQLModel, table=True):
     exposure: dict[str, object] = Field(default_factory=dict, sa_column=Column(JSONColumn, nullable=False))
     digest: str = ""
     told_at: datetime | None = Field(default=None, sa_type=UTCDateTime, description="When its exposure changed last.")
-
-
-class CommandKind(StrEnum):
-    """What a gateway may be asked."""
-
-    submit = "submit"
-    query = "query"
-    cancel = "cancel"
-    pause = "pause"
-    resume = "resume"
-    exposure = "exposure"
-    discover = "discover"
-
-
-class LinkCommand(SQLModel, table=True):
-    """Something that a gateway is asked, and its answer; sent again, it is harmless."""
-
-    __tablename__ = "link_commands"
-    __table_args__ = (Index("ix_link_commands_open", "answered_at", "expires_at"),)
-
-    id: UUID = Field(default_factory=new_id, primary_key=True)
-    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
-    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
-    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
-    kind: CommandKind = Field(sa_type=text_of(CommandKind))
-    serial_number: str = ""
-    key: str = ""
-    fence: int = 0
-    order_json: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
-    created_at: datetime = Field(sa_type=UTCDateTime)
-    expires_at: datetime = Field(sa_type=UTCDateTime)
-    answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    answer: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
 
 
 @dataclass(frozen=True)
@@ -342,49 +306,10 @@ def robots_at(session: Session, gateway_id: UUID) -> dict[tuple[UUID, str], Robo
     return {(robot.commanded_over, robot.address): robot for robot in rows}
 
 
-def open_commands(session: Session, gateway_ids: Collection[UUID]) -> list[tuple[UUID, LinkCommand]]:
-    """What these gateways are still to be asked, oldest first, each with the gateway that holds the robot.
-
-    A command that concerns no robot of ours goes to every gateway of the account.
-    """
-    now = database_now(session)
-    is_open = (col(LinkCommand.answered_at).is_(None), LinkCommand.expires_at > now)
-    held = (
-        select(RobotLink.gateway_id, LinkCommand)
-        .join(RobotLink, col(RobotLink.robot_id) == col(LinkCommand.robot_id))
-        .where(*is_open, col(RobotLink.gateway_id).in_(gateway_ids), RobotLink.expires_at > now)
-    )
-    loose = (
-        select(GatewayAccount.gateway_id, LinkCommand)
-        .join(GatewayAccount, col(GatewayAccount.account_id) == col(LinkCommand.account_id))
-        .where(*is_open, col(LinkCommand.robot_id).is_(None), col(GatewayAccount.gateway_id).in_(gateway_ids))
-    )
-    found = [*session.exec(held).all(), *session.exec(loose).all()]
-    return sorted(found, key=lambda each: each[1].id)
-
-
-def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object]]) -> None:
-    """Keep what was answered; a second answer to the same command changes nothing."""
-    now = database_now(session)
-    for command_id in sorted(answers):
-        mine = (col(LinkCommand.id) == command_id, col(LinkCommand.answered_at).is_(None))
-        values = {"answered_at": now, "answer": kept(answers[command_id])}
-        session.execute(update(LinkCommand).where(*mine).values(**values))
-    session.info["ring"] = bool(answers)
-
-
 def kept(said: Mapping[str, object]) -> dict[str, object]:
     """What a gateway said, as both databases can keep it: PostgreSQL keeps no NUL."""
     text = json.dumps(said, default=str)
     return dict(json.loads(text.replace("\\u0000", "\\ufffd")))
-
-
-def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
-    """Remove what was asked earlier than `before`, at most `limit`; gives their number."""
-    old = select(LinkCommand.id).where(LinkCommand.created_at < before).order_by(col(LinkCommand.id))
-    chosen = claim(session, old, limit=limit)
-    session.execute(delete(LinkCommand).where(col(LinkCommand.id).in_(chosen)))
-    return len(chosen)
 
 
 _NOW = bindparam("now", type_=UTCDateTime)
@@ -416,14 +341,6 @@ def _reach_words(name: str | None, until: datetime | None, hearing: Hearing | No
     return f"out of reach ({'silent' if hearing is Hearing.silent else 'network trouble'} at gateway {name}{kept})"
 
 
-def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """The gateway that holds each of these robots now; those that none does are not in it."""
-    now = database_now(session)
-    query = select(RobotLink.robot_id, RobotLink.gateway_id)
-    held = and_(col(RobotLink.robot_id).in_(robot_ids), col(RobotLink.expires_at) > now)
-    return dict(session.exec(query.where(held)).all())
-
-
 def present(session: Session, account_ids: Collection[UUID]) -> set[UUID]:
     """Those of the accounts that a gateway serves which is there now."""
     if not account_ids:
@@ -432,17 +349,3 @@ def present(session: Session, account_ids: Collection[UUID]) -> set[UUID]:
     query = select(GatewayAccount.account_id).join(Gateway, col(Gateway.id) == col(GatewayAccount.gateway_id))
     is_there = and_(col(Gateway.seen_at) > since, col(Gateway.revoked_at).is_(None))
     return set(session.exec(query.where(is_there, col(GatewayAccount.account_id).in_(account_ids))).all())
-
-
-def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
-    """The robots that are commanded over these accounts and addresses."""
-    accounts, addresses = {account for account, _ in places}, {address for _, address in places}
-    query = select(Robot).where(COMMANDED_OVER.in_(accounts), COMMANDED_AT.in_(addresses))
-    found = {(robot.commanded_over, robot.address): robot.id for robot in session.exec(query).all()}
-    return {place: robot_id for place, robot_id in found.items() if place in set(places)}
-
-
-def count_of_robots(session: Session, gateway_id: UUID) -> int:
-    """How many robots it holds now."""
-    mine = (RobotLink.gateway_id == gateway_id, RobotLink.expires_at > database_now(session))
-    return session.exec(select(func.count()).select_from(RobotLink).where(*mine)).one()

@@ -108,12 +108,12 @@ class JournalFile:
         """One transaction, on disk when the block ends."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
+            is_done = False
             try:
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                is_done = True
+            finally:
+                self._connection.execute("COMMIT" if is_done else "ROLLBACK")
 
 
 class Journal:

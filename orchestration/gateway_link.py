@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 from sqlmodel import Session, col, select
 
-from fleet import gateways
+from fleet import gateways, link_commands
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import (
     Accepted,
@@ -35,8 +35,8 @@ from fleet.adapter import (
 from fleet.clock import database_now
 from fleet.database import new_id
 from fleet.errors import NotFound, Unavailable
-from fleet.gateways import COMMAND_S, CommandKind, LinkCommand
 from fleet.group_commit import GroupCommit
+from fleet.link_commands import COMMAND_S, CommandKind, LinkCommand
 from fleet.link_frames import OUTCOME, Discovered, Missing, Outcome
 from fleet.push import Exposure, events_from
 from fleet.runtime import Runtime
@@ -148,8 +148,8 @@ def _write(session: Session, batch: Sequence[tuple[UUID, Asked]]) -> list[Outcom
     """The rows of what can be asked now; what cannot is answered at once."""
     now = database_now(session)
     places = {(asked.account_id, asked.address) for _, asked in batch if asked.address}
-    robots = gateways.robot_ids_at(session, places) if places else {}
-    reached = gateways.reached_by(session, list(robots.values())) if robots else {}
+    robots = link_commands.robot_ids_at(session, places) if places else {}
+    reached = link_commands.reached_by(session, list(robots.values())) if robots else {}
     loose = {asked.account_id for _, asked in batch if (asked.account_id, asked.address) not in robots}
     served = gateways.present(session, loose)
     answers: list[Outcome | None] = []

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from fleet import changes, gateways
+from fleet import changes, link_commands
 from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
@@ -60,5 +60,7 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
     with runtime.transaction() as session:
         decided = occurrences.forget(session, before=database_now(session) - kept, limit=limit)
     with runtime.transaction() as session:
-        asked = gateways.forget_commands(session, before=database_now(session) - gateways.KEEP_COMMANDS, limit=limit)
+        asked = link_commands.forget_commands(
+            session, before=database_now(session) - link_commands.KEEP_COMMANDS, limit=limit
+        )
     return Forgotten(deliveries, published, decided, asked)

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from fleet import gateways
+from fleet import gateways, link_commands
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import SteppableClock, database_now
 from fleet.errors import Conflict, Forbidden
-from fleet.gateways import LEASE_S, Gateway, LinkCommand, RobotLink
+from fleet.gateways import LEASE_S, Gateway, RobotLink
+from fleet.link_commands import LinkCommand
 from fleet.organisations import Principal, PrincipalKind, principal_of
 from fleet.push import Endpoint, Exposure, Heard, Hearing
 from fleet.robots import Robot, robots_by_serial
@@ -218,10 +219,10 @@ def _ask(here: Runtime, place, account, *, age_s: float = 0.0) -> LinkCommand:
         organisation_id=place.organisation.id,
         account_id=account.id,
         robot_id=place.robots["amr-01"].id,
-        kind=gateways.CommandKind.query,
+        kind=link_commands.CommandKind.query,
         serial_number="/amr-01",
         created_at=now,
-        expires_at=now + timedelta(seconds=gateways.COMMAND_S),
+        expires_at=now + timedelta(seconds=link_commands.COMMAND_S),
     )
     with here.transaction() as session:
         session.add(row)
@@ -230,7 +231,7 @@ def _ask(here: Runtime, place, account, *, age_s: float = 0.0) -> LinkCommand:
 
 def _open(here: Runtime, gateway: Gateway) -> list:
     with here.reading() as session:
-        return [command.id for _, command in gateways.open_commands(session, [gateway.id])]
+        return [command.id for _, command in link_commands.open_commands(session, [gateway.id])]
 
 
 def test_a_command_goes_to_the_gateway_that_holds_the_robot_and_to_no_other(here, place, account, add, dial, hold):
@@ -244,10 +245,10 @@ def test_a_command_goes_to_the_gateway_that_holds_the_robot_and_to_no_other(here
 def test_a_command_that_is_answered_or_too_old_goes_nowhere(here, place, account, add, dial, hold):
     gateway, _ = add("north")
     hold(gateway, dial(gateway))
-    _ask(here, place, account, age_s=gateways.COMMAND_S)
+    _ask(here, place, account, age_s=link_commands.COMMAND_S)
     command = _ask(here, place, account)
     with here.transaction() as session:
-        gateways.answer_commands(session, {command.id: {"kind": "unknown", "why": "x\0"}})
+        link_commands.answer_commands(session, {command.id: {"kind": "unknown", "why": "x\0"}})
     assert _open(here, gateway) == []
 
 
@@ -255,7 +256,7 @@ def test_the_first_answer_to_a_command_stays(here, place, account, add):
     command = _ask(here, place, account)
     for why in ("first", "second"):
         with here.transaction() as session:
-            gateways.answer_commands(session, {command.id: {"kind": "unknown", "why": why}})
+            link_commands.answer_commands(session, {command.id: {"kind": "unknown", "why": why}})
     with here.reading() as session:
         assert session.get_one(LinkCommand, command.id).answer == {"kind": "unknown", "why": "first"}
 
@@ -264,7 +265,7 @@ def test_commands_of_another_day_are_forgotten(here, place, account):
     _ask(here, place, account, age_s=90_000)
     kept = _ask(here, place, account)
     with here.transaction() as session:
-        before = here.clock.now() - gateways.KEEP_COMMANDS
-        assert gateways.forget_commands(session, before=before, limit=10) == 1
+        before = here.clock.now() - link_commands.KEEP_COMMANDS
+        assert link_commands.forget_commands(session, before=before, limit=10) == 1
     with here.reading() as session:
         assert session.exec(select(LinkCommand.id)).all() == [kept.id]

@@ -11,7 +11,8 @@ from sqlmodel import select, update
 from fleet import gateways
 from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Unknown
 from fleet.errors import NotFound, Unauthorized, Unavailable
-from fleet.gateways import LinkCommand, RobotLink
+from fleet.gateways import RobotLink
+from fleet.link_commands import LinkCommand
 from fleet.link_frames import DISPLACED, NONSENSE, SHUT_OUT, Hello, from_platform
 from fleet.organisations import Principal, PrincipalKind, issue_token
 from fleet.push import Hearing, to_bytes

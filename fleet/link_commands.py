@@ -1,0 +1,105 @@
+"""What gateways are asked: rows that somebody leaves and waits upon, sent on by the process that has the gateway's line."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Column, Index, and_, delete, update
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from fleet.clock import database_now
+from fleet.database import JSONColumn, UTCDateTime, claim, new_id, text_of
+from fleet.gateways import GatewayAccount, RobotLink, kept
+from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
+
+COMMAND_S = 14.0  # nothing older is sent on: whoever asked has given up by then (missions/sending waits 15 s)
+KEEP_COMMANDS = timedelta(days=1)
+
+
+class CommandKind(StrEnum):
+    """What a gateway may be asked."""
+
+    submit = "submit"
+    query = "query"
+    cancel = "cancel"
+    pause = "pause"
+    resume = "resume"
+    exposure = "exposure"
+    discover = "discover"
+
+
+class LinkCommand(SQLModel, table=True):
+    """Something that a gateway is asked, and its answer; sent again, it is harmless."""
+
+    __tablename__ = "link_commands"
+    __table_args__ = (Index("ix_link_commands_open", "answered_at", "expires_at"),)
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
+    account_id: UUID = Field(foreign_key="manufacturer_accounts.id", index=True)
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
+    kind: CommandKind = Field(sa_type=text_of(CommandKind))
+    serial_number: str = ""
+    key: str = ""
+    fence: int = 0
+    order_json: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    answer: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
+
+
+def open_commands(session: Session, gateway_ids: Collection[UUID]) -> list[tuple[UUID, LinkCommand]]:
+    """What these gateways are still to be asked, oldest first, each with the gateway that holds the robot.
+
+    A command that concerns no robot of ours goes to every gateway of the account.
+    """
+    now = database_now(session)
+    is_open = (col(LinkCommand.answered_at).is_(None), LinkCommand.expires_at > now)
+    held = (
+        select(RobotLink.gateway_id, LinkCommand)
+        .join(RobotLink, col(RobotLink.robot_id) == col(LinkCommand.robot_id))
+        .where(*is_open, col(RobotLink.gateway_id).in_(gateway_ids), RobotLink.expires_at > now)
+    )
+    loose = (
+        select(GatewayAccount.gateway_id, LinkCommand)
+        .join(GatewayAccount, col(GatewayAccount.account_id) == col(LinkCommand.account_id))
+        .where(*is_open, col(LinkCommand.robot_id).is_(None), col(GatewayAccount.gateway_id).in_(gateway_ids))
+    )
+    found = [*session.exec(held).all(), *session.exec(loose).all()]
+    return sorted(found, key=lambda each: each[1].id)
+
+
+def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object]]) -> None:
+    """Keep what was answered; a second answer to the same command changes nothing."""
+    now = database_now(session)
+    for command_id in sorted(answers):
+        mine = (col(LinkCommand.id) == command_id, col(LinkCommand.answered_at).is_(None))
+        values = {"answered_at": now, "answer": kept(answers[command_id])}
+        session.execute(update(LinkCommand).where(*mine).values(**values))
+    session.info["ring"] = bool(answers)
+
+
+def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove what was asked earlier than `before`, at most `limit`; gives their number."""
+    old = select(LinkCommand.id).where(LinkCommand.created_at < before).order_by(col(LinkCommand.id))
+    chosen = claim(session, old, limit=limit)
+    session.execute(delete(LinkCommand).where(col(LinkCommand.id).in_(chosen)))
+    return len(chosen)
+
+
+def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The gateway that holds each of these robots now; those that none does are not in it."""
+    now = database_now(session)
+    query = select(RobotLink.robot_id, RobotLink.gateway_id)
+    held = and_(col(RobotLink.robot_id).in_(robot_ids), col(RobotLink.expires_at) > now)
+    return dict(session.exec(query.where(held)).all())
+
+
+def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
+    """The robots that are commanded over these accounts and addresses."""
+    accounts, addresses = {account for account, _ in places}, {address for _, address in places}
+    query = select(Robot).where(COMMANDED_OVER.in_(accounts), COMMANDED_AT.in_(addresses))
+    found = {(robot.commanded_over, robot.address): robot.id for robot in session.exec(query).all()}
+    return {place: robot_id for place, robot_id in found.items() if place in set(places)}
