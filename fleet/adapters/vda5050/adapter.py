@@ -263,11 +263,11 @@ class Vda5050:
             return Unknown(why=f"the order was {how}, and no state of {robot.address} shows it")
 
     async def _is_heard(self, robot: Robot) -> bool:
-        """Whether there is a fresh state, waited for a little."""
+        """Whether there is a fresh state, waited for a little; so is the end of a pause that we put on it before."""
         link = self._link
         try:
             async with asyncio.timeout(link.options.confirm_s):
-                while not robot.is_fresh(link.now_s()):
+                while not robot.is_fresh(link.now_s()) or robot.is_being_released:
                     robot.changed.clear()
                     await robot.changed.wait()
         except TimeoutError:

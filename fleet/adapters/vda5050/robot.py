@@ -187,6 +187,12 @@ class Robot:
         is_ours = state is not None and run is not None and not run.is_over and state.order_id == run.order_id
         return state is not None and state.has_work and not is_ours
 
+    @property
+    def is_being_released(self) -> bool:
+        """Whether it still is in a pause that we put on an order which is over by now."""
+        state, run = self.state, self.run
+        return bool(state and state.is_paused and run and run.is_over and run.is_pause_asked)
+
     def activity(self, now_s: float) -> Activity:
         """What it is doing, as its last state has it."""
         state = self.state
