@@ -85,8 +85,8 @@ class WorldGround:
         return Standing(body.x_m, body.y_m, body.yaw_rad, body.battery_fraction, body.speed_m_s > 0, is_charging)
 
     def fact(self) -> str | None:
-        """What `remember` kept."""
-        return self._world.journal.fact(self._name)
+        """What `remember` kept; nothing when the robots of this site forget what they were told directly."""
+        return self._world.journal.fact(self._name) if self._world.plan.remembers_local_orders else None
 
     def remember(self, text: str) -> None:
         """Keep this over a restart."""
