@@ -274,3 +274,28 @@ def test_a_reader_asks_for_the_last_message_only_where_every_publisher_keeps_one
     assert not fitting_reader([kept, Profile()]).is_reliable
     assert not fitting_reader([]).is_reliable
     assert fitting_reader([Profile(partitions=("a",))]).partitions == ("a",)
+
+
+def test_a_service_whose_replies_nobody_writes_is_half_there(server, graph_of):
+    name, type = "/robot_01/bt_navigator/get_parameters", "rcl_interfaces/srv/GetParameters"
+    half = [told for told in server if told.topic != f"rr{name}Reply"]
+
+    assert "only half there" in graph_of(half).objection(name, type).why
+
+
+def test_what_is_shown_after_many_small_changes_is_what_would_be_shown_at_once(server, graph_of):
+    graph = graph_of(server)
+    graph.seen()
+    for told in server[::2]:
+        graph.tell(Told(told.guid, is_alive=False))
+        graph.seen()
+    for told in server[::2]:
+        graph.tell(told)
+        graph.seen()
+    graph.tell_nodes(server[0].guid, {"/robot_01/other_node": [told.guid for told in server]})
+
+    fresh = Graph(known_types("jazzy"), OURS)
+    for told in server:
+        fresh.tell(told)
+    fresh.tell_nodes(server[0].guid, {"/robot_01/other_node": [told.guid for told in server]})
+    assert graph.seen() == fresh.seen()

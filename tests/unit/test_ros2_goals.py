@@ -4,10 +4,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fleet.adapters.ros2.dds_domain import address_of
+from fleet.adapters.ros2.dds_domain import address_of, resolved
 from fleet.adapters.ros2.link import GoalStatus
 from fleet.adapters.ros2.peer_goals import ALL, ALREADY_OVER, UNKNOWN_GOAL, Goals, nanoseconds, stamp
-from fleet.errors import Invalid
+from fleet.errors import Invalid, Unavailable
 
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
 
@@ -83,8 +83,16 @@ def test_an_address_without_peers_looks_around_by_multicast_on_the_named_interfa
     assert "<Peers>" not in address.configuration()
 
 
-def test_an_address_may_hold_what_xml_reserves():
-    assert 'address="a&lt;b&amp;c"' in address_of("dds://?peers=a%3Cb%26c").configuration()
+def test_an_interface_may_hold_what_xml_reserves():
+    assert 'name="a&lt;b&amp;c"' in address_of("dds://?interface=a%3Cb%26c").configuration()
+
+
+def test_a_peer_is_looked_up_before_cyclone_sees_it_which_would_end_the_process():
+    address = resolved(address_of("dds://?peers=localhost,10.0.0.7"))
+
+    assert address.peers == ("127.0.0.1", "10.0.0.7")
+    with pytest.raises(Unavailable, match=r"'no-such-host\.invalid' cannot be found"):
+        resolved(address_of("dds://?peers=no-such-host.invalid"))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,9 @@ def test_an_address_may_hold_what_xml_reserves():
         ("dds://?domain=one", "domain is 'one'"),
         ("dds://?participants=500", "participants is '500'"),
         ("dds://?multicast=maybe", "write on or off"),
+        ("dds://?peers=10.0.0.7:7400", "'10.0.0.7:7400' in .* is no peer"),
+        ("dds://?peers=::1", "is no peer"),
+        ("dds://?peers=a<b", "is no peer"),
         ("dds://?port=7", "knows domain, peers, interface, multicast, participants"),
     ],
 )

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from fleet.adapters.ros2.dds_clients import Listening, ServiceClient, StatusWatch, goal_status
-from fleet.adapters.ros2.dds_domain import address_of
+from fleet.adapters.ros2.dds_domain import address_of, resolved
 from fleet.adapters.ros2.dds_participant import Participant, Spot, Took, nodes_of
 from fleet.adapters.ros2.discovery import CANCEL, GRAPH_TOPIC, GRAPH_TYPE, SERVICES, Graph, Told
 from fleet.adapters.ros2.link import (
@@ -72,9 +72,11 @@ async def open_dds(
 
     Raises:
         Invalid: the URL, the distribution or a definition is wrong.
+        Unavailable: a peer's name or the network interface is not there now.
     """
     the_clock = clock or SystemClock()
-    participant = Participant(address_of(url), known_types(distro, definitions), clock=the_clock, node=node)
+    address = await asyncio.to_thread(resolved, address_of(url))
+    participant = Participant(address, known_types(distro, definitions), clock=the_clock, node=node)
     link = DdsLink(participant, the_clock, answer_s)
     try:
         yield link

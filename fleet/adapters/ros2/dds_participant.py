@@ -121,13 +121,18 @@ class Participant:
     """All of it belongs to one event loop, on which everything that comes is told."""
 
     def __init__(self, address: DomainAddress, types: Types, *, clock: Clock, node: str) -> None:
-        """Join the domain; `node` is the full name under which it shows."""
+        """Join the domain; `node` is the full name under which it shows.
+
+        Raises:
+            Invalid: this process has the domain open with other settings.
+            Unavailable: the network is not there.
+        """
         self.types, self.node = types, node
         self._loop = asyncio.get_running_loop()
         self._closing = ExitStack()
         self._closing.enter_context(opened(address))
         self._idl = IdlTypes(types)
-        self._entity = DomainParticipant(address.domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
+        self._entity = self._joined(address)
         self.guid: bytes = self._entity.guid.bytes
         self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
         self._taker = Taker(self._entity, clock, self._loop)
@@ -135,6 +140,17 @@ class Participant:
         self._is_announcing = self._is_closed = False
         self._ids = 0
         self._graph_writer = self.writer(Spot(GRAPH_TOPIC, GRAPH_TYPE, node), GRAPH)
+
+    def _joined(self, address: DomainAddress) -> DomainParticipant:
+        try:
+            return DomainParticipant(address.domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
+        except DDSException as error:
+            self._closing.close()
+            raise Unavailable(
+                f"DDS domain {address.domain} cannot be joined: are {address.participants} processes of this host in it "
+                f"already? Cyclone says: {error}",
+                domain=address.domain,
+            ) from None
 
     def next_id(self) -> str:
         """A new id for the two endpoints of a client or a service."""
@@ -272,12 +288,22 @@ def _taken(entity: DataReader[IdlStruct], is_wanted: Callable[[bytes], bool] | N
 
 def _endpoints(reader: BuiltinDataReader, *, is_writer: bool) -> Callable[[], list[Told]]:
     def take() -> list[Told]:
-        try:
-            samples = reader.take(N=TAKEN_AT_ONCE)
-        except (DDSException, ValueError, KeyError, TypeError) as error:  # a policy that Cyclone's Python does not know
-            log.warning("ros2.endpoint_unreadable", why=str(error))
-            return []
-        return [_told(sample, is_writer=is_writer) for sample in samples]
+        found: list[Told] = []
+        for _ in range(TAKEN_AT_ONCE):  # one by one: one that cannot be read must not take others with it
+            try:
+                samples = reader.take(N=1)
+            except (
+                DDSException,
+                ValueError,
+                KeyError,
+                TypeError,
+            ) as error:  # a policy that Cyclone's Python does not know
+                log.warning("ros2.endpoint_unreadable", why=str(error))
+                continue
+            if not samples:
+                break
+            found.append(_told(samples[0], is_writer=is_writer))
+        return found
 
     return take
 

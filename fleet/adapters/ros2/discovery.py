@@ -80,33 +80,44 @@ class Graph:
         self._told: dict[bytes, Told] = {}
         self._by_topic: defaultdict[str, dict[bytes, Told]] = defaultdict(dict)
         self._nodes: dict[bytes, dict[bytes, str]] = {}  # participant -> endpoint -> node
+        self._shown: dict[str, list[Seen]] = {}
+        self._stale: set[str] = set()  # names that must be looked at again: a large domain changes in many small steps
 
     def tell(self, told: Told) -> str:
         """Take in one endpoint; gives the DDS topic on which something changed, or ""."""
         if told.participant == self._own:
             return ""
         before = self._told.get(told.guid)
+        if before == (told if told.is_alive else None):
+            return ""
         if before is not None:
-            self._by_topic[before.topic].pop(told.guid, None)
+            self._remove(before)
         if told.is_alive:
             self._told[told.guid] = told
             self._by_topic[told.topic][told.guid] = told
-        elif before is not None:
-            del self._told[told.guid]
-            if before.topic == GRAPH_TOPIC and before.is_writer:
-                self._nodes.pop(told.participant, None)
-        if before == (told if told.is_alive else None):
-            return ""
+            self._stale.add(_base(told.topic))
         return before.topic if before is not None else told.topic
+
+    def _remove(self, told: Told) -> None:
+        del self._told[told.guid]
+        del self._by_topic[told.topic][told.guid]
+        if not self._by_topic[told.topic]:
+            del self._by_topic[told.topic]
+        self._stale.add(_base(told.topic))
+        if told.topic == GRAPH_TOPIC and told.is_writer:
+            self.tell_nodes(told.guid, {})
 
     def tell_nodes(self, participant: bytes, nodes: Mapping[str, Iterable[bytes]]) -> bool:
         """Take in which node of a participant has which endpoints; whether that changed."""
         if participant[:PREFIX] == self._own:
             return False
         owners = {guid: name for name, guids in nodes.items() for guid in guids}
-        is_changed = self._nodes.get(participant[:PREFIX]) != owners
-        self._nodes[participant[:PREFIX]] = owners
-        return is_changed
+        before = self._nodes.pop(participant[:PREFIX], {})
+        if owners:
+            self._nodes[participant[:PREFIX]] = owners
+        changed = [guid for guid in before.keys() | owners.keys() if before.get(guid) != owners.get(guid)]
+        self._stale |= {_base(self._told[guid].topic) for guid in changed if guid in self._told}
+        return bool(changed)
 
     def on(self, topic: str, *, writers: bool) -> list[Told]:
         """Who writes or reads this DDS topic."""
@@ -120,22 +131,13 @@ class Graph:
 
     def seen(self) -> list[Seen]:
         """One entry per name, kind and type, in order of name."""
-        found: list[Seen] = []
-        actions: set[str] = set()
-        for topic in sorted(self._by_topic):
-            named = ros_name(topic)
-            if named is None or not self._by_topic[topic]:
-                continue
-            part, name = named
-            if ACTION in name:
-                actions.add(name.partition(ACTION)[0])
-            elif part == TOPIC:
-                found += self._topic(name)
-            elif part == REQUEST:
-                found += self._service(name)
-        for name in sorted(actions):
-            found += self._action(name)
-        return sorted(found, key=lambda seen: (seen.name, seen.kind, seen.type))
+        for name in self._stale - {""}:
+            found = [*self._topic(name), *self._service(name), *self._action(name)]
+            self._shown[name] = sorted(found, key=lambda seen: (seen.kind, seen.type))
+            if not found:
+                del self._shown[name]
+        self._stale.clear()
+        return [seen for name in sorted(self._shown) for seen in self._shown[name]]
 
     def objection(self, name: str, type: str, *, is_one_enough: bool = False) -> Objection:
         """Why an action or service of this type would be refused at this name now; falsy when it would be sent."""
@@ -144,7 +146,7 @@ class Graph:
             return Objection(_unknown(type, self._types.distro))
         servers = [self.servers(service) for service, _ in parts]
         if not all(servers):
-            return Objection(self._absence(name, type, servers), may_pass=True)
+            return Objection(self._absence(name, type, [service for service, _ in parts]), may_pass=True)
         if not is_one_enough and any(len({request.participant for request, _ in pairs}) > 1 for pairs in servers):
             several = f"More than one server answers to {name}: a command would be executed by each of them."
             return Objection(several, may_pass=True)
@@ -252,8 +254,11 @@ class Graph:
         types = (f"{type}_SendGoal", f"{type}_GetResult", CANCEL)
         return [(f"{name}{ACTION}{service}", part) for service, part in zip(SERVICES, types, strict=True)]
 
-    def _absence(self, name: str, type: str, servers: Sequence[Sequence[object]]) -> str:
-        if any(servers):
+    def _absence(self, name: str, type: str, services: Sequence[str]) -> str:
+        if any(
+            self.on(dds_topic(REQUEST, service), writers=False) or self.on(dds_topic(REPLY, service), writers=True)
+            for service in services
+        ):
             return (
                 f"The server of {name} is only half there: it lacks part of its services; it may be starting or ending."
             )
@@ -279,6 +284,12 @@ class Graph:
             return hashes
         apart = mismatch(SERVICE, request.profile) or mismatch(reply.profile, SERVICE)
         return f"Incompatible quality of service: {apart}." if apart else ""
+
+
+def _base(topic: str) -> str:
+    """The name under which a DDS topic is shown; "" when it is not."""
+    named = ros_name(topic)
+    return named[1].partition(ACTION)[0] if named is not None else ""
 
 
 def _by_type(endpoints: Sequence[Told], ending: str) -> dict[str, list[Told]]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from fleet.adapters.ros2.dds_domain import address_of
+from fleet.adapters.ros2.dds_domain import address_of, resolved
 from fleet.adapters.ros2.dds_participant import Participant, Reader, Spot, Took, Writer
 from fleet.adapters.ros2.link import Fields, GoalStatus
 from fleet.adapters.ros2.names import ACTION, REPLY, REQUEST, TOPIC, dds_topic
@@ -45,7 +45,8 @@ async def open_peer(
 ) -> AsyncIterator["Peer"]:
     """Join a DDS domain as a ROS 2 process; it leaves when the block ends."""
     the_clock = clock or SystemClock()
-    participant = Participant(address_of(url), known_types(distro, definitions), clock=the_clock, node=node)
+    address = await asyncio.to_thread(resolved, address_of(url))
+    participant = Participant(address, known_types(distro, definitions), clock=the_clock, node=node)
     peer = Peer(participant, the_clock)
     try:
         yield peer

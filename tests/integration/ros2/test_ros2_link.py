@@ -23,7 +23,7 @@ from fleet.adapters.ros2.link import (
 )
 from fleet.adapters.ros2.peer import open_peer
 from fleet.adapters.ros2.qos import Profile
-from fleet.errors import Invalid
+from fleet.errors import Invalid, Unavailable
 
 NODE, ACTION, NAVIGATE = "/robot_01/bt_navigator", "/robot_01/navigate_to_pose", "nav2_msgs/action/NavigateToPose"
 RESET, TRIGGER = "/robot_01/reset", "std_srvs/srv/Trigger"
@@ -302,6 +302,17 @@ async def test_one_process_opens_a_domain_in_one_way_only(link, url):
     with pytest.raises(Invalid, match="open in this process with other settings"):
         async with open_dds(f"{url}&participants=9"):
             pass
+
+
+@pytest.mark.parametrize("interface", ["nope0", "10.99.99.99"])
+async def test_an_interface_that_is_not_there_is_told_and_the_domain_can_be_opened_later(url, interface):
+    domain = url.partition("&")[0]
+    with pytest.raises(Unavailable, match=f"cannot be opened on interface '{interface}'"):
+        async with open_dds(f"{domain}&interface={interface}"):
+            pass
+
+    async with open_dds(url) as link:
+        assert link.endpoints() == ()
 
 
 async def test_a_closed_link_leaves_no_thread_behind(url):
