@@ -267,6 +267,14 @@ async def test_a_robot_that_fails_on_its_way_fails_the_order_with_its_words(benc
     await bench.until_told(lambda one: getattr(one, "kind", "") == "robot_error")
 
 
+async def test_an_order_that_a_person_ends_at_the_robot_is_canceled_and_not_sent_again(bench, order):
+    await bench.accepted(order(x_m=60.0))
+    await bench.until("m/1", OrderStatus.running)
+    bench.ground.turn(f"vda5050/{order_id('m/1')}", OrderStatus.canceled)
+    assert "at the robot itself" in (await bench.until("m/1", OrderStatus.canceled)).reason
+    assert len(bench.ground.begun) == 1
+
+
 async def test_an_order_that_is_not_ours_is_shown_and_nothing_is_put_on_top(bench, order):
     await bench.accepted(order("m/0"))
     await bench.until("m/0", OrderStatus.succeeded)

@@ -5,6 +5,7 @@ What it was told is kept in the site's journal, so that the site may be closed a
 
 import json
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -24,6 +25,7 @@ STATUSES = {
     "failed": "FAILED",
     "skipped": "FAILED",
 }
+PLACES_REMEMBERED = 60  # three seconds of being looked at
 NEAR_M = 1.5  # a start node without a stated deviation
 
 
@@ -57,6 +59,7 @@ class Vehicle:
         self.who, self.faults = identity, Faults()
         self.wants_factsheet = False
         self._ground, self._lock = ground, RLock()
+        self._told: deque[tuple[float, float]] = deque(maxlen=PLACES_REMEMBERED)
         kept = ground.fact()
         self.memory = remembered(json.loads(kept)) if kept else Memory()
 
@@ -101,9 +104,12 @@ class Vehicle:
     def _shown(self) -> Shown:
         memory, faults = self.memory, self.faults
         reports = [self._ground.given(leg.word) for leg in memory.legs]
+        if any(report is not None and report.status is OrderStatus.canceled for report in reports):
+            memory.is_cut = True  # ended at the robot itself: by a person, or when it was started anew
         self._go_on(reports)
         standing = self._standing(reports)
         body = self._ground.standing()
+        self._told.append((body.x_m, body.y_m))
         instant = [(key, *said) for key, said in memory.instant.items()] if faults.lists_instant else []
         trouble = self._trouble(reports)
         return Shown(
@@ -277,9 +283,11 @@ class Vehicle:
         if not isinstance(said, dict):
             return True
         body = self._ground.standing()
+        # An order is written from a state: where that was told from counts, too, also if it drove home meanwhile.
+        places = [(body.x_m, body.y_m), *self._told]
         given = said.get("allowedDeviationXY", NEAR_M)
         radius = given.get("a", NEAR_M) if isinstance(given, dict) else given
-        return bool(math.dist((said["x"], said["y"]), (body.x_m, body.y_m)) <= max(radius, 0.1))
+        return any(math.dist((said["x"], said["y"]), place) <= max(radius, 0.1) for place in places)
 
     def _keep(self) -> None:
         self._ground.remember(json.dumps(dumped(self.memory)))

@@ -178,7 +178,7 @@ def _status(run: Run, state: State, tasks: tuple[TaskReport, ...]) -> tuple[Orde
         return (OrderStatus.succeeded, "") if done else (OrderStatus.canceled, "canceled on request")
     fatal = next((trouble for trouble in state.troubles if _is_end_of(run, trouble)), None)
     if not is_busy:
-        return _finished(run, state, tasks, failed)
+        return _finished(run, state, tasks, failed, fatal)
     if state.is_paused:
         return OrderStatus.paused, ""
     if failed is not None:
@@ -191,7 +191,7 @@ def _status(run: Run, state: State, tasks: tuple[TaskReport, ...]) -> tuple[Orde
 
 
 def _finished(
-    run: Run, state: State, tasks: tuple[TaskReport, ...], failed: TaskReport | None
+    run: Run, state: State, tasks: tuple[TaskReport, ...], failed: TaskReport | None, fatal: Trouble | None
 ) -> tuple[OrderStatus, str]:
     if failed is not None:
         return OrderStatus.failed, f"task {failed.position} failed: {failed.message}"
@@ -200,8 +200,8 @@ def _finished(
     is_waiting = any(step.action_id and step.action_id not in state.actions for step in run.steps)
     if is_waiting and _is_at_end(run, state):
         return OrderStatus.running, ""  # nodes are passed, its actions are not listed yet
-    if run.cut_reason:
-        return OrderStatus.failed, run.cut_reason
+    if run.cut_reason or fatal is not None:
+        return OrderStatus.failed, run.cut_reason or (fatal.words if fatal else "")
     if 0 <= run.idles < IDLES_BELIEVED:
         return OrderStatus.accepted, ""  # the id is shown before the route: not every robot changes both at once
     where = state.last_node_id or "an unnamed place"
