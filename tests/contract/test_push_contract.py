@@ -102,9 +102,8 @@ async def test_a_robot_that_works_refuses_a_second_order(push_stand):
 
 
 async def test_a_robot_that_never_had_the_order_says_so(push_stand):
-    report = await push_stand.adapter.query(push_stand.serial_numbers[0], "never/1")
-    assert isinstance(report, OrderReport)
-    assert report.status is OrderStatus.not_found
+    never = push_stand.order()
+    await push_stand.until(never, OrderStatus.not_found)
 
 
 async def test_a_robot_that_is_not_held_is_not_commanded(push_stand):
@@ -228,6 +227,17 @@ async def test_a_gateway_that_was_dead_when_the_order_ended_learns_how(push_stan
     await asyncio.sleep(0.5)  # the robot goes on by itself; nobody here can see when it is done
     await push_stand.open()
     assert (await push_stand.until(order, *OVER)).status is OrderStatus.succeeded
+    assert len(await push_stand.peer.executed(order.serial_number)) == 1
+
+
+async def test_another_gateway_without_the_journal_begins_nothing_anew(push_stand):
+    order = push_stand.long_order()
+    await push_stand.adapter.submit(order)
+    await push_stand.until(order, OrderStatus.running)
+    await push_stand.reopen(journal="another")
+    said = await push_stand.adapter.query(order.serial_number, order.key)
+    assert isinstance(said, Unknown) or said.status is OrderStatus.running
+    await push_stand.adapter.submit(order)
     assert len(await push_stand.peer.executed(order.serial_number)) == 1
 
 

@@ -35,12 +35,14 @@ from fleet.adapters.ros2.runner import turn
 from fleet.adapters.ros2.runs import (
     Begun,
     CallStep,
+    GivenUp,
     GoalStep,
     OrderState,
     Step,
     Wish,
     Wished,
     Woken,
+    present_goal,
     reference_of,
     report_of,
 )
@@ -88,6 +90,8 @@ class Ros2Adapter:
         drive = OrderDrive(self._ground, order, state, robot.ended)
         with suppress(Invalid):
             drive.stops = stops_of(self._options, robot.robot, order)
+        if self._ground.renames and state.known_as:
+            self._ground.renames.rename(present_goal(order, state), state.known_as)
         robot.carry(drive)
         await drive.start()
         log.info("order taken up again", order=order.key, robot=robot.address, stage=state.stage.value)
@@ -215,6 +219,8 @@ class Ros2Adapter:
             if not robot.seen:
                 return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent")
             prepared = await self._prepared(robot, order)
+            if inherited := robot.inherited():
+                return Unknown(why=inherited)
             if isinstance(prepared, str):
                 return await self._refuse(order, prepared)
             first = opening(order, prepared)
@@ -236,8 +242,11 @@ class Ros2Adapter:
 
     async def _prepared(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str:
         """What will be sent for the order, or why it cannot be begun."""
-        if robot.drive is not None and not robot.drive.state.is_over:
-            return f"{robot.address} works on {robot.drive.order.key}"
+        drive = robot.drive
+        if drive is not None and drive.doubt() and order.fence > drive.order.fence:
+            await drive.hear(GivenUp(order.key))  # the platform has ended its hold since
+        elif drive is not None and not drive.state.is_over:
+            return f"{robot.address} works on {drive.order.key}"
         try:
             steps = steps_of(self._options, robot.robot, order)
         except Invalid as error:
@@ -279,6 +288,8 @@ class Ros2Adapter:
         """Of a key that this gateway never had: what the robot itself lists of it."""
         if not robot.is_listed():
             return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
+        if inherited := robot.inherited():
+            return Unknown(why=inherited)
         found = robot.goal_of(key)
         if found is None or found[3].status.is_over:
             return self._nothing(robot.address, key)

@@ -1,8 +1,10 @@
 """One robot that this gateway holds: its order, the goals that others sent it, what its topics say, how well it is heard."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -22,6 +24,8 @@ RUNS_KNOWN = 20  # runs of a task whose ids are recognised as ours, of an order 
 TASKS_KNOWN = 50
 UNWANTED_MAX = 100
 TOGETHER_S = 0.05
+LISTS_S = 2.0  # a status list is told to whoever comes later, but not at once
+ALIVE_S = 5.0  # a robot that publishes nothing we know is told as seen this often
 
 log = structlog.get_logger()
 
@@ -43,6 +47,7 @@ class HeldRobot:
         self._listens: dict[str, tuple[str, Closable]] = {}
         self._statuses: dict[str, Statuses] = {}
         self._relisted = asyncio.Event()
+        self._inherited: set[UUID] = set()
         self._unwanted: dict[UUID, tuple[str, str]] = {}
         self._sample_at: float | None = None
         self._exposed_at: float | None = None
@@ -109,6 +114,12 @@ class HeldRobot:
         action, goal = next(iter(foreign.items()))
         return f"{self.address} executes a goal that somebody else sent ({goal} at {action})"
 
+    def inherited(self) -> str:
+        """Why an order may be at the robot already: a goal that was there first, where ids are the robot's; else empty."""
+        if self._ground.renames is None or not self._inherited & set(self._foreign().values()):
+            return ""
+        return f"{self.address} executes a goal that was there before this gateway; whether it is of this order cannot be told"
+
     async def free(self, *, within_s: float) -> None:
         """Return when it executes nobody else's goal, or when that took too long."""
         with suppress(TimeoutError):
@@ -132,13 +143,18 @@ class HeldRobot:
         return action, actions_of(self._options, self.robot).get(action, ""), goal, seen
 
     def is_listed(self) -> bool:
-        """Whether every action that orders may use has been heard of, or has never had a goal to list."""
-        present = {one.name for one in self.seen if one.kind == "action"}
-        return bool(self.seen) and set(actions_of(self._options, self.robot)) <= present
+        """Whether all goals that it has are known: each action told its list, or has had the time to tell that it has one."""
+        actions = set(actions_of(self._options, self.robot)) & {one.name for one in self.seen}
+        if all(self._statuses.get(action, Statuses()).is_heard for action in actions):
+            return bool(self.seen)
+        waited_s = self._ground.clock.monotonic() - (self._exposed_at or math.inf)
+        return bool(self.seen) and waited_s > LISTS_S
 
     # What is heard
 
     def _list(self, action: str, statuses: Statuses) -> None:
+        if statuses.is_heard and not self._statuses.get(action, Statuses()).is_heard and self.drive is None:
+            self._inherited |= {goal for goal, seen in statuses.goals.items() if not seen.status.is_over}
         self._statuses[action] = statuses
         self._relisted.set()
         if statuses.is_heard:
@@ -219,6 +235,8 @@ class HeldRobot:
     def judge(self, *, is_link_up: bool, others_heard: bool, why: str) -> None:
         """Tell when it is heard better or worse than before."""
         now, clock = self._ground.clock.now(), self._ground.clock.monotonic()
+        if self.seen and not self._listens and (self._sample_at is None or clock - self._sample_at > ALIVE_S):
+            self._see(replace(self._picture, at=now))
         hearing, reason = self._judged(clock, is_link_up=is_link_up, others_heard=others_heard, why=why)
         if hearing is not self._hearing:
             was, self._hearing = self._hearing, hearing

@@ -35,6 +35,7 @@ from fleet.adapters.ros2.runs import (
     Cancel,
     Effect,
     Ending,
+    GivenUp,
     GoalStep,
     Listed,
     News,
@@ -98,6 +99,9 @@ def _react(order: Order, state: OrderState, news: News, around: Surroundings) ->
             return _wake(order, state, around)
         case Wished(wish=wish):
             return _wish(order, state, wish, around)
+        case GivenUp(by=by):
+            why = f"given up: the robot was given to {by} while it was not known how this order stands"
+            return Turn(failed(state, why, around.now))
         case Answered() | Resulted() | Listed():
             return _hear(order, state, news, around) if state.stage in OUT else Turn(state)
         case Called(at=at):

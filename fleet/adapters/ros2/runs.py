@@ -192,6 +192,13 @@ class Wished:
 
 
 @dataclass(frozen=True)
+class GivenUp:
+    """The robot was given to another order since, while it is not known how this one stands."""
+
+    by: str
+
+
+@dataclass(frozen=True)
 class Answered:
     """The action server answered to this goal, or nobody did."""
 
@@ -233,7 +240,7 @@ class Sampled:
     why: str = ""
 
 
-News = Begun | Woken | Ticked | Wished | Answered | Resulted | Listed | Called | Sampled
+News = Begun | Woken | Ticked | Wished | GivenUp | Answered | Resulted | Listed | Called | Sampled
 
 
 # What may be done about it, after the state was kept.
