@@ -48,6 +48,7 @@ def test_every_floor_and_door_of_the_house_holds():
         ("ingestion/planted.py", "import s3fs", "s3fs, fsspec and boto3"),
         ("ml/planted.py", "import fsspec", "s3fs, fsspec and boto3"),
         ("ingestion/planted.py", "import httpx", "HTTP clients"),
+        ("orchestration/planted.py", "import paho.mqtt.client", "MQTT clients"),
         ("missions/planted.py", "import psycopg", "psycopg only"),
         ("missions/planted.py", "import fleet.settings", "settings are read by fleet.runtime"),
     ],
