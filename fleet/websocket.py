@@ -88,10 +88,10 @@ async def open_websocket(
         )
     except InvalidStatus as error:
         raise _refusal(url, error) from None
+    except ssl.SSLCertVerificationError as error:  # which is a ValueError, too
+        raise Unavailable(f"The certificate of {url} is not valid: {error.verify_message}.", url=url) from None
     except (InvalidURI, ValueError) as error:
         raise Invalid(f"{url!r} is no address of a WebSocket: {error}.", url=url) from None
-    except ssl.SSLCertVerificationError as error:
-        raise Unavailable(f"The certificate of {url} is not valid: {error.verify_message}.", url=url) from None
     except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
         raise Unavailable(f"{url} does not answer ({type(error).__name__}: {error}).", url=url) from None
     try:

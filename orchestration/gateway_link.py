@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 from uuid import UUID
 
@@ -32,7 +33,7 @@ from fleet.adapter import (
     Unknown,
     Unsupported,
 )
-from fleet.clock import database_now
+from fleet.clock import Clock, database_now
 from fleet.database import new_id
 from fleet.errors import NotFound, Unavailable
 from fleet.group_commit import GroupCommit
@@ -61,14 +62,21 @@ class Asked:
     order: Order | None = None
 
 
+@dataclass(frozen=True)
+class _Question:
+    id: UUID
+    asked: Asked
+    ends: float  # monotonic: nobody waits longer, so that nothing is sent after it
+
+
 class Switchboard:
     """Asks gateways by rows and hands out their answers; one for a process, made and used on its event loop."""
 
     def __init__(self, runtime: Runtime) -> None:
         """`runtime` gives the database and its bell; its threads begin with the first question."""
         self._runtime = runtime
-        self._group: GroupCommit[tuple[UUID, Asked], Outcome | None] = GroupCommit(
-            runtime.transaction, _write, what="commands to gateways"
+        self._group: GroupCommit[_Question, Outcome | None] = GroupCommit(
+            runtime.transaction, partial(_write, runtime.clock), what="commands to gateways"
         )
         self._waiting: dict[UUID, asyncio.Future[Outcome]] = {}
         self._rung, self._ended = asyncio.Event(), asyncio.Event()
@@ -81,19 +89,16 @@ class Switchboard:
             Unavailable: the database did not take the question.
         """
         self._begin()
-        command_id = new_id()
+        question = _Question(new_id(), asked, self._runtime.clock.monotonic() + COMMAND_S)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[command_id] = answer
+        self._waiting[question.id] = answer
         try:
-            at_once = await self._group.write((command_id, asked))
-            if at_once is not None:
-                return at_once
             async with asyncio.timeout(COMMAND_S):
-                return await answer
+                return await self._group.write(question) or await answer
         except TimeoutError:
             return Unknown(why=f"the gateway did not answer within {COMMAND_S:.0f} s")
         finally:
-            del self._waiting[command_id]
+            del self._waiting[question.id]
 
     async def close(self) -> None:
         """End the waiting; what was asked is answered to nobody."""
@@ -144,25 +149,29 @@ def _outcome(answer: Mapping[str, object]) -> Outcome:
         return Unknown(why=f"the gateway's answer cannot be read: {error.errors()[0]['msg']}")
 
 
-def _write(session: Session, batch: Sequence[tuple[UUID, Asked]]) -> list[Outcome | None]:
+def _write(clock: Clock, session: Session, batch: Sequence[_Question]) -> list[Outcome | None]:
     """The rows of what can be asked now; what cannot is answered at once."""
     now = database_now(session)
-    places = {(asked.account_id, asked.address) for _, asked in batch if asked.address}
+    places = {(one.asked.account_id, one.asked.address) for one in batch if one.asked.address}
     robots = link_commands.robot_ids_at(session, places) if places else {}
     reached = link_commands.reached_by(session, list(robots.values())) if robots else {}
-    loose = {asked.account_id for _, asked in batch if (asked.account_id, asked.address) not in robots}
+    loose = {one.asked.account_id for one in batch if (one.asked.account_id, one.asked.address) not in robots}
     served = gateways.present(session, loose)
     answers: list[Outcome | None] = []
     rows = []
-    for command_id, asked in batch:
+    for one in batch:
+        asked, left_s = one.asked, one.ends - clock.monotonic()
         robot_id = robots.get((asked.account_id, asked.address))
+        if left_s <= 0:
+            answers.append(Unknown(why="the database was too slow to ask the gateway in time; nothing was sent"))
+            continue
         if not (asked.account_id in served if robot_id is None else robot_id in reached):
             answers.append(Unknown(why=_away(asked)))
             continue
         answers.append(None)
         rows.append(
             LinkCommand(
-                id=command_id,
+                id=one.id,
                 organisation_id=asked.organisation_id,
                 account_id=asked.account_id,
                 robot_id=robot_id,
@@ -172,7 +181,7 @@ def _write(session: Session, batch: Sequence[tuple[UUID, Asked]]) -> list[Outcom
                 fence=asked.fence,
                 order_json=asked.order.model_dump(mode="json") if asked.order else None,
                 created_at=now,
-                expires_at=now + timedelta(seconds=COMMAND_S),
+                expires_at=now + timedelta(seconds=left_s),
             )
         )
     session.add_all(rows)

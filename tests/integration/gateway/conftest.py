@@ -32,7 +32,7 @@ from fleet.errors import NotFound
 from fleet.journal import JournalFile
 from fleet.push import Endpoint, Exposure, Heard, Hearing, PushAccount, to_bytes
 from fleet.robots import Robot
-from fleet.runtime import Runtime
+from fleet.runtime import Runtime, open_runtime
 from orchestration.gateway.line import Address
 from orchestration.gateway.process import Gateway
 
@@ -220,16 +220,18 @@ def _link_robots(session: Session, world, account: ManufacturerAccount) -> None:
 
 
 @pytest.fixture
-def served(runtime: Runtime, world):
-    """The API behind a real socket; its url."""
+def served(runtime: Runtime, world, clock: SystemClock):
+    """The API behind a real socket; its url. It hears the dispatcher's bell, as it is another process otherwise."""
+    own = open_runtime(runtime.settings, clock=clock)
     listening = listen("127.0.0.1", 0)
-    serving = server(create_app(runtime))
+    serving = server(create_app(own))
     thread = Thread(target=serving.run, kwargs={"sockets": [listening]})
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     serving.should_exit = True
     thread.join(10)
     listening.close()
+    own.engine.dispose()
     assert not thread.is_alive()
 
 

@@ -1,0 +1,157 @@
+"""A gateway does what it is asked once, one thing at a time for each robot, and nothing new when its lease is over."""
+
+import asyncio
+
+import pytest
+
+from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, Refused, Unknown, Unsupported
+from fleet.clock import SteppableClock, SystemClock
+from fleet.errors import Conflict, Unavailable
+from fleet.journal import JournalFile
+from fleet.link_frames import Command, Discovered, Missing, ServedAccount
+from orchestration.gateway.accounts import Account
+from orchestration.gateway.commands import WAITING_MAX, Commands, Leases
+
+HELD = ("a", "/amr-01")
+
+
+@pytest.fixture
+def clock() -> SteppableClock:
+    """For the leases only."""
+    return SteppableClock(SystemClock().now())
+
+
+@pytest.fixture
+async def desk(yard, clock, tmp_path):
+    """Commands of a gateway that holds /amr-01 for 15 s, and what it answered."""
+
+    class Desk:
+        def ask(self, what: str, **values) -> str:
+            name = str(values.pop("id", len(self.asked)))
+            self.asked.append(name)
+            given = {"id": name, "what": what, "account": "a", "address": HELD[1], "within_s": 5.0}
+            self.commands.take(Command.model_validate({**given, **values}))
+            return name
+
+        async def outcome(self, what: str, **values):
+            name = self.ask(what, **values)
+            async with asyncio.timeout(10):
+                while name not in self.answers:  # noqa: ASYNC110  what is waited for is told by a plain call
+                    await asyncio.sleep(0.005)
+            return self.answers.pop(name).outcome
+
+    desk = Desk()
+    desk.asked, desk.answers = [], {}
+    file = JournalFile(tmp_path / "j.db")
+    account = Account(
+        ServedAccount(id="a", name="robots", manufacturer="scripted", url="x"),
+        file,
+        tell=lambda *_: None,
+        clock=SystemClock(),
+    )
+    account.hold(frozenset({HELD[1]}))
+    desk.leases = Leases(clock)
+    desk.leases.hold(frozenset({HELD}))
+    desk.leases.renew(15.0)
+    desk.commands = Commands({"a": account}, desk.leases, lambda said: desk.answers.update({said.id: said}))
+    running = asyncio.create_task(account.run())
+    async with asyncio.timeout(5):
+        while account.adapter is None:  # noqa: ASYNC110  what is waited for is an attribute
+            await asyncio.sleep(0.005)
+    yield desk
+    running.cancel()
+    await asyncio.gather(running, desk.commands.close(), return_exceptions=True)
+    file.close()
+
+
+def _order(key: str, *, fence: int = 1) -> dict:
+    order = Order(key=key, fence=fence, serial_number=HELD[1], mission_id="m", tasks=())
+    return {"key": key, "fence": fence, "order": order}
+
+
+async def test_the_same_command_again_gets_the_same_answer_and_is_not_done_again(desk, yard):
+    assert await desk.outcome("submit", id="c", **_order("m/1")) == Accepted(reference="r")
+    assert await desk.outcome("submit", id="c", **_order("m/1")) == Accepted(reference="r")
+    assert await desk.outcome("cancel", id="d", key="m/1") == Acknowledged()
+    assert await desk.outcome("cancel", id="d", key="m/1") == Acknowledged()
+    assert (yard.submitted, yard.cancelled) == (["m/1"], ["m/1"])
+
+
+async def test_a_command_that_comes_again_while_it_is_done_is_answered_once(desk, yard):
+    yard.goes_on.clear()
+    for _ in range(2):
+        desk.ask("submit", id="c", **_order("m/1"))
+    async with asyncio.timeout(5):
+        await yard.adapter.reached.wait()
+    yard.goes_on.set()
+    assert await desk.outcome("query", key="m/1") is not None
+    assert yard.submitted == ["m/1"]
+
+
+async def test_nothing_new_begins_when_the_lease_is_over_but_questions_are_answered(desk, yard, clock):
+    clock.step(15.0)
+    outcome = await desk.outcome("submit", **_order("m/1"))
+    assert isinstance(outcome, Unknown)
+    assert "out of touch" in outcome.why
+    assert isinstance(await desk.outcome("query", key="m/1"), OrderReport)
+    desk.leases.renew(clock.monotonic() + 15.0)
+    assert isinstance(await desk.outcome("submit", **_order("m/1")), Accepted)
+
+
+async def test_a_robot_that_another_gateway_holds_is_not_commanded(desk, yard):
+    desk.leases.hold(frozenset())
+    outcome = await desk.outcome("submit", **_order("m/1"))
+    assert outcome == Unknown(why="this gateway does not hold the robot")
+    assert yard.submitted == []
+
+
+async def test_an_older_fence_is_refused(desk, yard):
+    await desk.outcome("submit", **_order("m/2", fence=5))
+    outcome = await desk.outcome("submit", **_order("m/1", fence=4))
+    assert isinstance(outcome, Refused)
+    assert "fence 5" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Conflict("too old"), Unsupported(reason="too old")),
+        (Unavailable("away"), Unknown(why="away")),
+        (KeyError("x"), Unknown(why="the link to the robot failed: KeyError: 'x'")),
+        (ZeroDivisionError("y"), Unknown(why="the link to the robot failed: ZeroDivisionError: y")),
+    ],
+)
+async def test_whatever_an_adapter_raises_is_a_typed_answer(desk, yard, monkeypatch, error, outcome):
+    async def fails(*_):
+        raise error
+
+    monkeypatch.setattr(yard.adapter, "pause", fails)
+    assert await desk.outcome("pause", key="m/1") == outcome
+
+
+async def test_a_robot_that_never_answers_is_unknown_in_time_and_delays_no_other(desk, yard):
+    yard.goes_on.clear()
+    desk.ask("submit", id="slow", within_s=0.3, **_order("m/1"))
+    assert isinstance(await desk.outcome("query", address="/amr-02", key="m/9"), OrderReport)
+    outcome = await desk.outcome("submit", id="slow", **_order("m/1"))
+    assert isinstance(outcome, Unknown)
+    assert "did not answer" in outcome.why
+
+
+async def test_too_many_commands_for_one_robot_are_answered_at_once(desk, yard):
+    yard.goes_on.clear()
+    for number in range(WAITING_MAX):
+        desk.ask("submit", **_order(f"m/{number}"))
+    await asyncio.sleep(0)
+    outcome = await desk.outcome("pause", key="m/1")
+    assert outcome == Unknown(why="too many commands wait for this robot at the gateway")
+    yard.goes_on.set()
+
+
+async def test_what_is_seen_and_what_is_exposed_are_told_also_of_robots_that_are_not_held(desk):
+    assert isinstance(await desk.outcome("discover", address=""), Discovered)
+    assert await desk.outcome("exposure", address="nobody") == Missing(why="No robot 'nobody' is seen.")
+
+
+async def test_an_account_that_is_not_served_is_unknown(desk):
+    assert await desk.outcome("query", account="b") == Unknown(why="this gateway does not serve the account")
