@@ -137,6 +137,7 @@ class Participant:
         self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
         self._taker = Taker(self._entity, clock, self._loop)
         self._owned: dict[str, tuple[set[bytes], set[bytes]]] = {node: (set(), set())}
+        self._kept: dict[bytes, Entity] = {}  # Cyclone ends what Python forgets; here an endpoint lasts until it is closed
         self._is_announcing = self._is_closed = False
         self._ids = 0
         self._graph_writer = self.writer(Spot(GRAPH_TOPIC, GRAPH_TYPE, node), GRAPH)
@@ -189,6 +190,7 @@ class Participant:
         )
         guid = entity.guid.bytes
         self._own(spot.node)[1].add(guid)
+        self._kept[guid] = entity
         self._announce_soon()
         return Writer(self, entity, guid, spot.node)
 
@@ -206,6 +208,7 @@ class Participant:
     def forget(self, entity: Entity, guid: bytes, node: str) -> None:
         """End an endpoint and announce that it is gone."""
         entity.__del__()  # Cyclone's way to end an entity now; later calls do nothing
+        self._kept.pop(guid, None)
         for owned in self._owned.get(node, ()):
             owned.discard(guid)
         if node != self.node and not any(self._owned.get(node, ((),))):
