@@ -18,10 +18,12 @@ from pathlib import Path
 
 import crashes
 import dispatch
+import gateway
 import kills
 import psutil
 import ros2
 import schedules
+import wire_kills
 from rich.console import Console
 from rich.table import Table
 
@@ -164,6 +166,8 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "crashes": crashes.figures,
     "kills": kills.figures,
     "ros2": ros2.figures,
+    "gateway": gateway.figures,
+    "wire": wire_kills.figures,
 }
 
 

@@ -29,13 +29,15 @@ from deployments.seed_links import seed_links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderReport, OrderStatus
 from fleet.adapters.ros2.runs import goal_id
+from fleet.adapters.simulated import site_map
 from fleet.adapters.simulated.local_orders import VDA5050
 from fleet.adapters.simulated.record import SiteRecord, read_record
 from fleet.adapters.simulated.site import SiteOptions
-from fleet.adapters.simulated.site_map import SITE_MAP, robots
 from fleet.adapters.vda5050.runs import order_id
 from fleet.clock import SystemClock
+from fleet.gateways import RobotLink
 from fleet.organisations import Organisation, Principal, PrincipalKind, Site, Station, issue_token
+from fleet.push import Hearing
 from fleet.robots import Robot, RobotLease
 from fleet.runtime import Runtime, open_runtime
 from fleet.settings import Settings, child_environment
@@ -151,41 +153,58 @@ def _live() -> object:
 
 def run(settings: Settings, *, rounds: int, seed: int) -> Result:
     """One storm of so many kills on the database of `settings`."""
+    with platform(settings, robots=ROBOTS, seed=seed) as storm:
+        _rage(storm, rounds)
+        kills._calm(storm)
+        kills._until(lambda: (storm.look(), storm.struck is None)[1])
+        storm.end()
+        storm.wire.missions = storm.result.missions
+        with storm.runtime.reading() as session:
+            judge(session, storm.wire, read_record(settings.var_dir / "site" / "journal.db"))
+    return storm.wire
+
+
+@contextmanager
+def platform(settings: Settings, *, robots: int, seed: int = 1, speed: float = 60.0) -> Iterator[Storm]:
+    """API, two dispatchers, a gateway and a site with so many robots on both links, ready for missions."""
     runtime = open_runtime(settings)
     migrate(runtime.engine)
     with own_domain() as domain, _broker(settings.var_dir) as mqtt_url:
         ports = any_free(), any_free()
         links = Links(domain, mqtt_url)
-        access = _populate(runtime, f"http://{HOST}:{ports[0]}", links)
-        storm = _storm(runtime, ports, links, access, seed)
+        access = _populate(runtime, f"http://{HOST}:{ports[0]}", links, robots)
+        options = SiteOptions(
+            port=ports[0],
+            robots=robots,
+            speed=speed,
+            credential="c",
+            history_lives=0,
+            bags_dir=settings.var_dir / "site",
+            ros2_url=links.ros2_url,
+            mqtt_url=links.mqtt_url,
+        )
+        storm = _storm(runtime, ports[1], options, access, seed)
         try:
-            _rage(storm, rounds)
-            kills._calm(storm)
-            kills._until(lambda: (storm.look(), storm.struck is None)[1])
+            for name in storm.commands:
+                storm.start(name)
+            kills._until(lambda: probe(f"{storm.api}/readyz", timeout_s=1.0) == 200)
+            kills._until(lambda: _reached(runtime) == robots)
+            yield storm
         finally:
             storm.end()
-        storm.wire.missions = storm.result.missions
-        with runtime.reading() as session:
-            judge(session, storm.wire, read_record(settings.var_dir / "site" / "journal.db"))
     runtime.engine.dispose()
-    return storm.wire
 
 
-def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[str, str], seed: int) -> Storm:
+def _reached(runtime: Runtime) -> int:
+    with runtime.reading() as session:
+        return len(session.exec(select(RobotLink).where(RobotLink.hearing == Hearing.well)).all())
+
+
+def _storm(runtime: Runtime, port: int, options: SiteOptions, access: tuple[str, str], seed: int) -> Storm:
     settings, (token, gateway_token) = runtime.settings, access
     var = settings.var_dir
     (var / "gateway.token").write_text(gateway_token)
-    options = SiteOptions(
-        port=ports[0],
-        robots=ROBOTS,
-        speed=60,
-        credential="c",
-        history_lives=0,
-        bags_dir=var / "site",
-        ros2_url=links.ros2_url,
-        mqtt_url=links.mqtt_url,
-    )
-    url = f"ws://{HOST}:{ports[1]}/v1/link"
+    url = f"ws://{HOST}:{port}/v1/link"
     files = (
         "--token-file",
         str(var / "gateway.token"),
@@ -197,7 +216,7 @@ def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[s
     commands = {
         "dispatcher1": ["-m", "orchestration.dispatcher"],
         "dispatcher2": ["-m", "orchestration.dispatcher"],
-        "api": ["-m", "api.serve", "--host", HOST, "--port", str(ports[1])],
+        "api": ["-m", "api.serve", "--host", HOST, "--port", str(port)],
         "gateway": ["-m", "orchestration.gateway", "--url", url, *files],
         "site": ["-c", kills.SITE, options.model_dump_json()],
     }
@@ -205,13 +224,10 @@ def _storm(runtime: Runtime, ports: Sequence[int], links: Links, access: tuple[s
     if settings.database_url:
         values["YARDMASTER_DATABASE_URL"] = settings.database_url
     environment = child_environment(values)
-    return Storm(runtime, commands, environment, f"http://{HOST}:{ports[1]}", token, Random(seed))
+    return Storm(runtime, commands, environment, f"http://{HOST}:{port}", token, Random(seed))
 
 
 def _rage(storm: Storm, rounds: int) -> None:
-    for name in storm.commands:
-        storm.start(name)
-    kills._until(lambda: probe(f"{storm.api}/readyz", timeout_s=1.0) == 200)
     storm.top_up()
     kills._until(lambda: _begun(storm.runtime))
     for _ in range(rounds):
@@ -283,7 +299,7 @@ def _words(attempts: Sequence[Attempt]) -> dict[str, Place]:
     return words
 
 
-def _populate(runtime: Runtime, url: str, links: Links) -> tuple[str, str]:
+def _populate(runtime: Runtime, url: str, links: Links, count: int) -> tuple[str, str]:
     now = runtime.clock.now()
     with runtime.transaction() as session:
         organisation = Organisation(name="acme", created_at=now)
@@ -296,9 +312,9 @@ def _populate(runtime: Runtime, url: str, links: Links) -> tuple[str, str]:
         session.add_all([site, account])
         session.flush()
         owned["site_id"] = site.id
-        for place in SITE_MAP:
+        for place in site_map.SITE_MAP:
             session.add(Station(**owned, name=place.name, kind=place.kind, x_m=place.x_m, y_m=place.y_m))
-        fleet = robots(ROBOTS)
+        fleet = site_map.robots(count)
         for one in fleet:
             names = {"name": one.name, "serial_number": one.serial_number}
             session.add(Robot(**owned, **names, account_id=account.id, capabilities=["drive"], created_at=now))
