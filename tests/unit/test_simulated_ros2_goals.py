@@ -68,10 +68,11 @@ def test_a_goal_in_another_frame_is_refused_with_its_name(pose):
         ACTIONS["navigate_to_pose"].task({"pose": pose(1.0, 1.0, frame="odom")})
 
 
-def test_a_dock_is_found_by_its_id_or_its_place(pose):
+def test_a_dock_is_found_by_its_id_or_its_place_and_without_one_the_robot_takes_its_own(pose):
     dock = ACTIONS["dock_robot"].task
     assert dock({"use_dock_id": True, "dock_id": "dock-2"}).x_m == 3.0
     assert dock({"use_dock_id": False, "dock_pose": pose(5.0, 1.0)}).station == "dock-3"
+    assert dock({"use_dock_id": True, "dock_id": ""}).station is None
     with pytest.raises(Invalid, match="'dock-9'"):
         dock({"use_dock_id": True, "dock_id": "dock-9"})
 

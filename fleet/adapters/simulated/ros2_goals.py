@@ -78,14 +78,15 @@ def _navigation(goal: Fields) -> OrderTask:
 
 
 def _docking(goal: Fields) -> OrderTask:
-    if goal.get("use_dock_id", True):
-        dock = PLACES.get(str(goal.get("dock_id", "")))
-        if dock is None:
-            raise Invalid(f"No dock {goal.get('dock_id')!r} is known here.")
-        return OrderTask(
-            position=0, kind=TaskKind.dock, station=dock.name, x_m=dock.x_m, y_m=dock.y_m, timeout_s=OWN_LIMIT_S
-        )
-    return _task(TaskKind.dock, goal, "dock_pose")
+    if not goal.get("use_dock_id", True):
+        return _task(TaskKind.dock, goal, "dock_pose")
+    name = str(goal.get("dock_id", ""))
+    if not name:  # its own
+        return OrderTask(position=0, kind=TaskKind.dock, timeout_s=OWN_LIMIT_S)
+    dock = PLACES.get(name)
+    if dock is None:
+        raise Invalid(f"No dock {name!r} is known here.")
+    return OrderTask(position=0, kind=TaskKind.dock, station=name, x_m=dock.x_m, y_m=dock.y_m, timeout_s=OWN_LIMIT_S)
 
 
 def _task(kind: TaskKind, goal: Fields, name: str) -> OrderTask:

@@ -46,7 +46,7 @@ float32 elapsed_s
 
 BINDINGS: Mapping[str, object] = {
     "wait": {"action": WAIT, "type": WAIT_TYPE, "goal": {"time": "$duration"}},
-    "dock": {"action": DOCK, "type": DOCK_TYPE, "goal": {"use_dock_id": False, "dock_pose": "$pose"}},
+    "dock": {"action": DOCK, "type": DOCK_TYPE, "goal": {"use_dock_id": True, "dock_id": "$station"}},
     "reading": {
         "action": READ,
         "type": READ_TYPE,
