@@ -331,7 +331,8 @@ class Vda5050Stand(PushStand):
     async def _are_seen(self) -> bool:
         if not await super()._are_seen():
             return False
-        return not any([(await self.adapter.exposure(serial)).refusals for serial in self.serial_numbers])
+        refusals = [reason for name in self.serial_numbers for reason in (await self.adapter.exposure(name)).refusals]
+        return not any("no fresh state" in reason for reason in refusals)
 
 
 @contextlib.asynccontextmanager
