@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PAYLOAD_MAX_BYTES = 1_000_000
 TOPICS_MAX = 20_000
+WAITING_MAX_BYTES = 64_000_000
 KEPT_PER_TOPIC = 16  # what one topic may lag behind before its oldest is given up, and counted
 KEEPALIVE_S = 15
 CONNECT_TIMEOUT_S = 5.0
@@ -98,21 +99,22 @@ class _Shelf:
     messages: dict[str, deque[Heard]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     given_up: int = 0
+    size: int = 0
     has_turned: bool = False
 
     def put(self, heard: Heard) -> bool:
         """Keep it; whether the shelf was empty before."""
         with self.lock:
             was_empty = not self.messages
-            waiting = self.messages.get(heard.topic)
-            if waiting is None:
-                if len(self.messages) >= TOPICS_MAX:
-                    self.given_up += 1
-                    return False
-                waiting = self.messages[heard.topic] = deque(maxlen=KEPT_PER_TOPIC)
-            elif len(waiting) == KEPT_PER_TOPIC:
+            waiting = self.messages.setdefault(heard.topic, deque()) if len(self.messages) < TOPICS_MAX else None
+            if waiting is None or self.size + len(heard.payload) > WAITING_MAX_BYTES:
                 self.given_up += 1
+                return was_empty
+            if len(waiting) == KEPT_PER_TOPIC:
+                self.given_up += 1
+                self.size -= len(waiting.popleft().payload)
             waiting.append(heard)
+            self.size += len(heard.payload)
             return was_empty
 
     def complain(self, sentence: str) -> None:
@@ -124,7 +126,7 @@ class _Shelf:
     def take(self, is_connected: bool) -> Batch:
         """Everything, and the shelf is empty."""
         with self.lock:
-            messages, self.messages = self.messages, {}
+            messages, self.messages, self.size = self.messages, {}, 0
             complaints, self.complaints = self.complaints, []
             has_turned, self.has_turned = self.has_turned, False
         return Batch([one for waiting in messages.values() for one in waiting], is_connected, has_turned, complaints)

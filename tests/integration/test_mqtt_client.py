@@ -42,7 +42,7 @@ class Liar:
         self.connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
             connect = await reader.read(1024)
             if b"\x00\x04MQTT\x05" in connect and not self._answers_5:
                 await reader.read()
@@ -55,7 +55,6 @@ class Liar:
             writer.write(said)
             await writer.drain()
             await reader.read()
-        writer.close()
 
 
 @contextlib.asynccontextmanager

@@ -363,6 +363,32 @@ async def test_a_robot_that_goes_away_is_silent_and_offline_until_a_fresh_state(
     await bench.until_told(lambda one: isinstance(one, HeardWell) and one.hearing is Hearing.well)
 
 
+async def test_messages_that_were_lost_on_the_way_are_told(bench, order):
+    await bench.accepted(order("m/0"))
+    state = {
+        "version": "2.1.0",
+        "orderId": "",
+        "orderUpdateId": 0,
+        "nodeStates": [],
+        "edgeStates": [],
+        "actionStates": [],
+    }
+    await bench.stop()
+    async with open_mqtt(bench.broker.url) as robot:
+        await robot.heard()
+        for number in (10_001, 10_005):
+            stamp = bench.clock.now().isoformat()
+            robot.publish(
+                "uagv/v2/bench/V1/state", json.dumps(state | {"headerId": number, "timestamp": stamp}).encode()
+            )
+        await bench.until_told(lambda one: getattr(one, "kind", "") == "messages_lost" and one.fields["state"] >= 3)
+
+
+async def test_an_address_that_is_none_is_refused(bench, order):
+    refused = await bench.adapter.submit(order().model_copy(update={"serial_number": "/amr_01"}))
+    assert "manufacturer/serialNumber" in refused.reason
+
+
 async def test_a_robot_is_discovered_with_what_its_factsheet_says(bench, order):
     await bench.accepted(order("m/0"))
     async with asyncio.timeout(PATIENCE_S):

@@ -25,7 +25,7 @@ from fleet.adapters.vda5050.answers import declined, kept_report, report_of, set
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.listening import take
 from fleet.adapters.vda5050.options import options_from
-from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_settled, pursue
+from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_settled, losses, pursue
 from fleet.adapters.vda5050.robot import Robot
 from fleet.adapters.vda5050.routes import Unfit, written
 from fleet.adapters.vda5050.runs import Run, refusals_in
@@ -73,6 +73,8 @@ class Vda5050:
     async def submit(self, order: Order) -> SubmitOutcome:
         """Send the order and wait until the robot's state shows it, or says why not."""
         robot = self._link.robots.get(order.serial_number)
+        if not _is_address(order.serial_number):
+            return Refused(reason=f"{order.serial_number!r} is no address here; it must be manufacturer/serialNumber")
         if robot is None:
             return Unknown(why=f"{order.serial_number} is not held by this gateway; nothing was sent")
         async with robot.commands:
@@ -176,6 +178,8 @@ class Vda5050:
                 next_s = link.now_s() + EXPOSURE_EVERY_S
                 for exposure in exposures(link, digests):
                     link.outbox.put(exposure)
+                for happening in losses(link):
+                    link.outbox.put(happening)
             await asyncio.sleep(PURSUE_EVERY_S)
 
     async def _begin(self, robot: Robot, order: Order) -> SubmitOutcome | None:

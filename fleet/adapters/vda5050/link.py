@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 TOLD_EVERY_S = 0.1
 WAITING_MAX = 10_000
+SEEN_MAX = 5_000  # addresses that are remembered only because somebody published under them
 
 
 @dataclass
@@ -69,7 +70,9 @@ class Link:
         """The robot of this address, known from now on."""
         found = self.robots.get(address) or self.seen.get(address)
         if found is None:
-            found = self.seen[address] = Robot(address, self.options, self.now_s())
+            found = Robot(address, self.options, self.now_s())
+            if len(self.seen) < SEEN_MAX:
+                self.seen[address] = found
         return found
 
     def change(self, robot: Robot, run: Run) -> bool:

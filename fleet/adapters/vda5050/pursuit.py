@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fleet.adapter import OrderStatus
+from fleet.adapter import Happening, OrderStatus
 from fleet.adapters.vda5050 import runs
 from fleet.adapters.vda5050.link import Link
 from fleet.adapters.vda5050.robot import AWAY, Robot
@@ -16,6 +16,7 @@ BACKOFF_MAX = 8.0
 AGAIN_S = 5.0
 FACTSHEET_EVERY_S, FACTSHEET_ASKED = 20.0, 3
 EXPOSURE_EVERY_S = 2.0
+LOSSES_EVERY_S = 3600.0
 
 
 def pursue(link: Link, robot: Robot) -> bool:
@@ -170,3 +171,23 @@ def exposures(link: Link, told: dict[str, str]) -> list[Exposure]:
             told[robot.address] = exposure.digest
             changed.append(exposure)
     return changed
+
+
+def losses(link: Link) -> list[Happening]:
+    """Robots of which messages were lost on the way (gaps in their header ids), each told once an hour at most."""
+    found, now = [], link.now()
+    for robot in link.robots.values():
+        lost = {topic: one.lost for topic, one in robot.newest.items() if one.lost}
+        if sum(lost.values()) > robot.lost_told and _due(link, robot, "losses", LOSSES_EVERY_S):
+            robot.lost_told = sum(lost.values())
+            found.append(
+                Happening(
+                    key=f"{robot.address}/messages_lost/{now:%Y-%m-%dT%H:%M}",
+                    kind="messages_lost",
+                    occurred_at=now,
+                    serial_number=robot.address,
+                    severity="warning",
+                    fields=dict(lost),
+                )
+            )
+    return found

@@ -95,6 +95,7 @@ class Robot:
     resend_until_s: float = 0.0
     next_s: dict[str, float] = field(default_factory=dict)  # what is asked for again not before
     asks: int = 0
+    lost_told: int = 0
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     commands: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
