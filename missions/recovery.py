@@ -154,9 +154,31 @@ def questions(
     (second) there is no room: they do not count as asked.
     """
     now = database_now(session)
-    quiet_since = now - timedelta(seconds=ASK_AFTER_S)
-    if unheard_since is not None and unheard_since <= now:
-        quiet_since = max(quiet_since, unheard_since)
+    query = _quiet(_quiet_since(now, unheard_since), busy, crowded)
+    asked = []
+    for attempt in claim(session, query, limit=limit):
+        question = _question(session, attempt, now)
+        if has_room(question.robot_id, question.account.id):
+            attempt.asked_at = now
+            asked.append(question)
+    return asked
+
+
+def is_any_to_ask(
+    session: Session, *, busy: Collection[UUID], crowded: Collection[UUID], unheard_since: datetime | None
+) -> bool:
+    """Whether `questions` may give any; only reads."""
+    now = database_now(session)
+    query = _quiet(_quiet_since(now, unheard_since), busy, crowded)
+    return session.exec(query.limit(1)).first() is not None
+
+
+def _quiet_since(now: datetime, unheard_since: datetime | None) -> datetime:
+    since = now - timedelta(seconds=ASK_AFTER_S)
+    return max(since, unheard_since) if unheard_since is not None and unheard_since <= now else since
+
+
+def _quiet(quiet_since: datetime, busy: Collection[UUID], crowded: Collection[UUID]) -> SelectOfScalar[Attempt]:
     is_quiet = has_come(func.coalesce(Attempt.heard_at, Attempt.sent_at), quiet_since)
     unwilling = select(Mission.id).where(Mission.desired != Desired.run, col(Mission.id) == Attempt.mission_id)
     waiting = select(Robot.id).where(COMMANDED_OVER.in_(crowded))
@@ -165,7 +187,7 @@ def questions(
         col(Attempt.status) == AttemptStatus.paused,
         col(Attempt.recall).is_not(None),
     )
-    query = (
+    return (
         select(Attempt)
         .where(col(Attempt.finished_at).is_(None), Attempt.status != AttemptStatus.prepared)
         .where(col(Attempt.robot_id).not_in(busy), col(Attempt.robot_id).not_in(waiting))
@@ -173,13 +195,6 @@ def questions(
         .where(has_come(col(Attempt.asked_at), quiet_since))
         .order_by(func.coalesce(Attempt.heard_at, Attempt.sent_at), col(Attempt.id))
     )
-    asked = []
-    for attempt in claim(session, query, limit=limit):
-        question = _question(session, attempt, now)
-        if has_room(question.robot_id, question.account.id):
-            attempt.asked_at = now
-            asked.append(question)
-    return asked
 
 
 def _question(session: Session, attempt: Attempt, now: datetime) -> Question:

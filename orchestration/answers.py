@@ -10,6 +10,9 @@ from fleet import ledger
 from fleet.group_commit import GroupCommit, Transaction
 from missions.live import lock_missions
 from missions.outbox import MORE
+from orchestration.loops import Pace
+
+GATHER_S = 0.02  # answers that come thick and fast gather for so long
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Answers:
         """`transaction` opens a write transaction that is committed when its block ends."""
         self._group: GroupCommit[_Piece, bool] = GroupCommit(transaction, _write, what="answers of robots")
         self._is_started = False
+        self._pace = Pace(GATHER_S)
 
     async def write(self, mission_id: UUID, work: Callable[[Session], None]) -> bool:
         """Commit what `work` writes about the mission; True when its group left something to be sent.
@@ -34,6 +38,7 @@ class Answers:
         Raises:
             YardmasterError: it could not be written; nothing of it was.
         """
+        await self._pace.keep()
         if not self._is_started:
             self._is_started = True
             self._group.start()

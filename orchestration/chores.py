@@ -62,12 +62,20 @@ class Chores:
             self._safely("tell of robots", self._tell_of_robots)
         return True
 
+    def is_to_ask(self, room: Room) -> bool:
+        """Whether it is time for questions and there may be any; nothing waits for it, as it only reads."""
+        if not (self._is_time("questions", ASK_S) or self._asks_on):
+            return False
+        with self._runtime.reading() as session:
+            self._began_at = self._began_at or database_now(session)
+            self._asks_on = recovery.is_any_to_ask(
+                session, busy=room.busy, crowded=room.crowded, unheard_since=self._began_at
+            )
+        return self._asks_on
+
     def questions(self, room: Room) -> list[recovery.Question]:
         """Live attempts to ask about now; first of all, those that nobody has asked about since this process began."""
-        if not (self._is_time("questions", ASK_S) or self._asks_on):
-            return []
         with self._runtime.transaction() as session:
-            self._began_at = self._began_at or database_now(session)
             found = recovery.questions(
                 session,
                 busy=room.busy,

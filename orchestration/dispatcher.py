@@ -106,11 +106,13 @@ class Dispatcher:
 
     async def tend(self) -> None:
         """Ask about what is quiet, do the chores that are due and look at accounts that nobody polls."""
-        async with self._filling:
-            questions = await asyncio.to_thread(self._chores.questions, self.lanes.room)
-            for question in questions:
-                self._start(question.robot_id, question.account.id, partial(self._ask, question))
-        self._has_more_to_ask = bool(questions)
+        self._has_more_to_ask = False
+        if await asyncio.to_thread(self._chores.is_to_ask, self.lanes.room):
+            async with self._filling:
+                questions = await asyncio.to_thread(self._chores.questions, self.lanes.room)
+                for question in questions:
+                    self._start(question.robot_id, question.account.id, partial(self._ask, question))
+            self._has_more_to_ask = bool(questions)
         if await asyncio.to_thread(self._chores.do):
             self.wake.set()  # they may have made missions, or freed robots
             accounts = await asyncio.to_thread(self._chores.unwatched)
