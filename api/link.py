@@ -46,6 +46,7 @@ class Exchange:
         self._connections: dict[UUID, Connection] = {}
         self._rung, self._stop = asyncio.Event(), Event()
         self._carrying: asyncio.Task[None] | None = None
+        self._ear: Thread | None = None
 
     async def serve(self, socket: WebSocket, gateway_id: UUID) -> None:
         """Let the gateway in, displace an older connection of it, and serve it until it leaves."""
@@ -84,12 +85,15 @@ class Exchange:
             self._carrying.cancel()
             await asyncio.gather(self._carrying, return_exceptions=True)
             await asyncio.to_thread(self._answers.stop)
+        if self._ear is not None:
+            await asyncio.to_thread(self._ear.join, 2 * BELL_S)
 
     def _begin(self) -> None:
         if self._carrying is None:
             self._answers.start()
             loop = asyncio.get_running_loop()
-            Thread(target=self._hear, args=(loop,), name="link-ear", daemon=True).start()
+            self._ear = Thread(target=self._hear, args=(loop,), name="link-ear", daemon=True)
+            self._ear.start()
             self._carrying = asyncio.create_task(self._carry())
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -65,7 +65,7 @@ class RobotLink(SQLModel, table=True):
     robot_id: UUID = Field(foreign_key="robots.id", primary_key=True)
     organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
     gateway_id: UUID = Field(foreign_key="gateways.id", index=True)
-    epoch: int = Field(default=1, description="Rises when another gateway takes it over.")
+    epoch: int = Field(default=1, description="Rises when another gateway, or one with another journal, takes it over.")
     expires_at: datetime = Field(sa_type=UTCDateTime)
     hearing: Hearing | None = Field(default=None, sa_type=text_of(Hearing))
     since: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -188,6 +188,9 @@ def dial_in(session: Session, gateway: Gateway, *, journal: str, version: str) -
     """A new connection of the gateway; its epoch, above which any other connection of it displaces this one."""
     locked = session.get_one(Gateway, gateway.id, with_for_update=True, populate_existing=True)
     locked.epoch += 1
+    if locked.journal not in {"", journal}:  # it has forgotten what it sent, as another gateway would not know it
+        mine = col(RobotLink.gateway_id) == gateway.id
+        session.execute(update(RobotLink).where(mine).values(epoch=RobotLink.epoch + 1))
     locked.journal, locked.version, locked.seen_at = journal, version, database_now(session)
     session.add(locked)
     return locked.epoch

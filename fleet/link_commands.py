@@ -89,12 +89,26 @@ def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
     return len(chosen)
 
 
-def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """The gateway that holds each of these robots now; those that none does are not in it."""
+def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The epochs of the leases under which these robots are held now; those that none holds are not in it."""
     now = database_now(session)
-    query = select(RobotLink.robot_id, RobotLink.gateway_id)
+    query = select(RobotLink.robot_id, RobotLink.epoch)
     held = and_(col(RobotLink.robot_id).in_(robot_ids), col(RobotLink.expires_at) > now)
     return dict(session.exec(query.where(held)).all())
+
+
+def orders_sent(session: Session, places: Collection[tuple[UUID, str]]) -> dict[str, dict[str, object]]:
+    """The orders that were sent to these robots under these keys, by key, as far as they are remembered."""
+    if not places:
+        return {}
+    robot_ids, keys = {robot_id for robot_id, _ in places}, {key for _, key in places}
+    query = select(LinkCommand.key, LinkCommand.order_json).where(
+        col(LinkCommand.robot_id).in_(robot_ids),
+        LinkCommand.kind == CommandKind.submit,
+        col(LinkCommand.key).in_(keys),
+        col(LinkCommand.order_json).is_not(None),
+    )
+    return {key: dict(order) for key, order in session.exec(query).all() if order is not None}
 
 
 def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:

@@ -46,6 +46,7 @@ from orchestration.loops import hear
 log = structlog.get_logger(__name__)
 
 LOOK_S = 0.5  # answers are looked for at least this often while somebody waits: a ring may be lost
+Place = tuple[UUID, str]
 Asking = Literal["submit", "query", "cancel", "pause", "resume", "exposure", "discover"]
 
 
@@ -60,6 +61,11 @@ class Asked:
     key: str = ""
     fence: int = 0
     order: Order | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the robot is reached."""
+        return self.account_id, self.address
 
 
 @dataclass(frozen=True)
@@ -151,42 +157,52 @@ def _outcome(answer: Mapping[str, object]) -> Outcome:
 
 def _write(clock: Clock, session: Session, batch: Sequence[_Question]) -> list[Outcome | None]:
     """The rows of what can be asked now; what cannot is answered at once."""
-    now = database_now(session)
     places = {(one.asked.account_id, one.asked.address) for one in batch if one.asked.address}
     robots = link_commands.robot_ids_at(session, places) if places else {}
-    reached = link_commands.reached_by(session, list(robots.values())) if robots else {}
-    loose = {one.asked.account_id for one in batch if (one.asked.account_id, one.asked.address) not in robots}
+    epochs = link_commands.reached_by(session, list(robots.values())) if robots else {}
+    loose = {one.asked.account_id for one in batch if one.asked.place not in robots}
     served = gateways.present(session, loose)
+    # Whoever took a robot over may not know the order that it is asked about: it is told, so that it goes on with it.
+    taken_over = {
+        (robots[one.asked.place], one.asked.key) for one in batch if _is_taken_over(one.asked, robots, epochs)
+    }
+    orders = link_commands.orders_sent(session, taken_over)
     answers: list[Outcome | None] = []
-    rows = []
     for one in batch:
-        asked, left_s = one.asked, one.ends - clock.monotonic()
-        robot_id = robots.get((asked.account_id, asked.address))
+        robot_id = robots.get(one.asked.place)
+        left_s = one.ends - clock.monotonic()
         if left_s <= 0:
             answers.append(Unknown(why="the database was too slow to ask the gateway in time; nothing was sent"))
-            continue
-        if not (asked.account_id in served if robot_id is None else robot_id in reached):
-            answers.append(Unknown(why=_away(asked)))
-            continue
-        answers.append(None)
-        rows.append(
-            LinkCommand(
-                id=one.id,
-                organisation_id=asked.organisation_id,
-                account_id=asked.account_id,
-                robot_id=robot_id,
-                kind=CommandKind(asked.kind),
-                serial_number=asked.address,
-                key=asked.key,
-                fence=asked.fence,
-                order_json=asked.order.model_dump(mode="json") if asked.order else None,
-                created_at=now,
-                expires_at=now + timedelta(seconds=left_s),
-            )
-        )
-    session.add_all(rows)
-    session.info["ring"] = bool(rows)
+        elif not (one.asked.account_id in served if robot_id is None else robot_id in epochs):
+            answers.append(Unknown(why=_away(one.asked)))
+        else:
+            answers.append(None)
+            session.add(_row(session, one, robot_id, left_s, orders.get(one.asked.key)))
+            session.info["ring"] = True
     return answers
+
+
+def _is_taken_over(asked: Asked, robots: Mapping[Place, UUID], epochs: Mapping[UUID, int]) -> bool:
+    return asked.kind == "query" and asked.place in robots and epochs.get(robots[asked.place], 1) > 1
+
+
+def _row(
+    session: Session, one: _Question, robot_id: UUID | None, left_s: float, sent: dict[str, object] | None
+) -> LinkCommand:
+    now, asked = database_now(session), one.asked
+    return LinkCommand(
+        id=one.id,
+        organisation_id=asked.organisation_id,
+        account_id=asked.account_id,
+        robot_id=robot_id,
+        kind=CommandKind(asked.kind),
+        serial_number=asked.address,
+        key=asked.key,
+        fence=asked.fence,
+        order_json=asked.order.model_dump(mode="json") if asked.order else sent,
+        created_at=now,
+        expires_at=now + timedelta(seconds=left_s),
+    )
 
 
 def _away(asked: Asked) -> str:

@@ -39,7 +39,8 @@ class Account:
     ) -> None:
         """`tell` is called with the account's id and what its robots say; `file` keeps what must not be forgotten."""
         self.served = served
-        self._file, self._tell, self._clock = file, tell, clock
+        self.journal = file.of(served.id)
+        self._tell, self._clock = tell, clock
         self._held: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._is_holding = asyncio.Lock()
@@ -78,7 +79,7 @@ class Account:
         wanted = PushAccount(
             name=served.name, url=served.url, credential=served.credential, options=dict(served.options)
         )
-        async with push_opener(served.manufacturer)(wanted, self._file.of(served.id)) as adapter:
+        async with push_opener(served.manufacturer)(wanted, self.journal) as adapter:
             await adapter.hold(self._held)
             self._changed.clear()
             self.adapter, self.trouble = adapter, ""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from fleet.adapter import Refused, Unknown, Unsupported
+from fleet.adapter import OrderReport, OrderStatus, Refused, Unknown, Unsupported
 from fleet.errors import Conflict, NotFound, YardmasterError
 from fleet.link_frames import Answer, Command, Discovered, Missing, Outcome
 from fleet.push import PushAdapter
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 ANSWERS_KEPT = 2000
 WAITING_MAX = 8  # commands to one robot, and to the account as a whole; the platform asks for one after the other
 BUSY_MAX = 512
+LIVE = (OrderStatus.accepted, OrderStatus.running, OrderStatus.paused)
 
 
 class Leases:
@@ -122,9 +123,21 @@ class Commands:
             return await adapter.exposure(command.address)
         await account.settle(adapter)
         why_not = self._leases.why_not(command.account, command.address)
-        if why_not and command.what != "query":
-            return Unknown(why=why_not)
-        return await _tell(adapter, command)
+        if command.what == "query":
+            return await _query(account, adapter, command, may_adopt=not why_not)
+        return Unknown(why=why_not) if why_not else await _tell(adapter, command)
+
+
+async def _query(account: Account, adapter: PushAdapter, command: Command, *, may_adopt: bool) -> Outcome:
+    """How the order stands; one that lives at the robot and that another gateway sent is taken on from here."""
+    said = await adapter.query(command.address, command.key)
+    lives = isinstance(said, OrderReport) and said.status in LIVE
+    if lives and may_adopt and command.order is not None:
+        known = await asyncio.to_thread(account.journal.entry, command.key)
+        if known is None:
+            taken = await adapter.submit(command.order)
+            log.info("an order of another gateway is taken on", order=command.key, outcome=taken.kind)
+    return said
 
 
 def _tell(adapter: PushAdapter, command: Command) -> Awaitable[Outcome]:

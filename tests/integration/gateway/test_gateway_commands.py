@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, Refused, Unknown, Unsupported
+from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, OrderStatus, Refused, Unknown, Unsupported
 from fleet.clock import SteppableClock, SystemClock
 from fleet.errors import Conflict, Unavailable
 from fleet.journal import JournalFile
@@ -155,3 +155,32 @@ async def test_what_is_seen_and_what_is_exposed_are_told_also_of_robots_that_are
 
 async def test_an_account_that_is_not_served_is_unknown(desk):
     assert await desk.outcome("query", account="b") == Unknown(why="this gateway does not serve the account")
+
+
+async def test_an_order_that_another_gateway_sent_and_that_lives_at_the_robot_is_taken_on(desk, yard, monkeypatch):
+    async def runs(serial_number, key):
+        return OrderReport(
+            key=key, serial_number=serial_number, status=OrderStatus.running, observed_at=SystemClock().now()
+        )
+
+    monkeypatch.setattr(yard.adapter, "query", runs)
+    for _ in range(2):
+        assert (await desk.outcome("query", **_order("m/1"))).status is OrderStatus.running
+    assert yard.submitted == ["m/1"]
+
+
+async def test_an_order_that_the_robot_does_not_know_is_not_begun_by_a_question(desk, yard):
+    assert (await desk.outcome("query", **_order("m/1"))).status is OrderStatus.not_found
+    assert yard.submitted == []
+
+
+async def test_without_a_lease_nothing_is_taken_on(desk, yard, clock, monkeypatch):
+    async def runs(serial_number, key):
+        return OrderReport(
+            key=key, serial_number=serial_number, status=OrderStatus.running, observed_at=SystemClock().now()
+        )
+
+    monkeypatch.setattr(yard.adapter, "query", runs)
+    clock.step(15.0)
+    await desk.outcome("query", **_order("m/1"))
+    assert yard.submitted == []

@@ -266,3 +266,16 @@ async def test_a_changed_account_is_opened_anew(platform, yard, until):
             session.add(row)
         await until(lambda: yard.opened == 2)
     assert yard.adapter.account.options == {"speed": 2}
+
+
+async def test_a_gateway_with_another_journal_is_told_the_order_that_it_is_asked_about(platform, yard, link, until):
+    async with platform.dialled(journal="one.db"):
+        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
+        await link.submit(_order())
+        await link.query("/amr-01", "m/1")
+    async with platform.dialled(journal="two.db"):
+        await until(lambda: platform.link().epoch >= 2 and platform.link().hearing is not None)
+        await link.query("/amr-01", "m/1")
+        await link.query("/amr-01", "m/9")
+    asked = [(one.key, one.order_json is not None) for one in _commands(platform) if one.kind == "query"]
+    assert sorted(asked) == [("m/1", False), ("m/1", True), ("m/9", False)]
