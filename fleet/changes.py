@@ -9,11 +9,12 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Integer, bindparam, delete, func, text, update
+from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet import ledger
 from fleet.clock import database_now
-from fleet.database import JSONColumn, UTCDateTime, claim
+from fleet.database import JSONColumn, UTCDateTime, claim, table_of
 
 PUBLISH_LOCK = 0x59415244  # any number that no other advisory lock of ours has
 
@@ -36,7 +37,16 @@ class Change(SQLModel, table=True):
     position: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True, nullable=True))
 
 
-POSITION = update(Change).where(col(Change.id) == bindparam("of")).values(position=bindparam("now"))
+CHANGES = table_of(Change)
+_OLDEST = (
+    sqlalchemy_select(CHANGES.c.id, func.row_number().over(order_by=CHANGES.c.id).label("nth"))
+    .where(CHANGES.c.position.is_(None))
+    .order_by(CHANGES.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+_LAST = sqlalchemy_select(func.coalesce(func.max(CHANGES.c.position), 0)).scalar_subquery()
+PUBLISH = update(CHANGES).where(CHANGES.c.id == _OLDEST.c.id).values(position=_LAST + _OLDEST.c.nth)
 
 
 class FeedReader(SQLModel, table=True):
@@ -79,14 +89,7 @@ def publish(session: Session, *, limit: int = 1000) -> int:
     """Assign positions to committed changes, oldest first; gives their number. One publisher at a time, by lock."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PUBLISH_LOCK})
-    waiting = select(Change.id).where(col(Change.position).is_(None)).order_by(col(Change.id)).limit(limit)
-    ids = session.exec(waiting).all()
-    if not ids:
-        return 0
-    last = session.exec(select(func.max(Change.position))).one() or 0
-    positions = [{"of": id_, "now": position} for position, id_ in enumerate(ids, start=last + 1)]
-    session.connection().execute(POSITION, positions)
-    return len(ids)
+    return session.connection().execute(PUBLISH, {"most": limit}).rowcount
 
 
 def after(session: Session, position: int, *, limit: int = 1000) -> Sequence[Change]:

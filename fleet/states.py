@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, String, case, cast, false, or_, true, update
+from sqlalchemy import ColumnElement, Executable, String, bindparam, case, cast, false, or_, true, update
 from sqlalchemy.engine import Dialect
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -16,7 +16,7 @@ from fleet.database import STATEMENTS_KEPT, TELLING, UTCDateTime, insert_for, ma
 from fleet.robots import Robot
 
 AHEAD_S = 60.0
-TOLD_MAX = 20  # in one transaction: while it writes, nobody else does on SQLite
+TOLD_MAX = 50  # in one transaction: while it writes, nobody else does on SQLite
 RECOVERED_FRACTION = 0.05  # so far above its minimum a battery is no longer called low, so that it does not flicker
 
 
@@ -54,6 +54,14 @@ class RobotState(SQLModel, table=True):
         default=None, sa_type=text_of(Activity), description="What the feed was last told; offline when it was silent."
     )
     is_told_low: bool = Field(default=False, description="Whether the feed was last told that its battery is low.")
+
+
+STATES = table_of(RobotState)
+TOLD = (
+    update(STATES)
+    .where(STATES.c.robot_id == bindparam("of"))
+    .values(told_activity=bindparam("activity_now"), is_told_low=bindparam("low"))
+)
 
 
 def observe(session: Session, robot: Robot, seen: Observation, *, received_at: datetime) -> bool:
@@ -130,22 +138,23 @@ def tell_changes(session: Session, *, silence_s: float, limit: int = TOLD_MAX) -
     told = cast(col(RobotState.told_activity), String)
     changed = or_(told.is_distinct_from(activity), is_low != col(RobotState.is_told_low))
     query = select(Robot, RobotState, activity, is_low).join(RobotState, col(RobotState.robot_id) == Robot.id)
-    rows = session.execute(query.where(changed).order_by(col(Robot.id)).limit(limit)).all()
-    return sum(_tell(session, robot, state, Activity(now_is), bool(low)) for robot, state, now_is, low in rows)
+    # Once they are locked they are as they were read, and nobody else tells them.
+    chosen = query.where(changed).order_by(col(Robot.id)).limit(limit).with_for_update(of=RobotState)
+    rows = [(robot, state, Activity(now_is), bool(low)) for robot, state, now_is, low in session.execute(chosen).all()]
+    if rows:
+        news = [{"of": robot.id, "activity_now": now_is, "low": low} for robot, _, now_is, low in rows]
+        session.connection().execute(TOLD, news)
+    for robot, state, now_is, low in rows:
+        _tell(session, robot, state, now_is, low)
+    return len(rows)
 
 
 def _is(activity: Activity) -> ColumnElement[bool]:
     return col(RobotState.activity) == activity
 
 
-def _tell(session: Session, robot: Robot, state: RobotState, activity: Activity, is_low: bool) -> bool:
-    """Write what is told, unless somebody else was faster, and tell it."""
+def _tell(session: Session, robot: Robot, state: RobotState, activity: Activity, is_low: bool) -> None:
     was, was_low = state.told_activity, state.is_told_low
-    same = (col(RobotState.robot_id) == robot.id, col(RobotState.told_activity).is_not_distinct_from(was))
-    news = update(RobotState).where(*same, col(RobotState.is_told_low) == was_low)
-    news = news.values(told_activity=activity, is_told_low=is_low).execution_options(synchronize_session=False)
-    if session.execute(news).rowcount != 1:  # type: ignore[attr-defined]
-        return False
     kinds = []
     if activity is not was:
         is_back = was in (None, Activity.offline)
@@ -162,4 +171,3 @@ def _tell(session: Session, robot: Robot, state: RobotState, activity: Activity,
             kind=kind,
             fields={**fields, "heard_at": state.received_at.isoformat()},
         )
-    return True
