@@ -23,6 +23,7 @@ from fleet.adapters.ros2.link import (
     Fields,
     GoalAnswer,
     GoalResult,
+    GoalStatus,
     NoAnswer,
     Refusal,
     Sample,
@@ -188,7 +189,7 @@ class RosbridgeLink:
             return UnknownGoal()
         return NoAnswer("the rosbridge has told no end of the goal")
 
-    def _seen_of(self, action: str, goal: Goal | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _seen_of(self, action: str, goal: Goal | None) -> GoalStatus | None:
         if goal is None or not goal.known_as:
             return None
         found = self.statuses(action).goals.get(UUID(goal.known_as))
