@@ -12,7 +12,9 @@ from sqlmodel import Session, col, select
 from api.deps import Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
+from fleet import gateways
 from fleet.adapter import Activity
+from fleet.clock import database_now
 from fleet.events import Alert
 from fleet.robots import Robot
 from fleet.states import RobotState
@@ -73,6 +75,7 @@ class RobotRead(Shown):
     alerts: list[AlertRead] = []
     held_by: str | None = Field(None, description="Who holds it from being given missions, and why.")
     foreign_order: str | None = Field(None, description="What it works on that was not ordered here.")
+    out_of_reach: str | None = Field(None, description="Why no command reaches it now, when only a gateway could.")
 
 
 @router.get("/v1/robots", responses=described(401, 403))
@@ -92,6 +95,7 @@ def _described(session: Session, robots: Sequence[Robot]) -> list[RobotRead]:
     ).all()
     owners = {robot.organisation_id for robot in robots}
     foreign, held = foreign_orders(session, owners), holds.open_holds(session, owners)
+    away = gateways.out_of_reach(session, owners, database_now(session))
     return [
         RobotRead(
             **robot.model_dump(include={"id", "name", "serial_number", "model", "capabilities"}),
@@ -100,6 +104,7 @@ def _described(session: Session, robots: Sequence[Robot]) -> list[RobotRead]:
             alerts=[AlertRead.model_validate(alert) for alert in alerts if alert.robot_id == robot.id],
             held_by=holds.words(hold) if (hold := holds.covering(robot, held)) else None,
             foreign_order=foreign[robot.id].order if robot.id in foreign else None,
+            out_of_reach=away.get(robot.id),
         )
         for robot in robots
     ]

@@ -31,6 +31,8 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
     """The robots of an organisation with the latest that each said of itself."""
     from sqlmodel import col, select
 
+    from fleet.clock import database_now
+    from fleet.gateways import out_of_reach
     from fleet.organisations import organisation_named
     from fleet.robots import Robot
     from fleet.states import RobotState
@@ -46,8 +48,14 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
             .order_by(Robot.name)
         )
         foreign, held = foreign_orders(session, [owner.id]), holds.open_holds(session, [owner.id])
+        away = out_of_reach(session, [owner.id], database_now(session))
         found = [
-            (robot.model_dump(mode="json") | _remarks(holds.covering(robot, held), foreign.get(robot.id)), state)
+            (
+                robot.model_dump(mode="json")
+                | _remarks(holds.covering(robot, held), foreign.get(robot.id))
+                | {"out_of_reach": away.get(robot.id)},
+                state,
+            )
             for robot, state in session.exec(query).all()
         ]
     if as_json:
@@ -61,7 +69,9 @@ def list_robots(organisation: Organisation = "demo", as_json: AsJson = False) ->
             state.activity.value if state else "never heard of",
             f"{state.battery_fraction:.0%}" if state and state.battery_fraction is not None else "",
             state.observed_at.isoformat(timespec="seconds") if state else "",
-            robot["held_by"] or (f"not ordered here: {robot['foreign_order']}" if robot["foreign_order"] else ""),
+            robot["held_by"]
+            or robot["out_of_reach"]
+            or (f"not ordered here: {robot['foreign_order']}" if robot["foreign_order"] else ""),
         )
         for robot, state in found
     ]

@@ -49,6 +49,8 @@ def test_a_robot_whose_gateway_is_away_is_shown_so(operator, world, gateway, clo
     clock.step(gateways.LEASE_S)
     shown = operator.get(f"/v1/robots/{world.robots['amr-02'].id}/link").json()
     assert (shown["is_held"], shown["refusals"]) == (False, ["It is out of reach (its gateway north is away)."])
+    listed = operator.get("/v1/robots").json()["items"]
+    assert {one["out_of_reach"] for one in listed} == {"out of reach (its gateway north is away)"}
 
 
 def test_nobody_sees_gateways_or_links_of_others(runtime: Runtime, client_of, world, gateway):
