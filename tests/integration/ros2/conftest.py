@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,6 @@ from fleet.adapters.ros2.link import GoalStatus
 from fleet.adapters.ros2.peer import ActionServer, Peer, open_peer
 
 NODE, ACTION, NAVIGATE = "/robot_01/bt_navigator", "/robot_01/navigate_to_pose", "nav2_msgs/action/NavigateToPose"
-DOMAINS = count(os.getpid())
 
 
 @dataclass
@@ -52,9 +51,20 @@ class Navigator:
 
 
 @pytest.fixture
-def url() -> str:
-    """A domain that no other test of this machine uses at this moment."""
-    return f"dds://?domain={100 + next(DOMAINS) % 130}&peers=127.0.0.1"
+def url() -> Iterator[str]:
+    """A domain that no other test of this machine uses at this moment: its last TCP port, which DDS leaves alone, is held."""
+    for number in range(130):
+        domain = 100 + (os.getpid() + number) % 130
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", 7400 + 250 * domain + 249))
+        except OSError:
+            claim.close()
+            continue
+        with claim:
+            yield f"dds://?domain={domain}&peers=127.0.0.1"
+        return
+    raise AssertionError("All DDS domains from 100 to 229 are taken.")
 
 
 @pytest.fixture
