@@ -145,7 +145,8 @@ def simulate(
 def doctor() -> None:
     """What may keep the platform from working.
 
-    Looks at Python, the disk, the ports, the database and the servers; exit code 1 when something needs care.
+    Looks at Python, the disk, the ports, the broker, the database, the servers and the robots' links; exit code 1
+    when something needs care.
     """
     from deployments.cli.parts import show
     from deployments.doctor import examine
