@@ -222,6 +222,15 @@ class Broker:
             self._child.wait(timeout=10)
 
 
+@pytest.fixture(scope="session")
+def standing_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for tests that do not stop it."""
+    found = Broker(tmp_path_factory.mktemp("broker"))
+    found.start()
+    yield found
+    found.stop()
+
+
 @pytest.fixture
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running broker; what concerns mosquitto itself skips when `is_mosquitto` is False."""

@@ -335,13 +335,23 @@ class Vda5050Stand(PushStand):
         return not any("no fresh state" in reason for reason in refusals)
 
 
+@pytest.fixture(scope="session")
+def vda5050_peers(standing_broker):
+    """Vehicles of each version at one broker, by version, begun when they are first asked for."""
+    url = standing_broker.url
+    peers = {version: Peer(str(HERE / "vda5050_robots.py"), url, version) for version in VDA5050.values()}
+    yield peers
+    for peer in peers.values():
+        peer.stop()
+
+
 @contextlib.asynccontextmanager
-async def vda5050_stand(folder: Path, broker, version: str) -> AsyncIterator[PushStand]:
+async def vda5050_stand(peer: Peer, folder: Path) -> AsyncIterator[PushStand]:
+    url, version = peer.command[1:]
     options = {"confirm_s": 1.0, "resend_s": 0.2, "resend_for_s": 2.0, "quiet_after_s": 0.5, "silent_after_s": 1.5}
-    account = PushAccount(name="bench", url=broker.url, options=options)
-    peer = Peer(str(HERE / "vda5050_robots.py"), broker.url, version)
+    account = PushAccount(name="bench", url=url, options=options)
     found = Vda5050Stand(f"vda5050-{version}", account, push_opener("vda5050"), peer, folder)
-    found.serial_numbers = ["bench/robot_01", "bench/robot_02"]
+    found.serial_numbers = [f"bench/{version}-robot_01", f"bench/{version}-robot_02"]
     async with _at_work(found) as stand:
         yield stand
 
@@ -361,10 +371,8 @@ async def push_stand(request, tmp_path):
     """Each kind of push link in turn."""
     name = request.param
     if name in VDA5050:
-        stand = vda5050_stand(tmp_path, request.getfixturevalue("broker"), VDA5050[name])
+        stand = vda5050_stand(request.getfixturevalue("vda5050_peers")[VDA5050[name]], tmp_path)
     else:
         stand = ros2_stand(name, request.getfixturevalue(f"{name.replace('-', '_')}_peer"), tmp_path)
     async with stand as found:
         yield found
-        if name in VDA5050:
-            found.peer.stop()
