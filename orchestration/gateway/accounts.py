@@ -80,8 +80,8 @@ class Account:
             name=served.name, url=served.url, credential=served.credential, options=dict(served.options)
         )
         async with push_opener(served.manufacturer)(wanted, self.journal) as adapter:
-            await adapter.hold(self._held)
-            self._changed.clear()
+            self._changed.set()
+            await self.settle(adapter)
             self.adapter, self.trouble = adapter, ""
             log.info("a link is open", account=served.name, robots=len(self._held))
             try:
@@ -101,9 +101,16 @@ class Account:
     async def settle(self, adapter: PushAdapter) -> None:
         """Tell the adapter which robots are held, where that has changed: before the first command to a new one."""
         async with self._is_holding:
-            if self._changed.is_set():
-                self._changed.clear()
+            if not self._changed.is_set():
+                return
+            self._changed.clear()  # before it is begun: what changes meanwhile is told next
+            is_done = False
+            try:
                 await adapter.hold(self._held)
+                is_done = True
+            finally:
+                if not is_done:
+                    self._changed.set()
 
     def _note_trouble(self, why: str) -> None:
         if why != self.trouble:

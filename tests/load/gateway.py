@@ -29,7 +29,7 @@ def figures(robots: int = 50) -> Iterator[tuple[str, str, str]]:
     """With so many robots, the last of them over VDA 5050 where a broker is installed."""
     with kills.settings_on("SQLite") as settings, wire_kills.platform(settings, robots=robots) as storm:
         time.sleep(5.0)
-        process = psutil.Process(storm.processes["gateway"].pid)
+        process = psutil.Process(storm.processes["gateway1"].pid)
         began, before = time.monotonic(), sum(process.cpu_times()[:2])
         time.sleep(10.0)
         share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)

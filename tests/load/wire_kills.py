@@ -25,7 +25,7 @@ from sqlmodel import Session, col, select
 from deployments.links import Links, answers, broker_command, own_domain, write_broker_config
 from deployments.ports import HOST, any_free
 from deployments.schema import migrate
-from deployments.seed_links import seed_links
+from deployments.seed_links import GATEWAY, seed_links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import OrderReport, OrderStatus
 from fleet.adapters.ros2.runs import goal_id
@@ -35,7 +35,7 @@ from fleet.adapters.simulated.record import SiteRecord, read_record
 from fleet.adapters.simulated.site import SiteOptions
 from fleet.adapters.vda5050.runs import order_id
 from fleet.clock import SystemClock
-from fleet.gateways import RobotLink
+from fleet.gateways import RobotLink, accounts_of, add_gateway, gateway_named
 from fleet.organisations import Organisation, Principal, PrincipalKind, Site, Station, issue_token
 from fleet.push import Hearing
 from fleet.robots import Robot, RobotLease
@@ -56,7 +56,7 @@ from missions.simulation.books import illegal
 
 ROUNDS = 200
 ROBOTS = 6
-KILLED = ("gateway", "gateway", "api", "dispatcher1", "dispatcher2")
+KILLED = ("gateway", "gateway", "api", "dispatcher1", "dispatcher2")  # a gateway is twice as likely as others
 PAUSE_S = (0.1, 3.0)  # until the next kill; before it all live orders must have been heard of again, but for
 TWICE = 0.25  # this share of the kills, upon which the next one follows
 RECONCILED_S = 30.0
@@ -98,11 +98,16 @@ class Storm(kills.Storm):
     """Kills what is named in `KILLED`; looks how long it takes until every live order was heard of again."""
 
     struck: tuple[datetime, float, set[object]] | None = None
+    down: set[str] = field(
+        default_factory=set
+    )  # of two gateways the one that was killed stays away until the next kill
     wire: Result = field(default_factory=Result)
 
     def strike(self) -> None:
         """Kill one of the processes, and begin it again."""
         name = self.chance.choice(KILLED)
+        if name == "gateway":
+            name = self.chance.choice([one for one in self.commands if one.startswith("gateway")])
         with self.runtime.reading() as session:
             live = set(session.exec(_live()).all())
         self.processes[name].kill()
@@ -110,7 +115,11 @@ class Storm(kills.Storm):
         self.wire.kills[name.rstrip("12")] += 1
         before = self.struck[2] if self.struck else set()
         self.struck = SystemClock().now(), time.monotonic(), live | before
-        self.start(name)
+        for waiting in self.down:
+            self.start(waiting)
+        self.down = {name} if "gateway2" in self.commands and name.startswith("gateway") else set()
+        if not self.down:
+            self.start(name)
 
     def start(self, name: str) -> None:
         """Begin the process of this name; what it says is kept beside the database."""
@@ -151,9 +160,9 @@ def _live() -> object:
     )
 
 
-def run(settings: Settings, *, rounds: int, seed: int) -> Result:
+def run(settings: Settings, *, rounds: int, seed: int, gateways: int = 1) -> Result:
     """One storm of so many kills on the database of `settings`."""
-    with platform(settings, robots=ROBOTS, seed=seed) as storm:
+    with platform(settings, robots=ROBOTS, gateways=gateways, seed=seed) as storm:
         _rage(storm, rounds)
         kills._calm(storm)
         kills._until(lambda: (storm.look(), storm.struck is None)[1])
@@ -165,14 +174,16 @@ def run(settings: Settings, *, rounds: int, seed: int) -> Result:
 
 
 @contextmanager
-def platform(settings: Settings, *, robots: int, seed: int = 1, speed: float = 60.0) -> Iterator[Storm]:
-    """API, two dispatchers, a gateway and a site with so many robots on both links, ready for missions."""
+def platform(
+    settings: Settings, *, robots: int, gateways: int = 1, seed: int = 1, speed: float = 60.0
+) -> Iterator[Storm]:
+    """API, two dispatchers, gateways and a site with so many robots on both links, ready for missions."""
     runtime = open_runtime(settings)
     migrate(runtime.engine)
     with own_domain() as domain, _broker(settings.var_dir) as mqtt_url:
         ports = any_free(), any_free()
         links = Links(domain, mqtt_url)
-        access = _populate(runtime, f"http://{HOST}:{ports[0]}", links, robots)
+        access = _populate(runtime, f"http://{HOST}:{ports[0]}", links, robots, gateways)
         options = SiteOptions(
             port=ports[0],
             robots=robots,
@@ -200,26 +211,21 @@ def _reached(runtime: Runtime) -> int:
         return len(session.exec(select(RobotLink).where(RobotLink.hearing == Hearing.well)).all())
 
 
-def _storm(runtime: Runtime, port: int, options: SiteOptions, access: tuple[str, str], seed: int) -> Storm:
-    settings, (token, gateway_token) = runtime.settings, access
+def _storm(runtime: Runtime, port: int, options: SiteOptions, access: tuple[str, list[str]], seed: int) -> Storm:
+    settings, (token, gateway_tokens) = runtime.settings, access
     var = settings.var_dir
-    (var / "gateway.token").write_text(gateway_token)
-    url = f"ws://{HOST}:{port}/v1/link"
-    files = (
-        "--token-file",
-        str(var / "gateway.token"),
-        "--journal",
-        str(var / "gateway.db"),
-        "--log-level",
-        settings.log_level,
-    )
     commands = {
         "dispatcher1": ["-m", "orchestration.dispatcher"],
         "dispatcher2": ["-m", "orchestration.dispatcher"],
         "api": ["-m", "api.serve", "--host", HOST, "--port", str(port)],
-        "gateway": ["-m", "orchestration.gateway", "--url", url, *files],
         "site": ["-c", kills.SITE, options.model_dump_json()],
     }
+    for number, gateway_token in enumerate(gateway_tokens, start=1):
+        name = f"gateway{number}"
+        (var / f"{name}.token").write_text(gateway_token)
+        url = ("--url", f"ws://{HOST}:{port}/v1/link", "--log-level", settings.log_level)
+        files = ("--token-file", str(var / f"{name}.token"), "--journal", str(var / f"{name}.db"))
+        commands[name] = ["-m", "orchestration.gateway", *url, *files]
     values = {"YARDMASTER_VAR_DIR": str(var), "YARDMASTER_LOG_LEVEL": settings.log_level}
     if settings.database_url:
         values["YARDMASTER_DATABASE_URL"] = settings.database_url
@@ -299,7 +305,7 @@ def _words(attempts: Sequence[Attempt]) -> dict[str, Place]:
     return words
 
 
-def _populate(runtime: Runtime, url: str, links: Links, count: int) -> tuple[str, str]:
+def _populate(runtime: Runtime, url: str, links: Links, count: int, gateways: int) -> tuple[str, list[str]]:
     now = runtime.clock.now()
     with runtime.transaction() as session:
         organisation = Organisation(name="acme", created_at=now)
@@ -319,8 +325,10 @@ def _populate(runtime: Runtime, url: str, links: Links, count: int) -> tuple[str
             names = {"name": one.name, "serial_number": one.serial_number}
             session.add(Robot(**owned, **names, account_id=account.id, capabilities=["drive"], created_at=now))
         session.flush()
-        gateway_token = seed_links(session, site, links, fleet, known="", now=now)
-        return issue_token(session, Principal(PrincipalKind.user, "ops", organisation.id), now=now), gateway_token
+        tokens = [seed_links(session, site, links, fleet, known="", now=now)]
+        served = accounts_of(session, gateway_named(session, organisation.id, GATEWAY).id)
+        tokens += [add_gateway(session, site, f"gateway {n}", served, now=now)[1] for n in range(2, gateways + 1)]
+        return issue_token(session, Principal(PrincipalKind.user, "ops", organisation.id), now=now), tokens
 
 
 @contextmanager
@@ -368,10 +376,11 @@ def main() -> None:
     parser.add_argument("trial")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--gateways", type=int, default=1, help="so many serve the same robots, and take them over")
     parser.add_argument("--postgresql", action="store_true")
     given = parser.parse_args()
     with kills.settings_on("PostgreSQL" if given.postgresql else "SQLite") as settings:
-        result = run(settings, rounds=given.rounds, seed=given.seed)
+        result = run(settings, rounds=given.rounds, seed=given.seed, gateways=given.gateways)
     told = {**asdict(result), "kills": dict(result.kills), "statuses": dict(result.statuses), "wrongs": result.wrongs}
     sys.stdout.write(json.dumps(told) + "\n")
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import types
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ class Yard:
     opened: int = 0
     fails_to_open: Exception | None = None
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: Callable[..., Awaitable[None]] | None = None
     adapters: list["ScriptedPush"] = field(default_factory=list)
 
     @property
@@ -64,6 +65,9 @@ class ScriptedPush:
         self.reached = asyncio.Event()
 
     async def hold(self, serial_numbers):
+        if self.yard.hold is not None:
+            await self.yard.hold(self, serial_numbers)
+            return
         self.yard.held.append(serial_numbers)
         now = SystemClock().now()
         for serial in sorted(serial_numbers):

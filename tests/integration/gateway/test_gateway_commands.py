@@ -21,6 +21,31 @@ def clock() -> SteppableClock:
     return SteppableClock(SystemClock().now())
 
 
+async def test_robots_that_are_given_while_a_link_is_being_opened_are_held_too(yard, tmp_path):
+    file, may_go_on = JournalFile(tmp_path / "j.db"), asyncio.Event()
+    served = ServedAccount(id="a", name="robots", manufacturer="scripted", url="x")
+    account = Account(served, file, tell=lambda *_: None, clock=SystemClock())
+    told: list[frozenset[str]] = []
+
+    async def hold(_, serial_numbers):
+        told.append(serial_numbers)
+        await may_go_on.wait()
+
+    yard.hold = hold
+    running = asyncio.create_task(account.run())
+    async with asyncio.timeout(5):
+        while not told:  # noqa: ASYNC110  what is waited for is a list
+            await asyncio.sleep(0.005)
+        account.hold(frozenset({HELD[1]}))
+        may_go_on.set()
+        while told[-1] != frozenset({HELD[1]}):  # noqa: ASYNC110  what is waited for is a list
+            await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    file.close()
+    assert told == [frozenset(), frozenset({HELD[1]})]
+
+
 @pytest.fixture
 async def desk(yard, clock, tmp_path):
     """Commands of a gateway that holds /amr-01 for 15 s, and what it answered."""
