@@ -290,8 +290,7 @@ class Ros2Adapter:
             return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
         if inherited := robot.inherited():
             return Unknown(why=inherited)
-        found = robot.goal_of(key)
-        if found is None or found[3].status.is_over:
+        if robot.goal_of(key) is None:
             return self._nothing(robot.address, key)
         now = self._ground.clock.now()
         return OrderReport(
@@ -300,7 +299,7 @@ class Ros2Adapter:
             status=OrderStatus.running,
             observed_at=now,
             sequence=int(now.timestamp() * 1000),
-            reason="another gateway sent it; this one sees its goal",
+            reason="another gateway sent it; this one sees a goal of it, and goes on with the rest when it is given the order",
         )
 
     def _nothing(self, serial_number: str, key: str) -> OrderReport:

@@ -1,0 +1,287 @@
+"""Orders over real DDS to a robot with more than Nav2, and the cases that the contract suite does not ask of every link."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from deployments.links import own_domain
+from fleet.adapter import Accepted, Activity, Observation, Order, OrderReport, OrderStatus, OrderTask, Refused, TaskKind
+from fleet.adapters import push_opener
+from fleet.adapters.ros2.dds import open_dds
+from fleet.adapters.ros2.link import GoalStatus
+from fleet.adapters.ros2.peer import open_peer
+from fleet.adapters.ros2.runs import goal_id
+from fleet.journal import JournalFile
+from fleet.push import PushAccount
+
+NAVIGATE = "nav2_msgs/action/NavigateToPose"
+FOLLOW = "nav2_msgs/action/FollowWaypoints"
+MEASURE = "acme_msgs/action/Measure"
+TRIGGER = "std_srvs/srv/Trigger"
+DEFINITIONS = {MEASURE: "string what\n---\nfloat64 value\nstring unit\n---\nfloat32 done\n"}
+STOP = {"service": "stop", "type": TRIGGER}
+SAID = {"success": "success", "message": "message"}
+THERMOMETER = {"topic": "temperature", "type": "sensor_msgs/msg/Temperature", "value": "temperature", "unit": "=degC"}
+GOAL = {"what": "$parameters.quantity"}
+OPTIONS = {
+    "definitions": DEFINITIONS,
+    "telemetry": {"battery": {"topic": "battery_state"}},
+    "bindings": {
+        "reading": {"action": "measure", "type": MEASURE, "goal": GOAL, "value": "value", "unit": "unit"},
+        "record_bag": {"service": "record", "type": TRIGGER, "stop": STOP, **SAID},
+        "action": {"temperature": THERMOMETER, "jam": {"service": "jam", "type": TRIGGER, **SAID}},
+    },
+}
+SEEN = {
+    f"/r/{name}" for name in ("navigate_to_pose", "measure", "record", "stop", "jam", "temperature", "battery_state")
+}
+OVER = (OrderStatus.succeeded, OrderStatus.failed, OrderStatus.canceled, OrderStatus.rejected)
+
+
+class Robot:
+    """/r: drives, measures, records; a goal to x=1 ends at once, to x=50 when cancelled, to x=7 is aborted."""
+
+    def __init__(self, peer):
+        self.peer, self.calls, self.goals, self.works = peer, [], [], set()
+        self.stops = {}
+        self.disobeys = False
+        self.nav = self._serve("navigate_to_pose", NAVIGATE, self._drive)
+        self.measure = self._serve("measure", MEASURE, self._measure)
+        for name in ("record", "stop", "jam"):
+            peer.service("/r/recorder", f"/r/{name}", TRIGGER, lambda _, name=name: self._called(name))
+        self.temperature = peer.publisher("/r/base", "/r/temperature", "sensor_msgs/msg/Temperature")
+        self.battery = peer.publisher("/r/base", "/r/battery_state", "sensor_msgs/msg/BatteryState")
+        self.begin(self._publish())
+
+    def begin(self, work):
+        task = asyncio.create_task(work)
+        self.works.add(task)
+        task.add_done_callback(self.works.discard)
+
+    def _serve(self, name, type, work):
+        def on_goal(goal, fields):
+            self.goals.append(goal)
+            self.begin(work(goal, fields))
+            return True
+
+        return self.peer.action_server("/r/node", f"/r/{name}", type, on_goal, self._cancel)
+
+    def _cancel(self, goal):
+        if goal in self.stops and not self.disobeys:
+            self.stops[goal].set()
+        return goal in self.stops
+
+    def _called(self, name):
+        self.calls.append(name)
+        return {"success": name != "jam", "message": f"{name} done"}
+
+    async def _drive(self, goal, fields):
+        x = fields["pose"]["pose"]["position"]["x"]
+        await asyncio.sleep(0.02)
+        self.nav.executing(goal)
+        if x == 7:
+            return self.nav.finish(goal, GoalStatus.aborted, {"error_code": 206, "error_msg": "a pallet"})
+        stop = self.stops[goal] = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), None if x >= 50 else 0.05)
+        return self.nav.finish(goal, GoalStatus.canceled if stop.is_set() else GoalStatus.succeeded)
+
+    async def _measure(self, goal, fields):
+        await asyncio.sleep(0.02)
+        self.measure.executing(goal)
+        self.measure.finish(goal, GoalStatus.succeeded, {"value": 36.6, "unit": f"{fields['what']}/degC"})
+
+    async def _publish(self):
+        while True:
+            self.temperature.publish({"temperature": 21.5})
+            self.battery.publish({"percentage": 0.5})
+            await asyncio.sleep(0.1)
+
+
+class Bench:
+    def __init__(self, adapter, robot, url):
+        self.adapter, self.robot, self.url = adapter, robot, url
+        self.told = []
+        self.orders = 0
+
+    def order(self, *tasks, fence=1):
+        self.orders += 1
+        numbered = tuple(task.model_copy(update={"position": number}) for number, task in enumerate(tasks))
+        return Order(
+            key=f"m{self.orders}/1", fence=fence, serial_number="/r", mission_id=f"m{self.orders}", tasks=numbered
+        )
+
+    async def until(self, order, *wanted):
+        said = None
+        async with asyncio.timeout(20):
+            while not (isinstance(said, OrderReport) and said.status in wanted):
+                await asyncio.sleep(0.02)
+                said = await self.adapter.query("/r", order.key)
+        return said
+
+    async def eventually(self, holds):
+        async with asyncio.timeout(20):
+            while not await holds():  # noqa: ASYNC110  what it waits for comes over a network
+                await asyncio.sleep(0.02)
+
+    async def is_seen(self):
+        if not await self.adapter.discover():
+            return False
+        return {one.name for one in (await self.adapter.exposure("/r")).endpoints} >= SEEN
+
+    async def listen(self):
+        async for told in self.adapter.told():
+            self.told.append(told)
+
+
+@pytest.fixture
+async def bench(tmp_path):
+    with own_domain() as domain, contextlib.closing(JournalFile(tmp_path / "journal.db")) as journal:
+        url = f"dds://?domain={domain}&peers=127.0.0.1"
+        account = PushAccount(name="bench", url=url, options=OPTIONS)
+        async with (
+            open_peer(url, definitions=DEFINITIONS) as peer,
+            push_opener("ros2")(account, journal.of("bench")) as adapter,
+        ):
+            robot = Robot(peer)
+            found = Bench(adapter, robot, url)
+            listening = asyncio.create_task(found.listen())
+            await adapter.hold(frozenset({"/r"}))
+            await found.eventually(found.is_seen)
+            yield found
+            listening.cancel()
+            for work in list(robot.works):
+                work.cancel()
+
+
+def _go(x_m=1.0, **fields):
+    return OrderTask(position=0, kind=TaskKind.go_to, station="press", x_m=x_m, y_m=2.0, **fields)
+
+
+def _task(kind, **parameters):
+    return OrderTask(position=0, kind=kind, parameters=parameters, timeout_s=20.0)
+
+
+async def test_a_mission_of_all_kinds_of_tasks_is_carried_out_with_its_readings(bench):
+    tasks = (
+        _go(),
+        _task(TaskKind.reading, quantity="thermal"),
+        _task(TaskKind.record_bag),
+        _task(TaskKind.action, name="temperature"),
+        _task(TaskKind.wait, duration_s=0.05),
+    )
+    order = bench.order(*tasks)
+    assert isinstance(await bench.adapter.submit(order), Accepted)
+    report = await bench.until(order, *OVER)
+    assert report.status is OrderStatus.succeeded, report
+    assert [(task.value, task.unit) for task in report.tasks] == [
+        (None, None),
+        (36.6, "thermal/degC"),
+        (None, None),
+        (21.5, "degC"),
+        (None, None),
+    ]
+    assert report.tasks[2].message == "record done"
+
+    async def is_stopped():
+        return bench.robot.calls == ["record", "stop"]
+
+    await bench.eventually(is_stopped)
+
+
+async def test_an_aborted_goal_fails_the_order_with_nav2s_words_and_skips_the_rest(bench):
+    order = bench.order(_go(x_m=7.0), _go())
+    await bench.adapter.submit(order)
+    report = await bench.until(order, *OVER)
+    assert report.status is OrderStatus.failed
+    assert report.reason == "aborted: error_code 206 (planner: GOAL_OCCUPIED): a pallet"
+    assert [task.status for task in report.tasks] == ["failed", "skipped"]
+
+
+async def test_a_service_that_says_it_did_not_succeed_fails_the_order(bench):
+    order = bench.order(_task(TaskKind.action, name="jam"))
+    await bench.adapter.submit(order)
+    report = await bench.until(order, *OVER)
+    assert (report.status, bench.robot.calls) == (OrderStatus.failed, ["jam"])
+    assert "jam done" in report.reason
+
+
+async def test_a_task_that_takes_too_long_is_cancelled_and_the_order_failed(bench):
+    order = bench.order(_go(x_m=50.0, timeout_s=0.3))
+    await bench.adapter.submit(order)
+    report = await bench.until(order, *OVER)
+    assert report.status is OrderStatus.failed
+    assert "within its 0.3 s" in report.reason
+    assert bench.robot.stops[bench.robot.goals[0]].is_set()
+
+
+async def test_a_goal_that_succeeds_although_it_was_cancelled_is_believed(bench):
+    order = bench.order(_go(x_m=50.0), _go())
+    await bench.adapter.submit(order)
+    await bench.until(order, OrderStatus.running)
+    bench.robot.disobeys = True
+    await bench.adapter.cancel("/r", order.key, 1)
+    (goal,) = bench.robot.goals
+    bench.robot.nav.finish(goal, GoalStatus.succeeded)
+    report = await bench.until(order, *OVER)
+    assert report.status is OrderStatus.canceled
+    assert [task.status for task in report.tasks] == ["succeeded", "skipped"]
+
+
+async def test_a_pause_during_a_wait_keeps_the_time_that_was_waited(bench):
+    order = bench.order(_task(TaskKind.wait, duration_s=0.4))
+    await bench.adapter.submit(order)
+    await bench.adapter.pause("/r", order.key, 1)
+    await bench.until(order, OrderStatus.paused)
+    await asyncio.sleep(0.5)
+    assert (await bench.adapter.query("/r", order.key)).status is OrderStatus.paused
+    await bench.adapter.resume("/r", order.key, 1)
+    assert (await bench.until(order, *OVER)).status is OrderStatus.succeeded
+
+
+async def test_a_goal_of_somebody_else_is_shown_and_gets_no_order_on_top(bench):
+    stranger = goal_id("somebody", 0, 0)
+
+    async def is_shown():
+        return any(isinstance(told, Observation) and told.activity is Activity.executing for told in bench.told)
+
+    async with open_dds(bench.url) as other:
+        pose = {"pose": {"pose": {"position": {"x": 50.0}}}}
+        async with asyncio.timeout(20):
+            while not other.endpoints():
+                await other.changed()
+        await other.send_goal("/r/navigate_to_pose", NAVIGATE, stranger, pose)
+        await bench.eventually(is_shown)
+        outcome = await bench.adapter.submit(bench.order(_go()))
+        assert isinstance(outcome, Refused)
+        assert str(stranger) in outcome.reason
+        await other.cancel_goal("/r/navigate_to_pose", NAVIGATE, stranger)
+    assert bench.robot.goals == [stranger]
+
+    async def is_free():
+        return isinstance(await bench.adapter.submit(bench.order(_go())), Accepted)
+
+    await bench.eventually(is_free)
+
+
+async def test_a_task_that_nothing_does_is_refused_and_nothing_of_the_order_is_sent(bench):
+    outcome = await bench.adapter.submit(bench.order(_go(), _task(TaskKind.action, name="dance")))
+    assert isinstance(outcome, Refused)
+    assert "action dance" in outcome.reason
+    assert "/r/navigate_to_pose" in outcome.reason
+    assert bench.robot.goals == []
+
+
+async def test_the_goals_ids_follow_from_the_key_the_task_and_the_run(bench):
+    order = bench.order(_go(x_m=50.0))
+    outcome = await bench.adapter.submit(order)
+    assert outcome == Accepted(reference=str(goal_id(order.key, 0, 0)))
+    await bench.until(order, OrderStatus.running)
+    await bench.adapter.pause("/r", order.key, 1)
+    await bench.until(order, OrderStatus.paused)
+    await bench.adapter.resume("/r", order.key, 1)
+    await bench.until(order, OrderStatus.running)
+    await bench.adapter.cancel("/r", order.key, 1)
+    await bench.until(order, OrderStatus.canceled)
+    assert bench.robot.goals == [goal_id(order.key, 0, 0), goal_id(order.key, 0, 1)]
