@@ -1,5 +1,7 @@
 """The changes feed: one order, no gap, and a bell that wakes the readers."""
 
+import pytest
+
 from fleet import changes
 from fleet.runtime import Runtime
 
@@ -87,3 +89,20 @@ def test_a_listener_that_died_without_closing_disturbs_no_ring(runtime: Runtime)
     runtime.doorbell.ring()
     assert listener.wait(5) is True
     listener.__exit__(None, None, None)
+
+
+def test_no_more_than_the_limit_is_published_oldest_first(runtime: Runtime, world):
+    for kind in ("a", "b", "c", "d", "e"):
+        _record(runtime, world, kind)
+    assert _publish(runtime, limit=3) == 3
+    assert _kinds(runtime, 0) == [(1, "a"), (2, "b"), (3, "c")]
+    assert _publish(runtime, limit=3) == 2
+    assert _kinds(runtime, 3) == [(4, "d"), (5, "e")]
+
+
+@pytest.mark.proof
+def test_on_postgresql_positions_rise_without_a_gap_too(postgres_runtime: Runtime, postgres_world):
+    for kind in ("a", "b", "c"):
+        _record(postgres_runtime, postgres_world, kind)
+    assert [_publish(postgres_runtime, limit=2), _publish(postgres_runtime), _publish(postgres_runtime)] == [2, 1, 0]
+    assert _kinds(postgres_runtime, 0) == [(1, "a"), (2, "b"), (3, "c")]

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
@@ -240,3 +241,60 @@ def test_an_account_without_an_adapter_rejects_and_says_which_are_known(runtime:
     drain(runtime)
     assert "'nobody'" in delivery(delivery_id).error
     assert "simulated" in delivery(delivery_id).error
+
+
+@pytest.fixture
+def statements(runtime: Runtime):
+    """How many statements a drain takes."""
+    seen: list[str] = []
+    event.listen(runtime.engine, "before_cursor_execute", lambda *told: seen.append(told[2]))
+
+    def count() -> int:
+        seen.clear()
+        drain(runtime)
+        return len(seen)
+
+    return count
+
+
+def test_a_robot_that_is_charged_in_the_next_delivery_closes_the_alert_of_the_one_before(
+    runtime: Runtime, post, seen, happened, rows
+):
+    post("d-1", happened("battery_low", "low", ago_s=60))
+    post("d-2", seen(battery=0.9))
+    assert drain(runtime) == 2
+    (alert,) = rows(Alert)
+    assert alert.closed_at is not None
+
+
+def test_of_two_deliveries_at_once_the_newer_state_stands_whichever_came_first(runtime: Runtime, post, seen, rows):
+    post("d-1", seen(battery=0.5))
+    post("d-2", seen(battery=0.3, ago_s=30))
+    assert drain(runtime) == 2
+    (state,) = rows(RobotState)
+    assert state.battery_fraction == pytest.approx(0.5)
+
+
+def test_many_deliveries_cost_no_more_statements_than_two(runtime: Runtime, post, seen, statements):
+    for number in range(2):
+        post(f"a-{number}", seen(ago_s=10 - number))
+    few = statements()
+    for number in range(8):
+        post(f"b-{number}", seen(ago_s=8 - number))
+    assert statements() == few
+
+
+def test_one_that_meets_a_conflict_is_put_off_and_the_others_are_applied(
+    runtime: Runtime, post, seen, clock, delivery, monkeypatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise Conflict("Somebody else was faster.")
+
+    monkeypatch.setattr(feedback, "apply", refuse)
+    report = OrderReport(
+        key="k/1", serial_number="SN-amr-01", status=OrderStatus.running, observed_at=clock.now(), sequence=1
+    )
+    fine, late = post("d-1", seen()), post("d-2", report)
+    drain(runtime)
+    assert (delivery(fine).status, delivery(late).status) == (DeliveryStatus.applied, DeliveryStatus.received)
+    assert delivery(late).tries == 1

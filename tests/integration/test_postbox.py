@@ -8,7 +8,7 @@ from sqlmodel import select
 from ingestion import inbox
 from ingestion.models import Delivery, DeliveryStatus
 from orchestration.dispatcher import Dispatcher
-from orchestration.postbox import run_apart
+from orchestration.postbox import Postbox, run_apart
 
 LOOKS = 2000  # a hundredth of a second apart
 
@@ -44,4 +44,39 @@ async def test_a_process_apart_drains_what_the_dispatcher_leaves(runtime, delive
         await asyncio.sleep(0.01)
     apart.cancel()
     await asyncio.gather(apart, return_exceptions=True)
+    assert delivery() is DeliveryStatus.applied
+
+
+async def test_more_than_one_drain_takes_is_drained_to_the_last(runtime, world, clock, monkeypatch):
+    monkeypatch.setattr("ingestion.inbox.BATCH_MAX_BYTES", 20)  # one delivery at a time, whatever else waits
+    with runtime.transaction() as session:
+        for number in range(5):
+            arriving = inbox.arriving(
+                world.account,
+                key=f"d-{number}",
+                source="webhook",
+                headers={},
+                body=b'{"entries": []}',
+                received_at=clock.now(),
+            )
+            inbox.receive(session, arriving)
+    applied = []
+    postbox = Postbox(runtime, lambda: applied.append(1))
+    postbox.look()
+    await postbox.idle()
+    with runtime.reading() as session:
+        assert set(session.exec(select(Delivery.status)).all()) == {DeliveryStatus.applied}
+    assert len(applied) == 5
+
+
+async def test_what_is_more_urgent_is_let_pass_before_each_transaction(runtime, delivery):
+    passed = []
+
+    async def let_pass() -> None:
+        passed.append(delivery())
+
+    postbox = Postbox(runtime, lambda: None, let_pass)
+    postbox.look()
+    await postbox.idle()
+    assert passed[0] is DeliveryStatus.received
     assert delivery() is DeliveryStatus.applied
