@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,10 @@ class Bench:
         await self.adapter.hold(frozenset({ADDRESS}))
         self._tasks["told"] = asyncio.create_task(self._listen())
         return self.adapter
+
+    @property
+    def telling(self):
+        return self._tasks["told"]
 
     async def _listen(self) -> None:
         async for one in self.adapter.told():
@@ -361,6 +366,15 @@ async def test_a_robot_that_goes_away_is_silent_and_offline_until_a_fresh_state(
     bench.told.clear()
     bench.drive()
     await bench.until_told(lambda one: isinstance(one, HeardWell) and one.hearing is Hearing.well)
+
+
+async def test_a_journal_that_can_no_longer_be_written_ends_the_link_for_its_gateway_to_open_anew(bench, order):
+    await bench.accepted(order("m/0", x_m=60.0))
+    bench.journal.close()
+    bench.vehicle.take_instant({"actions": [{"actionId": "p", "actionType": "startPause"}]})
+    with pytest.raises(sqlite3.ProgrammingError):
+        async with asyncio.timeout(PATIENCE_S):
+            await bench.telling
 
 
 async def test_messages_that_were_lost_on_the_way_are_told(bench, order):

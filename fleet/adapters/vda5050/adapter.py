@@ -23,7 +23,7 @@ from fleet.adapter import (
 from fleet.adapters.vda5050 import answers, runs
 from fleet.adapters.vda5050.answers import declined, kept_report, report_of, settled
 from fleet.adapters.vda5050.link import Link, log
-from fleet.adapters.vda5050.listening import take
+from fleet.adapters.vda5050.listening import complain_of_topic, take
 from fleet.adapters.vda5050.options import options_from
 from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_settled, losses, pursue
 from fleet.adapters.vda5050.robot import Robot
@@ -164,7 +164,7 @@ class Vda5050:
                 log.info("vda 5050 broker", connected=batch.is_connected, reason=link.mqtt.why)
             for sentence in batch.complaints:
                 log.warning("vda 5050 broker complained of", complaint=sentence)
-                _complain_to_the_robot(link, sentence)
+                complain_of_topic(link, sentence)
             changed = {id(robot): robot for message in batch.messages if (robot := take(link, message)) is not None}
             await asyncio.gather(*(link.keep(robot) for robot in changed.values()))
 
@@ -231,8 +231,12 @@ class Vda5050:
 
     async def _again(self, robot: Robot, known: Entry) -> SubmitOutcome | None:
         link, run = self._link, robot.run
-        if known.is_over or robot.key != known.key or run is None:
+        if known.robot != robot.address:
+            return Refused(reason=f"the key belongs to {known.robot}")
+        if known.is_over:
             return settled(known)
+        if robot.key != known.key or run is None:
+            return Unknown(why=f"{robot.address} is followed in another order, {robot.key}")
         if run.is_over or run.is_confirmed:
             return None
         if run.is_cancel_asked:
@@ -352,10 +356,13 @@ async def open_push(
     """
     options = options_from(account.options)
     async with open_mqtt(account.url, credential=account.credential, tls=options.tls) as mqtt:
-        adapter = Vda5050(Link(options, journal, mqtt, clock or SystemClock()))
+        link = Link(options, journal, mqtt, clock or SystemClock())
+        adapter = Vda5050(link)
         # Connections tell at QoS 1 (6.5), factsheets are kept by the broker; states are heard of held robots only.
         mqtt.subscribe({f"{options.interface}/+/+/+/{CONNECTION}": 1, f"{options.interface}/+/+/+/{FACTSHEET}": 0})
         tasks = [asyncio.create_task(adapter.listen()), asyncio.create_task(adapter.pursue())]
+        for task in tasks:
+            link.watch(task)
         try:
             yield adapter
         finally:
@@ -385,9 +392,3 @@ def _occupied(robot: Robot) -> str:
     if run is None or run.is_over or (run.is_withdrawn and not run.is_confirmed):
         return ""
     return f"it has order {robot.key} of us"
-
-
-def _complain_to_the_robot(link: Link, sentence: str) -> None:
-    parts = sentence.split(" ")[0].removeprefix(f"{link.options.interface}/").split("/")
-    if len(parts) == 4 and f"{parts[1]}/{parts[2]}" in link.robots:
-        link.robots[f"{parts[1]}/{parts[2]}"].complain(parts[3], [f"{parts[3]}: {sentence.partition(' ')[2]}"])

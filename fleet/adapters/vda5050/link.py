@@ -57,6 +57,7 @@ class Link:
         self.robots: dict[str, Robot] = {}  # held
         self.seen: dict[str, Robot] = {}  # everyone heard of by connection or factsheet, held or not
         self.outbox = Outbox()
+        self.failure: BaseException | None = None
 
     def now(self) -> datetime:
         """The instant."""
@@ -135,12 +136,24 @@ class Link:
         seed = f"{robot.address}/{name}/{self.now().isoformat()}/{robot.asks}"
         return self.send_instant(robot, runs.shaped(seed, length=None, is_numerical=False), name)
 
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """Should this task fail, the one who reads what is told hears of it: the link is to be opened anew."""
+
+        def noted(ended: asyncio.Task[None]) -> None:
+            if not ended.cancelled() and ended.exception() is not None:
+                self.failure = ended.exception()
+                self.outbox.news.set()
+
+        task.add_done_callback(noted)
+
     async def told(self) -> AsyncIterator[Told]:
         """What is to be told, for one reader, who sees each robot at most ten times a second."""
         box = self.outbox
         while True:
             await box.news.wait()
             box.news.clear()
+            if self.failure is not None:
+                raise self.failure
             while box.others:
                 yield box.others.popleft()
             stirred, box.stirred = list(box.stirred), {}

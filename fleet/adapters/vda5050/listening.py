@@ -11,11 +11,21 @@ from fleet.adapters.vda5050.robot import AWAY, Robot
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION, State, Trouble
 from fleet.mqtt import Heard
 
+# What a message that nobody thought of may raise; it costs that message, not the link.
+UNFORESEEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 LEVELS = {"FATAL": "error", "CRITICAL": "error", "URGENT": "warning", "WARNING": "warning"}
 
 
 def take(link: Link, message: Heard) -> Robot | None:
-    """Take one message in; the robot when its order has changed and must be kept."""
+    """Take one message in, whatever it is; the robot when its order has changed and must be kept."""
+    try:
+        return _take(link, message)
+    except UNFORESEEN:
+        log.exception("vda 5050 message not understood", topic=message.topic, size=len(message.payload))
+        return None
+
+
+def _take(link: Link, message: Heard) -> Robot | None:
     named = _named(link, message.topic)
     if named is None:
         return None
@@ -120,3 +130,10 @@ def _happening(robot: Robot, trouble: Trouble, at: datetime) -> Happening:
             },
         }
     )
+
+
+def complain_of_topic(link: Link, sentence: str) -> None:
+    """Note at the robot what the broker link says of one of its topics, where the sentence begins with that."""
+    parts = sentence.split(" ")[0].removeprefix(f"{link.options.interface}/").split("/")
+    if len(parts) == 4 and f"{parts[1]}/{parts[2]}" in link.robots:
+        link.robots[f"{parts[1]}/{parts[2]}"].complain(parts[3], [f"{parts[3]}: {sentence.partition(' ')[2]}"])
