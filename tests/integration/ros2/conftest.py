@@ -1,8 +1,6 @@
 """Real DDS on loopback: a domain of the test's own, a link into it, and a robot that does as its goals say."""
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from deployments.links import own_domain
 from fleet.adapters.ros2.dds import DdsLink, open_dds
 from fleet.adapters.ros2.link import GoalStatus
 from fleet.adapters.ros2.peer import ActionServer, Peer, open_peer
@@ -52,19 +51,9 @@ class Navigator:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A domain that no other test of this machine uses at this moment: its last TCP port, which DDS leaves alone, is held."""
-    for number in range(130):
-        domain = 100 + (os.getpid() + number) % 130
-        claim = socket.socket()
-        try:
-            claim.bind(("127.0.0.1", 7400 + 250 * domain + 249))
-        except OSError:
-            claim.close()
-            continue
-        with claim:
-            yield f"dds://?domain={domain}&peers=127.0.0.1"
-        return
-    raise AssertionError("All DDS domains from 100 to 229 are taken.")
+    """A domain that nothing else on this machine uses at this moment."""
+    with own_domain() as domain:
+        yield f"dds://?domain={domain}&peers=127.0.0.1"
 
 
 @pytest.fixture
