@@ -254,6 +254,19 @@ async def test_another_gateway_with_an_empty_journal_recognises_the_order(bench,
     other.close()
 
 
+async def test_another_gateway_learns_how_an_order_ended_that_it_never_saw(bench, order, tmp_path):
+    await bench.accepted(order())
+    await bench.until("m/1", OrderStatus.succeeded)
+    await bench.close()
+    other = JournalFile(tmp_path / "other.db")
+    await bench.open(other)
+    await bench.until("m/1", OrderStatus.accepted)  # it is there; how it stands is told once it is followed
+    assert isinstance(await bench.adapter.submit(order()), Accepted)
+    await bench.until("m/1", OrderStatus.succeeded)
+    assert len(bench.ground.begun) == 1
+    other.close()
+
+
 async def test_a_robot_that_was_restarted_and_forgot_ends_the_order_as_lost_and_is_sent_nothing(bench, order):
     await bench.accepted(order(x_m=60.0))
     bench.vehicle.restart(forgets=True)

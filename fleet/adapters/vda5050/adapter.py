@@ -194,6 +194,8 @@ class Vda5050:
         try:
             run = written(order, robot.ability, link.now(), int(link.now().timestamp() * 1000) - 1)
         except Unfit as error:
+            if is_there:
+                return Unknown(why=f"the robot has this order, and it cannot be followed: {error.message}")
             return await self._refuse(order, error.message)
         if robot.state is not None:
             run = run.model_copy(update={"troubles_before": refusals_in(robot.state)})
