@@ -107,7 +107,9 @@ class Storm(kills.Storm):
         """Kill one of the processes, and begin it again."""
         name = self.chance.choice(KILLED)
         if name == "gateway":
-            name = self.chance.choice([one for one in self.commands if one.startswith("gateway")])
+            name = self.chance.choice(
+                [one for one in self.commands if one.startswith("gateway") and one not in self.down]
+            )
         with self.runtime.reading() as session:
             live = set(session.exec(_live()).all())
         self.processes[name].kill()
