@@ -60,9 +60,9 @@ async def compare(night: Night) -> Outcome:
     }
     missions = Counter(attempt.robot for attempt in driven)
     told = "; ".join(f"{robot}: {missions[robot]} by {SPOKEN[link]}" for robot, link in sorted(links.items()))
-    counted = f"{goals.orders} goals and {orders.orders} orders, each carried out once"
+    given = f"{goals.orders} goals" + (f" and {orders.orders} orders" if orders.orders else "")
     where = f"{own_command()} --var {shown(night.var)} robots show amr-01"
-    return Outcome(f"{told}; {counted}", where, problems_of(checks))
+    return Outcome(f"{told}; {given}, each once", where, problems_of(checks))
 
 
 def _holds(what: str, found: Comparison) -> dict[str, bool]:
