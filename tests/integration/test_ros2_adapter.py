@@ -285,3 +285,43 @@ async def test_the_goals_ids_follow_from_the_key_the_task_and_the_run(bench):
     await bench.adapter.cancel("/r", order.key, 1)
     await bench.until(order, OrderStatus.canceled)
     assert bench.robot.goals == [goal_id(order.key, 0, 0), goal_id(order.key, 0, 1)]
+
+
+async def test_another_gateway_without_the_journal_goes_on_where_the_first_one_was(bench, tmp_path):
+    order = bench.order(_go(), _go(x_m=50.0), _go())
+    await bench.adapter.submit(order)
+
+    async def is_at_the_second():
+        return len(bench.robot.goals) == 2 and bench.robot.goals[1] in bench.robot.stops
+
+    await bench.eventually(is_at_the_second)
+    await bench.adapter.hold(frozenset())  # the first one lost its lease
+    account = PushAccount(name="bench", url=bench.url, options=OPTIONS)
+    with contextlib.closing(JournalFile(tmp_path / "another.db")) as journal:
+        async with push_opener("ros2")(account, journal.of("bench")) as second:
+            bench.adapter = second
+            await second.hold(frozenset({"/r"}))
+            await bench.eventually(bench.is_seen)
+            await bench.until(order, OrderStatus.running)
+            assert isinstance(await second.submit(order), Accepted)
+            assert len(bench.robot.goals) == 2
+            bench.robot.nav.finish(bench.robot.goals[1], GoalStatus.succeeded)
+            report = await bench.until(order, *OVER)
+    assert report.status is OrderStatus.succeeded
+    assert bench.robot.goals == [goal_id(order.key, position, 0) for position in range(3)]
+
+
+async def test_a_goal_that_begins_after_its_order_was_given_up_is_cancelled(bench):
+    order = bench.order(_go(x_m=50.0, timeout_s=0.2))
+    await bench.adapter.submit(order)
+    await bench.until(order, OrderStatus.failed)
+    (goal,) = bench.robot.goals
+    late = goal_id(order.key, 0, 0)
+    assert goal == late
+    bench.robot.stops[late].clear()
+    bench.robot.nav.restore({late: (1, GoalStatus.executing, {})})  # as if the request had been on its way till now
+    await bench.eventually(lambda: _is_set(bench.robot.stops[late]))
+
+
+async def _is_set(stop):
+    return stop.is_set()

@@ -26,7 +26,7 @@ from fleet.adapters.ros2.dds import open_dds
 from fleet.adapters.ros2.exposure import canonical, discovered, exposure_of, robots_in
 from fleet.adapters.ros2.held import HeldRobot
 from fleet.adapters.ros2.link import RosLink, Seen
-from fleet.adapters.ros2.marks import cancelled_before, opening, refused
+from fleet.adapters.ros2.marks import cancelled_before, furthest, opening, refused
 from fleet.adapters.ros2.options import Options, options_of
 from fleet.adapters.ros2.orders import Ground, OrderDrive
 from fleet.adapters.ros2.outgoing import Outgoing
@@ -223,7 +223,7 @@ class Ros2Adapter:
                 return Unknown(why=inherited)
             if isinstance(prepared, str):
                 return await self._refuse(order, prepared)
-            first = opening(order, prepared)
+            first = furthest(order, opening(order, prepared), robot.listed(), self._ground.clock.now())
             made = turn(order, first, Begun(), self._ground.around(first))
             await asyncio.to_thread(journal.admit, order, made.state.model_dump(mode="json"))
         except Conflict as error:
@@ -257,8 +257,8 @@ class Ros2Adapter:
                 objection = self._ground.link.objection(name, step.type)
                 if objection:
                     return objection
-        await robot.free(within_s=FREE_S)
-        return robot.busy() or steps
+        await robot.free(order.key, within_s=FREE_S)
+        return robot.busy(order.key) or steps
 
     async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
         """How the order stands; `not_found` when neither the journal nor the robot knows it."""
@@ -290,7 +290,7 @@ class Ros2Adapter:
             return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
         if inherited := robot.inherited():
             return Unknown(why=inherited)
-        if robot.goal_of(key) is None:
+        if not robot.goals_of(key):
             return self._nothing(robot.address, key)
         now = self._ground.clock.now()
         return OrderReport(
@@ -344,10 +344,7 @@ class Ros2Adapter:
         return Acknowledged()
 
     async def _cancel_elsewhere(self, robot: HeldRobot, key: str) -> CommandOutcome:
-        found = robot.goal_of(key)
-        if found is not None and not found[3].status.is_over:
-            action, type, goal, _ = found
-            await self._ground.link.cancel_goal(action, type, goal)
+        await robot.cancel_goals(key)
         return Acknowledged()
 
 

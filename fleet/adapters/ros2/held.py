@@ -15,12 +15,12 @@ from fleet.adapters.ros2 import telemetry
 from fleet.adapters.ros2.bindings import Robot, actions_of, robot_of
 from fleet.adapters.ros2.exposure import canonical
 from fleet.adapters.ros2.link import Closable, GoalSeen, Sample, Seen, Statuses
+from fleet.adapters.ros2.marks import RUNS_KNOWN
 from fleet.adapters.ros2.options import Options, Telemetry
 from fleet.adapters.ros2.orders import Ground, OrderDrive
 from fleet.adapters.ros2.runs import GoalStep, OrderState, goal_id
 from fleet.push import Heard, Hearing, Told
 
-RUNS_KNOWN = 20  # runs of a task whose ids are recognised as ours, of an order that another gateway sent
 TASKS_KNOWN = 50
 UNWANTED_MAX = 100
 TOGETHER_S = 0.05
@@ -106,9 +106,9 @@ class HeldRobot:
             self.drive = None
         self._say()
 
-    def busy(self) -> str:
-        """Whose goal it executes, if that is not ours, in words; empty when it does not."""
-        foreign = self._foreign()
+    def busy(self, key: str) -> str:
+        """Whose goal it executes, if that is neither ours nor of the order `key`, in words; empty when it does not."""
+        foreign = self._foreign(key)
         if not foreign:
             return ""
         action, goal = next(iter(foreign.items()))
@@ -120,27 +120,34 @@ class HeldRobot:
             return ""
         return f"{self.address} executes a goal that was there before this gateway; whether it is of this order cannot be told"
 
-    async def free(self, *, within_s: float) -> None:
+    async def free(self, key: str, *, within_s: float) -> None:
         """Return when it executes nobody else's goal, or when that took too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self._foreign():
+                while self._foreign(key):
                     self._relisted.clear()
                     await self._relisted.wait()
 
-    def goal_of(self, key: str) -> tuple[str, str, UUID, GoalSeen] | None:
-        """A goal that the robot lists and that some gateway sent for this order: action, type, id, status; the newest."""
-        ids = {goal_id(key, position, run) for position in range(TASKS_KNOWN) for run in range(RUNS_KNOWN)}
-        found = [
-            (seen.stamp_ns, action, goal, seen)
+    def listed(self) -> set[UUID]:
+        """The ids of all goals that it lists."""
+        return {goal for statuses in self._statuses.values() for goal in statuses.goals}
+
+    def goals_of(self, key: str) -> dict[UUID, tuple[str, GoalSeen]]:
+        """The goals that the robot lists and that some gateway sent for this order, with their action."""
+        ids = _known(key)
+        return {
+            goal: (action, seen)
             for action, statuses in self._statuses.items()
             for goal, seen in statuses.goals.items()
             if goal in ids
-        ]
-        if not found:
-            return None
-        _, action, goal, seen = max(found, key=lambda one: one[0])
-        return action, actions_of(self._options, self.robot).get(action, ""), goal, seen
+        }
+
+    async def cancel_goals(self, key: str) -> None:
+        """Cancel what still runs of an order that this gateway does not have."""
+        types = actions_of(self._options, self.robot)
+        for goal, (action, seen) in self.goals_of(key).items():
+            if not seen.status.is_over:
+                await self._ground.link.cancel_goal(action, types.get(action, ""), goal)
 
     def is_listed(self) -> bool:
         """Whether all goals that it has are known: each action told its list, or has had the time to tell that it has one."""
@@ -219,16 +226,20 @@ class HeldRobot:
             return set()
         return _goals_of(drive.order.key, drive.state)
 
-    def _foreign(self) -> Mapping[str, UUID]:
+    def _foreign(self, key: str = "") -> Mapping[str, UUID]:
         """Goals being executed while no order of ours is; inner goals of our own are none."""
         if self.drive is not None and not self.drive.state.is_over:
             return {}
-        return {
+        found = {
             action: goal
             for action, statuses in self._statuses.items()
             for goal, seen in statuses.goals.items()
             if not seen.status.is_over and seen.status > 0
         }
+        if not found or not key:
+            return found
+        own = _known(key)
+        return {action: goal for action, goal in found.items() if goal not in own}
 
     # How well it is heard
 
@@ -263,6 +274,10 @@ class HeldRobot:
         if not others_heard and not self.seen:
             return Hearing.trouble, "nobody is heard on this link: is it the right domain, network, peers?"
         return Hearing.silent, words
+
+
+def _known(key: str) -> set[UUID]:
+    return {goal_id(key, position, run) for position in range(TASKS_KNOWN) for run in range(RUNS_KNOWN)}
 
 
 def _goals_of(key: str, state: OrderState) -> set[UUID]:
