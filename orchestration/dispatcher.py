@@ -133,8 +133,9 @@ class Dispatcher:
     def _look(self, room: Room) -> Todo:
         parcels = self._give(room)
         with self._runtime.reading() as session:
-            waits = sending.has_due(session) and room.free > 0
-            due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if waits else []
+            waits = sending.has_due(session)
+            has_room = waits and room.free > 0
+            due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if has_room else []
         self._is_blocked = waits and not due
         return Todo(parcels, due)
 
