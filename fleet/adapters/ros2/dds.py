@@ -76,7 +76,8 @@ async def open_dds(
     """
     the_clock = clock or SystemClock()
     address = await asyncio.to_thread(resolved, address_of(url))
-    participant = Participant(address, known_types(distro, definitions), clock=the_clock, node=node)
+    types = await asyncio.to_thread(known_types, distro, definitions)
+    participant = Participant(address, types, clock=the_clock, node=node)
     link = DdsLink(participant, the_clock, answer_s)
     try:
         yield link

@@ -13,7 +13,7 @@ idl: Any = types  # its generic types are known at run time only
 
 PRIMITIVES: dict[str, Any] = {
     "bool": bool,
-    "byte": idl.uint8,
+    "byte": idl.byte,
     "char": idl.uint8,
     "int8": idl.int8,
     "uint8": idl.uint8,
@@ -51,7 +51,7 @@ class IdlTypes:
         key = (f"{type} {self._types.hash(type)}", has_header)
         if key not in _MADE:
             fields: dict[str, Any] = {"client_guid": idl.uint64, "sequence_number": idl.int64} if has_header else {}
-            fields |= {name: self._field(desc) for name, desc in self._types.fields(type)}
+            fields |= {name: self._field(desc) for name, desc in self._types.layout(type)}
             name = type.replace("/", "_") + "_framed" * has_header
             _MADE[key] = make_idl_struct(name, dds_type(type), fields, dataclassify=False)
         return _MADE[key]

@@ -46,7 +46,8 @@ async def open_peer(
     """Join a DDS domain as a ROS 2 process; it leaves when the block ends."""
     the_clock = clock or SystemClock()
     address = await asyncio.to_thread(resolved, address_of(url))
-    participant = Participant(address, known_types(distro, definitions), clock=the_clock, node=node)
+    types = await asyncio.to_thread(known_types, distro, definitions)
+    participant = Participant(address, types, clock=the_clock, node=node)
     peer = Peer(participant, the_clock)
     try:
         yield peer

@@ -106,6 +106,12 @@ class Types:
         fields: Sequence[tuple[str, Desc]] = self._store.fielddefs[type][1]
         return fields
 
+    def layout(self, type: str) -> Sequence[tuple[str, Desc]]:
+        """The same as peers describe them in DDS, where a byte is not a uint8."""
+        self.fields(type)
+        fields: Sequence[tuple[str, Desc]] = self._hasher.fielddefs[type][1]
+        return fields
+
     def constants(self, type: str) -> dict[str, object]:
         """The constants of a message, or of an action's or service's parts together."""
         parts = [type, *(f"{type}{ending}" for ending in ("_Goal", "_Result", "_Request", "_Response"))]

@@ -218,6 +218,29 @@ async def test_others_see_our_nodes_with_their_endpoints_as_ros2_node_list_does(
     await until(lambda: nodes_of(peer.participant).get(NODE) == (0, 1))
 
 
+@pytest.mark.parametrize(
+    "distro",
+    ["jazzy", pytest.param("humble", marks=pytest.mark.proof), pytest.param("rolling", marks=pytest.mark.proof)],
+)
+async def test_cyclone_takes_a_message_of_every_type(url, distro):
+    types = known_types(distro)
+    participant = Participant(address_of(url), types, clock=SystemClock(), node="/types")
+    for number, type in enumerate(sorted(types._store.fielddefs)):
+        writer = participant.writer(Spot(f"rt/type_{number}", type, "/types"), Profile())
+        writer.write(types.encode(type, {}))
+        writer.close()
+    await participant.close()
+
+    assert number > 150
+
+
+async def test_cyclone_refuses_bytes_that_are_not_of_the_type(peer):
+    writer = peer.participant.writer(Spot("rt/robot_01/name", "std_msgs/msg/String", NODE), Profile())
+
+    with pytest.raises(Invalid, match="not of its type"):
+        writer.write(bytes.fromhex("00010000ffffffff"))
+
+
 async def test_a_peer_of_humble_announces_no_hashes_and_is_driven_by_an_account_of_humble_only(url, goal):
     async with open_peer(url, distro="humble", node=NODE) as old:
         old.action_server(NODE, ACTION, NAVIGATE, lambda *_: True, lambda _: True)
