@@ -109,6 +109,7 @@ class Line:
         async with open_websocket(
             self._address.url, headers=headers, ca=self._address.ca, message_max_bytes=4 * FRAME_MAX_BYTES
         ) as line:
+            self._pinged = {0: self._clock.monotonic()}  # the hello is answered as a ping of this number
             await line.say(Hello(protocol=PROTOCOL, journal=self._address.journal, version=VERSION).model_dump_json())
             works = (self._listen(line), self._breathe(line), self._speak(line))
             tasks = [asyncio.ensure_future(work) for work in works]
@@ -161,7 +162,6 @@ class Line:
         return self._pinged.pop(number, self._clock.monotonic() - BREATH_S)
 
     async def _breathe(self, line: WebSocketLine) -> None:
-        self._pinged.clear()
         while True:
             await asyncio.sleep(BREATH_S)
             self._number += 1

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 ALONE_S = 5.0  # how long a gateway that begins waits for the platform, before it takes up what it had
 GRACE_S = 3.0
 COUNT_S = 60.0
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Gateway:
@@ -151,6 +153,8 @@ async def run(url: str, token: str, journal: Path, *, ca: Path | None = None) ->
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
         log.info("gateway started", url=url, journal=str(journal))
+        if urlsplit(url).scheme == "ws" and urlsplit(url).hostname not in LOOPBACK:
+            log.warning("the line to the platform is not encrypted, and credentials go over it; use wss://", url=url)
         try:
             await asyncio.gather(running, return_exceptions=True)
             if not running.cancelled() and (error := running.exception()) is not None:

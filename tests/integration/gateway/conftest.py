@@ -189,12 +189,12 @@ class Platform:
         return self.http.replace("http", "ws") + "/v1/link"
 
     @asynccontextmanager
-    async def dialled(self, *, token: str = "", journal: str = "journal.db") -> AsyncIterator[Gateway]:
+    async def dialled(self, *, token: str = "", journal: str = "journal.db", url: str = "") -> AsyncIterator[Gateway]:
         """A gateway that runs in this test's loop."""
         file = JournalFile(self.folder / journal)
         name = file.fact("id") or journal
         file.keep_fact("id", name)
-        gateway = Gateway(Address(self.url, token or self.token, name), file, SystemClock())
+        gateway = Gateway(Address(url or self.url, token or self.token, name), file, SystemClock())
         task = asyncio.create_task(gateway.run())
         try:
             yield gateway

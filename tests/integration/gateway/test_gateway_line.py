@@ -279,3 +279,27 @@ async def test_a_gateway_with_another_journal_is_told_the_order_that_it_is_asked
         await link.query("/amr-01", "m/9")
     asked = [(one.key, one.order_json is not None) for one in _commands(platform) if one.kind == "query"]
     assert sorted(asked) == [("m/1", False), ("m/1", True), ("m/9", False)]
+
+
+async def test_a_gateway_that_begins_while_the_platform_is_away_goes_on_with_what_it_had(
+    platform, yard, until, monkeypatch, unused_tcp_port
+):
+    monkeypatch.setattr("orchestration.gateway.process.ALONE_S", 0.1)
+    async with platform.dialled():
+        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
+    yard.held.clear()
+    async with platform.dialled(url=f"ws://127.0.0.1:{unused_tcp_port}/v1/link"):
+        await until(lambda: frozenset({"/amr-01", "/amr-02"}) in yard.held)
+
+
+async def test_a_gateway_that_begins_alone_leaves_robots_that_another_may_have_taken_over(
+    platform, yard, until, monkeypatch, unused_tcp_port
+):
+    monkeypatch.setattr("orchestration.gateway.process.ALONE_S", 0.0)
+    platform.add_gateway("south")
+    async with platform.dialled():
+        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
+    opened = yard.opened
+    async with platform.dialled(url=f"ws://127.0.0.1:{unused_tcp_port}/v1/link") as gateway:
+        await until(lambda: gateway._line._is_away)
+        assert yard.opened == opened
