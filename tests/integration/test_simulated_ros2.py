@@ -203,6 +203,15 @@ async def test_a_robot_says_where_it_is_and_how_full_its_battery_is(link):
     assert heard["odom"]["header"]["frame_id"] == "odom"
 
 
+async def test_robots_of_another_platform_on_the_same_machine_are_not_heard(link, mortal, seen):
+    alone = mortal()
+    async with open_dds(alone.url, distro="jazzy", definitions=interface.DEFINITIONS) as other:
+        await seen(other, "/amr_01")
+        assert {one.namespace for one in other.endpoints()} >= {"/amr_01"}
+        assert not {"/amr_02", "/amr_03"} & {one.namespace for one in other.endpoints()}
+        assert {"/amr_02", "/amr_03"} <= {one.namespace for one in link.endpoints()}
+
+
 async def test_a_restarted_robot_stands_still_knows_no_goal_and_counts_one_that_comes_again(mortal, seen):
     site = mortal()
     goal, name = uuid4(), "/amr_01/navigate_to_pose"
