@@ -60,16 +60,21 @@ NOW = bindparam("now", type_=UTCDateTime)
 _URGENCY = (col(Mission.priority).desc(), col(Mission.id))
 _KIND: tuple[Any, ...] = (Mission.site_id, Mission.pinned_robot_id, cast(col(Mission.required_capabilities), Text))
 _MAY_BEGIN = or_(col(Mission.earliest_start_at).is_(None), col(Mission.earliest_start_at) <= NOW)
+_WAITS = (Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, _MAY_BEGIN)
+_MOST = bindparam("most", type_=Integer)
+FIRST = (  # in the order in which missions.plan goes through them
+    select(Mission)
+    .where(*_WAITS)
+    .order_by(col(Mission.priority).desc(), col(Mission.created_at), col(Mission.id))
+    .limit(_MOST)
+)
 _RANKED = (
     select(Mission.id, func.row_number().over(partition_by=_KIND, order_by=_URGENCY).label("rank"))
-    .where(Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, _MAY_BEGIN)
+    .where(*_WAITS)
     .subquery()
 )
 WAITING = (
-    select(Mission)
-    .join(_RANKED, col(Mission.id) == _RANKED.c.id)
-    .order_by(_RANKED.c.rank, *_URGENCY)
-    .limit(bindparam("most", type_=Integer))
+    select(Mission).join(_RANKED, col(Mission.id) == _RANKED.c.id).order_by(_RANKED.c.rank, *_URGENCY).limit(_MOST)
 )
 _FIRST = (
     select(MissionTask.mission_id, func.min(MissionTask.position).label("position"))
@@ -100,8 +105,12 @@ UNAPPROVED = "Nobody has approved it."
 
 def take(session: Session) -> Snapshot:
     """What waits and who could do it, as the database knows it now; of the robots nothing when nothing waits."""
-    waiting = _waiting(session)
-    return _around(session, waiting) if waiting else Snapshot(now=database_now(session), missions=(), robots=())
+    return _around(session, _waiting(session))
+
+
+def take_first(session: Session, most: int) -> Snapshot:
+    """`take` of the `most` missions that a plan comes to first: where each gets a robot, they would among all as well."""
+    return _around(session, session.exec(FIRST, params={"now": database_now(session), "most": most}).all())
 
 
 def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
@@ -146,6 +155,8 @@ def waited_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]
 
 def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
     now = database_now(session)
+    if not missions:
+        return Snapshot(now=now, missions=(), robots=())
     organisations = {mission.organisation_id for mission in missions}
     robots = _candidates(session, organisations, now)
     if any(mission.priority >= URGENT for mission in missions):

@@ -28,7 +28,7 @@ from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
 from missions import dispatch, recovery, sending, snapshot
-from missions.plan import plan
+from missions.plan import Plan, Snapshot, plan
 from orchestration import retention
 from orchestration.answers import Answers
 from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
@@ -44,6 +44,7 @@ FEED = UUID(int=1)
 THREADS = 8
 DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
 PUBLISH_S = 0.05  # between two writings of positions into the feed
+PORTION = 32  # missions given in one transaction: the first of a crowd do not wait for the last
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
@@ -73,6 +74,7 @@ class Dispatcher:
         self._away: set[UUID] = set()
         self._filling = asyncio.Lock()  # from reading how many lanes are free to taking them
         self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
+        self._is_portion = False  # more missions may wait than were looked at
         self._has_news = False  # there may be unpublished changes
         self._deals, self._publishes = Pace(DEAL_S), Pace(PUBLISH_S)
         self._calm = asyncio.Event()  # nothing is being given to robots
@@ -98,6 +100,8 @@ class Dispatcher:
                 self._start(due.robot_id, due.account_id, partial(self._send_due, due))
         self._take_in()
         self._tell()
+        if self._is_portion:
+            self.wake.set()
 
     async def _let_deal(self) -> None:
         """Wait while something is given to robots: a mission that waits goes before what is told of others."""
@@ -141,8 +145,7 @@ class Dispatcher:
 
     def _give(self, room: Room) -> list[sending.Parcel]:
         """Plan, and give and claim what was planned in one transaction."""
-        with self._runtime.reading() as session:
-            seen = snapshot.take(session)
+        seen, made = self._plan()
         if not seen.missions:
             return []
         claimed: list[tuple[set[UUID], list[sending.Parcel]]] = []
@@ -159,11 +162,23 @@ class Dispatcher:
             claimed.append(({one.attempt.id for one in given}, begun))
 
         written = set()
-        for attempt in dispatch.carry_out(self._runtime.transaction, plan(seen), seen, who=WHO, also=claim):
+        for attempt in dispatch.carry_out(self._runtime.transaction, made, seen, who=WHO, also=claim):
             written.add(attempt.id)
             log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
         # What was claimed in a transaction that was rolled back was never written: it must not be sent.
         return [parcel for attempts, parcels in claimed if attempts <= written for parcel in parcels]
+
+    def _plan(self) -> tuple[Snapshot, Plan]:
+        """What waits and what becomes of it: the first few of a crowd, as long as there is a robot for each of them."""
+        with self._runtime.reading() as session:
+            seen = snapshot.take_first(session, PORTION)
+            made = plan(seen)
+            is_all_given = len(made.assignments) == len(seen.missions)
+            self._is_portion = is_all_given and len(seen.missions) == PORTION
+            if len(seen.missions) == PORTION and not is_all_given:
+                seen = snapshot.take(session)
+                made = plan(seen)
+        return seen, made
 
     def _start(self, robot_id: UUID, account_id: UUID, work: Callable[[], Coroutine[None, None, None]]) -> None:
         self.lanes.start(robot_id, work, account=account_id)

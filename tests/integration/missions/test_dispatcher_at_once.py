@@ -191,3 +191,32 @@ async def test_the_room_of_lanes_is_a_copy():
     room = lanes.room
     assert room.take(ONE, CLOUD)
     assert (lanes.free, lanes.busy) == (3, frozenset())
+
+
+@pytest.fixture
+async def dispatcher(runtime, monkeypatch):
+    """One that gives missions one at a time."""
+    monkeypatch.setattr("orchestration.dispatcher.PORTION", 1)
+    dispatcher = Dispatcher(runtime, drains=False)
+    yield dispatcher
+    await dispatcher.close()
+
+
+async def test_a_crowd_is_given_in_portions_one_look_after_the_other(yard, dispatcher, attempts):
+    for name in ("amr-01", "amr-02"):
+        yard.observe(name)
+        yard.request(name)
+    await dispatcher.deal()
+    assert len(attempts()) == 1
+    assert dispatcher.wake.is_set(), "more may wait"
+    await dispatcher.deal()
+    assert len(attempts()) == 2
+
+
+async def test_a_mission_that_nobody_can_do_now_hides_none_behind_it(yard, dispatcher, attempts, world):
+    yard.observe("amr-01")
+    yard.request("urgent", robot="amr-02", priority=9)
+    yard.request("other")
+    await dispatcher.deal()
+    assert set(attempts()) == {world.robots["amr-01"].id}
+    assert not dispatcher.wake.is_set(), "nothing new can be given"

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.adapter import Activity, OrderStatus
 from missions import snapshot
-from missions.plan import Snapshot
+from missions.plan import Snapshot, plan
 from missions.schedules.blackouts import add
 from missions.schedules.models import BlackoutCreate
 
@@ -110,3 +110,17 @@ def test_nothing_starts_at_a_site_during_a_blackout_and_missions_say_so(yard, ru
     )
     clock.step(7 * 3600)
     assert len(yard.assign()) == 1
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_the_first_few_get_the_robots_that_they_would_get_among_all(yard, runtime, take, most):
+    for name in ("amr-01", "amr-02"):
+        yard.observe(name)
+    for name, priority, more in (("a", 0, {}), ("b", 9, {"robot": "amr-02"}), ("c", 5, {}), ("d", 9, {})):
+        yard.request(name, priority=priority, **more)
+    with runtime.reading() as session:
+        few = snapshot.take_first(session, most)
+    first, among_all = plan(few).assignments, plan(take()).assignments
+    assert len(few.missions) == most
+    assert first == among_all[: len(first)]
+    assert len(first) == min(most, 2)
