@@ -99,7 +99,7 @@ def together(session: Session) -> Iterator[None]:
 
 @contextmanager
 def savepoint(session: Session) -> Iterator[None]:
-    """Undo this block alone when it raises, with what it appended, and raise the error on."""
+    """Undo this block alone when it raises, with what it appended, and raise the error on; rows are then read anew."""
     kept = _kept(session) or _Kept()
     _write(session)
     before, is_done = len(kept.lines), False
@@ -113,6 +113,7 @@ def savepoint(session: Session) -> Iterator[None]:
             del kept.lines[before:]
             kept.swaps.clear()
             kept.changes.clear()
+            session.expire_all()  # a row that was swapped in the block is no longer as the session knows it
 
 
 def _kept(session: Session) -> _Kept | None:

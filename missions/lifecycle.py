@@ -130,13 +130,15 @@ def _tell_of_new(session: Session, row: Mapping[str, object], line: Mapping[str,
 
 
 def _insert_missions(session: Session, rows: Sequence[Mapping[str, object]]) -> Sequence[UUID]:
-    """The ids of those that were inserted, in their order: an organisation has one mission of a key."""
+    """The ids of those that were inserted: an organisation has one mission of a key, the first in `rows`."""
     ids = [id_ for row in rows if isinstance(id_ := row["id"], UUID)]
     if not ids:
         return []
     connection = session.connection()
     insert = inserting(connection, Mission, rows[0], ignoring=["organisation_id", "key"])
-    result = connection.execute(insert, rows, execution_options=TELLING)
+    # In one order, so that two who are asked for the same at once do not wait for each other.
+    in_order = sorted(rows, key=lambda row: (str(row["organisation_id"]), str(row["key"])))
+    result = connection.execute(insert, in_order, execution_options=TELLING)
     if result.rowcount == len(ids):
         return ids
     there = set(session.exec(select(Mission.id).where(col(Mission.id).in_(ids))).all())

@@ -1,12 +1,15 @@
 """Missions that come together are written together: each whole, once per key, and shown as it was written."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import event
 from sqlmodel import select
 
 from fleet.changes import Change
+from fleet.runtime import Runtime
 from missions.board import mission_view
 from missions.create import insert_all
 from missions.drafts import draft, ground_at
@@ -119,3 +122,29 @@ def test_what_is_shown_of_it_is_what_is_read_of_it(write, drafted, runtime, worl
         read = mission_view(session, world.organisation.id, one.id)
     shown = first_view(one, begun, waiting_for=read.waiting_for)
     assert shown.model_dump_json() == read.model_dump_json()
+
+
+@pytest.mark.proof
+def test_two_processes_asked_for_the_same_missions_at_once_in_any_order_wait_in_one_order(
+    postgres_runtime: Runtime, postgres_world
+):
+    with postgres_runtime.reading() as session:
+        ground = ground_at(session, postgres_world.site, with_robots=False)
+    meet = Barrier(2)
+
+    def ask(keys: list[str]) -> int:
+        begun = 0
+        for round_ in range(10):
+            drafts = [draft(ground, _wanted(f"{round_}-{key}"), WHO) for key in keys]
+            meet.wait(20)
+            with postgres_runtime.transaction() as session:
+                begun += len(insert_all(session, [(one, CAUSE) for one in drafts]))
+        return begun
+
+    keys = [f"k-{number}" for number in range(200)]
+    with ThreadPoolExecutor(2) as both:
+        assert sum(both.map(ask, [keys, keys[::-1]])) == 2000
+
+
+def _wanted(key: str) -> MissionCreate:
+    return MissionCreate.model_validate({"name": key, "key": key, "tasks": [{"station": "gate"}]})
