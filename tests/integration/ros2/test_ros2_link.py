@@ -174,24 +174,27 @@ async def test_fields_that_do_not_fit_are_told_before_a_server_is_looked_for(lin
 
 
 async def test_two_clients_of_one_service_each_get_their_own_replies(link, peer, url):
-    answered = []
+    asked: list[str] = []
+    all_asked = asyncio.Event()
 
-    def answer(request) -> dict[str, object]:
-        answered.append(request["names"])
+    async def answer(request) -> dict[str, object]:
+        asked.extend(request["names"])
+        if len(asked) == 8:
+            all_asked.set()
+        await all_asked.wait()
         return {"types": [int(name) for name in request["names"]]}
 
-    peer.service(NODE, "/robot_01/get_types", "rcl_interfaces/srv/GetParameterTypes", answer)
+    service, type = "/robot_01/get_types", "rcl_interfaces/srv/GetParameterTypes"
+    peer.service(NODE, service, type, answer)
     async with open_dds(url, node="/other_gateway") as other:
         calls = [
-            one.call(
-                "/robot_01/get_types", "rcl_interfaces/srv/GetParameterTypes", {"names": [str(number)]}, timeout_s=5.0
-            )
+            one.call(service, type, {"names": [str(number)]}, timeout_s=10.0)
             for number, one in enumerate([link, other] * 4)
         ]
         replies = await asyncio.gather(*calls)
 
     assert [list(reply["types"]) for reply in replies] == [[number] for number in range(8)]
-    assert len(answered) == 8
+    assert len(asked) == 8
 
 
 async def test_a_service_that_does_not_answer_leaves_no_answer_and_its_late_reply_is_nobodys(link, peer):
