@@ -53,4 +53,4 @@ async def test_a_gateway_that_is_there_is_shown_with_what_it_holds(platform, yar
         words = await yardmaster("robots", "show", "amr-01")
     assert (shown["is_there"], shown["robots"]) == (True, 2)
     assert {link["hearing"] for link in shown["links"]} == {"well"}
-    assert "NavigateToPose" in words.replace("\n", "")
+    assert "//amr-01/go" in words
