@@ -116,6 +116,8 @@ async def bench(broker, tmp_path):
     found = Bench(broker, tmp_path)
     found.drive()
     await found.open()
+    await found.until_told(lambda one: isinstance(one, HeardWell) and one.hearing is Hearing.well)
+    found.told.clear()
     yield found
     await found.close()
     await found.stop()
