@@ -117,26 +117,32 @@ def test_a_result_of_no_final_status_is_no_result(status):
     assert isinstance(ended, NoAnswer) or (status == "4" and ended == Ended(GoalStatus.succeeded, {}))
 
 
-def test_a_status_list_is_read_in_both_ways_of_writing_an_id_and_without_what_cannot_be_read():
-    entries = [
-        {
-            "goal_info": {
-                "goal_id": {"uuid": base64.b64encode(GOAL.bytes).decode()},
-                "stamp": {"sec": 3, "nanosec": 5},
-            },
-            "status": 2,
-        },
-        {"goal_info": {"goal_id": {"uuid": [0] * 16}}, "status": 4},
+ENTRY = {
+    "goal_info": {"goal_id": {"uuid": base64.b64encode(GOAL.bytes).decode()}, "stamp": {"sec": 3, "nanosec": 5}},
+    "status": 2,
+}
+
+
+def test_a_status_list_is_read_in_both_ways_of_writing_an_id():
+    zero = {"goal_info": {"goal_id": {"uuid": [0] * 16}}, "status": 4}
+    found = frames.statuses_of({"status_list": [ENTRY, zero]})
+    said = {goal: seen.status for goal, seen in found.goals.items()}
+    assert said == {GOAL: GoalStatus.executing, UUID(int=0): GoalStatus.succeeded}
+    assert found.goals[GOAL].stamp_ns == 3_000_000_005
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        7,
         {"goal_info": {"goal_id": {"uuid": "short"}}, "status": 4},
         {"goal_info": {"goal_id": {"uuid": list(GOAL.bytes)}}, "status": 42},
-        7,
-    ]
-    found = frames.statuses_of({"status_list": entries})
-    assert {goal: seen.status for goal, seen in found.goals.items()} == {
-        GOAL: GoalStatus.executing,
-        UUID(int=0): GoalStatus.succeeded,
-    }
-    assert found.goals[GOAL].stamp_ns == 3_000_000_005
+        {"goal_info": {"goal_id": {"uuid": [900] * 16}}, "status": 4},
+    ],
+)
+def test_a_list_of_which_an_entry_cannot_be_read_is_none_since_that_goal_would_seem_new_later(entry):
+    assert frames.statuses_of({"status_list": [ENTRY, entry]}) is None
+    assert frames.statuses_of({"status_list": "none"}) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "\x00", "[" * 100_000])

@@ -257,6 +257,7 @@ class Ros2Adapter:
                 objection = self._ground.link.objection(name, step.type)
                 if objection:
                     return objection
+        await robot.relisted()
         await robot.free(order.key, within_s=FREE_S)
         return robot.busy(order.key) or steps
 

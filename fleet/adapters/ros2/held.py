@@ -67,6 +67,9 @@ class HeldRobot:
         for action in actions_of(self._options, self.robot):
             if action not in self._watches:
                 self._watches[action] = self._ground.link.watch(action, partial(self._list, action))
+                listed = self._ground.link.statuses(action)
+                if listed.is_heard:  # somebody asked for it before
+                    self._list(action, listed)
         for role, topic in telemetry.topics_of(self._options, self.namespace, seen).items():
             known = self._listens.get(role)
             if known is not None and known[0] == topic.topic:
@@ -127,6 +130,13 @@ class HeldRobot:
                 while self._foreign(key):
                     self._relisted.clear()
                     await self._relisted.wait()
+
+    async def relisted(self) -> None:
+        """Return when it is known which goals it has: where ids are the robot's, ours is told from those that were there."""
+        while self._ground.renames is not None and self.seen and not self.is_listed():
+            self._relisted.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
 
     def listed(self) -> set[UUID]:
         """The ids of all goals that it lists."""

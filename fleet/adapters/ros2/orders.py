@@ -224,8 +224,7 @@ class OrderDrive:
         seen = self._seen(statuses, present_goal(self.order, self.state))
         if not statuses.is_heard or (seen is not None and seen.status.is_over):
             self._prompted.set()
-        is_unnamed = self.state.before is not None and not self.state.known_as
-        if self.state.stage is Stage.sent or is_unnamed:
+        if self.state.stage is Stage.sent or self._is_unnamed():
             await self.hear(Listed(statuses))
 
     # Doing
@@ -285,6 +284,9 @@ class OrderDrive:
         """The answer to one question; not waited for any longer than is of use once the goal is listed as ended."""
         self._prompted.clear()
         link, step = self._ground.link, ask.step
+        listed = self._seen(link.statuses(step.action), ask.goal)
+        if listed is not None and listed.status.is_over:
+            self._prompted.set()
         question = asyncio.ensure_future(link.result(step.action, step.type, ask.goal, timeout_s=ASK_S))
         prompt = asyncio.ensure_future(self._prompted.wait())
         try:
@@ -358,11 +360,20 @@ class OrderDrive:
                 await asyncio.wait_for(self._changed.wait(), self._rest_s(at))
             except TimeoutError:
                 await self.hear(Ticked())
-                step = self.state.step if self.state.steps else None
-                if isinstance(step, GoalStep) and self.state.stage is Stage.sent:
-                    renames, goal = self._ground.renames, present_goal(self.order, self.state)
-                    statuses = renames.since_sent(goal) if renames else self._ground.link.statuses(step.action)
-                    await self.hear(Listed(statuses))
+                await self._look_at_list()
+
+    async def _look_at_list(self) -> None:
+        """What a list that came at another time says of a goal that is in doubt, or whose id is not known yet."""
+        step = self.state.step if self.state.steps else None
+        if not isinstance(step, GoalStep) or not (self.state.stage is Stage.sent or self._is_unnamed()):
+            return
+        statuses = self._ground.link.statuses(step.action)
+        if self._ground.renames and not statuses.is_heard:
+            statuses = self._ground.renames.since_sent(present_goal(self.order, self.state))
+        await self.hear(Listed(statuses))
+
+    def _is_unnamed(self) -> bool:
+        return self.state.stage is Stage.going and self.state.before is not None and not self.state.known_as
 
     def _rest_s(self, at: datetime | None) -> float:
         if at is None:

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+import structlog
+
 from fleet.adapters.ros2 import rosbridge_frames as frames
 from fleet.adapters.ros2.link import (
     AlreadyOver,
@@ -40,6 +42,9 @@ from fleet.timepieces import Clock, SystemClock
 
 CANCEL_S = 2.0
 GRACE_S = 1.0  # for the result of a goal that the status list shows as ended
+
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -221,9 +226,16 @@ class RosbridgeLink:
                 f"{action}/_action/status",
                 frames.STATUS_TYPE,
                 0,
-                lambda message: self._list(action, frames.statuses_of(message)),
+                lambda message: self._read(action, message),
             )
         return self._lists[action]
+
+    def _read(self, action: str, message: Fields) -> None:
+        statuses = frames.statuses_of(message)
+        if statuses is None:
+            log.warning("a status list cannot be read", action=action)
+            return
+        self._list(action, statuses)
 
     def _list(self, action: str, statuses: Statuses) -> None:
         self._lists[action] = statuses

@@ -80,15 +80,17 @@ def goal_ended(frame: Mapping[str, object]) -> Ended | Refusal | NoAnswer | None
     return Ended(GoalStatus(int(status)), values if isinstance(values, dict) else {})
 
 
-def statuses_of(message: object) -> Statuses:
-    """A GoalStatusArray; an entry that cannot be read is left out."""
+def statuses_of(message: object) -> Statuses | None:
+    """A GoalStatusArray; None when any of it cannot be read: a goal that is left out would seem to be a new one later."""
     listed = field_at(message, "status_list")
+    if not isinstance(listed, list):
+        return None
     goals: dict[UUID, GoalSeen] = {}
-    for entry in listed if isinstance(listed, list) else []:
+    for entry in listed:
         goal = _uuid(field_at(entry, "goal_info.goal_id.uuid"))
         status = number(field_at(entry, "status"))
         if goal is None or status is None or status not in set(GoalStatus):
-            continue
+            return None
         seconds = number(field_at(entry, "goal_info.stamp.sec")) or 0.0
         nanoseconds = number(field_at(entry, "goal_info.stamp.nanosec")) or 0.0
         goals[goal] = GoalSeen(GoalStatus(int(status)), int(seconds) * 1_000_000_000 + int(nanoseconds))
