@@ -92,7 +92,8 @@ class Night:
             what=f"The end of the run of {deployment}",
         )
         if found["state_type"] != "COMPLETED":
-            words = "; ".join((await self.prefect.logs(run_id))[-3:]) or (found["state"] or {}).get("message", "")
+            said = (found["state"] or {}).get("message") or ""  # its log may come later than its end
+            words = "; ".join([*(await self.prefect.logs(run_id))[-3:], said])
             raise Rejected(f"The run of {deployment} ended {found['state_name']}: {words}", run=run_id)
         return found
 
