@@ -15,7 +15,16 @@ from fleet.events import Event
 from fleet.robots import Robot
 from missions.holds import Hold, covering
 from missions.lifecycle import replay
-from missions.models import MISSION_TERMINAL, Attempt, Desired, Mission, MissionStatus, MissionTask, Transition
+from missions.models import (
+    MISSION_TERMINAL,
+    Attempt,
+    Desired,
+    Mission,
+    MissionStatus,
+    MissionTask,
+    RetryFrom,
+    Transition,
+)
 from missions.schedules.models import Occurrence, OccurrenceStatus
 from missions.scripted import Execution, ScriptedRobots
 
@@ -24,9 +33,8 @@ ENDS_OF_CANCEL = frozenset({MissionStatus.canceled, MissionStatus.succeeded})
 
 def disagreeing(session: Session, missions: Iterable[Mission], robots: ScriptedRobots) -> int:
     """Missions that are SUCCEEDED with a task that no robot did and nobody skipped, or done and not SUCCEEDED."""
-    done: dict[str, set[int]] = {}
-    for run in robots.history:
-        done.setdefault(run.order.mission_id, set()).update(run.positions_done)
+    missions = sorted(missions, key=lambda mission: mission.id)
+    done = _done(missions, robots.history)
     wanted: dict[UUID, set[int]] = {}
     for task in session.exec(select(MissionTask).where(col(MissionTask.skipped_at).is_(None))).all():
         wanted.setdefault(task.mission_id, set()).add(task.position)
@@ -41,6 +49,18 @@ def disagreeing(session: Session, missions: Iterable[Mission], robots: ScriptedR
         is_missing = is_booked and not wanted.get(mission.id, set()) <= done.get(str(mission.id), set())
         count += is_missing or (str(mission.id) in ended_well and not is_booked)
     return count
+
+
+def _done(missions: Sequence[Mission], history: Iterable[Execution]) -> dict[str, set[int]]:
+    """The tasks that robots did of each mission; one that takes up another goes on where that had come to."""
+    done: dict[str, set[int]] = {}
+    for run in history:
+        done.setdefault(run.order.mission_id, set()).update(run.positions_done)
+    for mission in missions:
+        if mission.retry_of is not None and mission.retry_from is RetryFrom.failed_task:
+            before = {position for position in done.get(str(mission.retry_of), ()) if position < mission.first_task}
+            done.setdefault(str(mission.id), set()).update(before)
+    return done
 
 
 def illegal(session: Session, missions: Iterable[Mission]) -> int:
