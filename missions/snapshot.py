@@ -167,9 +167,19 @@ def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
 def _waiting(session: Session) -> Sequence[Mission]:
     """The first of those that may begin by now, in turn of each kind.
 
-    Of one kind are those that the same robots can do: many that wait for a robot that is away hide no others.
+    Of one kind are those that the same robots can do: many that wait for a robot that is away hide no others. So of
+    every kind the first is among them, also of more than WAITING_MAX kinds.
     """
-    return session.exec(WAITING, params={"now": database_now(session), "most": WAITING_MAX}).all()
+    now, most = database_now(session), WAITING_MAX
+    while True:
+        found = session.exec(WAITING, params={"now": now, "most": most}).all()
+        if len(found) < most or len({_kind(mission) for mission in found}) < len(found):
+            return found
+        most *= 4
+
+
+def _kind(mission: Mission) -> tuple[object, ...]:
+    return (mission.site_id, mission.pinned_robot_id, *mission.required_capabilities)
 
 
 def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> list[Wanted]:

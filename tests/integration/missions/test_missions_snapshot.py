@@ -49,6 +49,14 @@ def test_many_that_cannot_begin_hide_none_that_can(yard, take, clock, monkeypatc
     assert "other 0" in [mission.name for mission in take().missions]
 
 
+def test_many_kinds_that_nobody_can_do_now_hide_none_that_somebody_can(yard, monkeypatch):
+    monkeypatch.setattr(snapshot, "WAITING_MAX", 2)
+    for number, able in enumerate((["drive"], ["inspect"], ["drive", "inspect"], ["inspect", "drive"], [])):
+        yard.request(f"other {number}", priority=9, robot="amr-02", required_capabilities=able)
+    mission = yard.request("now")
+    assert [attempt.mission_id for attempt in yard.assign("amr-01")] == [mission.id]
+
+
 def test_a_mission_begins_at_the_first_station_that_is_left(yard, take, clock):
     yard.request("m", "gate", "press-2")
     (mission,) = take().missions
