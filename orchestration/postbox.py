@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 INTAKE = UUID(int=0)
 DELIVERIES_MAX = 8  # in one transaction: while it writes, nobody else does on SQLite
+CROWD_MAX = 64  # as many when more and more wait: each lets dealing go before it, and must not fall behind for that
 DRAIN_S = 0.04  # no report waits longer for others, with which it is applied for a fraction of the cost
 
 
@@ -55,12 +56,13 @@ class Postbox:
         while self._has_post:
             await self._pace.keep()
             self._has_post = False
-            while await self._drain_some() >= DELIVERIES_MAX:
-                log.debug("the inbox has more")
+            limit = DELIVERIES_MAX
+            while await self._drain_some(limit) >= limit:
+                limit = min(2 * limit, CROWD_MAX)
 
-    async def _drain_some(self) -> int:
+    async def _drain_some(self, limit: int) -> int:
         await self._let_pass()
-        count = await asyncio.to_thread(intake.drain, self._runtime, limit=DELIVERIES_MAX)
+        count = await asyncio.to_thread(intake.drain, self._runtime, limit=limit)
         if count:
             self._has_post = True  # what did not fit, or came meanwhile
             self._applied()

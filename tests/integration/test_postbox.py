@@ -69,6 +69,29 @@ async def test_more_than_one_drain_takes_is_drained_to_the_last(runtime, world, 
     assert len(applied) == 5
 
 
+async def test_a_crowd_is_drained_in_ever_larger_portions_so_that_it_gets_behind_no_further(runtime, world, clock):
+    crowd = [
+        inbox.arriving(
+            world.account,
+            key=f"d-{number}",
+            source="webhook",
+            headers={},
+            body=b'{"entries": []}',
+            received_at=clock.now(),
+        )
+        for number in range(150)
+    ]
+    with runtime.transaction() as session:
+        inbox.receive_all(session, crowd)
+    applied = []
+    postbox = Postbox(runtime, lambda: applied.append(1))
+    postbox.look()
+    await postbox.idle()
+    with runtime.reading() as session:
+        assert set(session.exec(select(Delivery.status)).all()) == {DeliveryStatus.applied}
+    assert len(applied) == 5  # 8, 16, 32, 64 and what is left
+
+
 async def test_what_is_more_urgent_is_let_pass_before_each_transaction(runtime, delivery):
     passed = []
 
