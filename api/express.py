@@ -77,12 +77,14 @@ class Express:
 
     async def _mission(self, headers: Headers, post: "_Post") -> Response | None:
         given = headers.get("authorization", "")
-        if not given.startswith(BEARER) or headers.get("content-type", "").lower() not in JSON:
+        token = given.removeprefix(BEARER)
+        is_plain = token != given and token == token.strip() != ""
+        if not is_plain or headers.get("content-type", "").lower() not in JSON:
             return None
         body = await post.body()
         if body is None:
             return None
-        caller = await self._state.doorman.principal(given.removeprefix(BEARER))
+        caller = await self._state.doorman.principal(token)
         if caller.kind not in OPERATORS:
             return None
         try:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from api.group_commit import Answered, Asked, Missions
 from api.memory import Remembered
-from fleet.errors import YardmasterError
+from fleet.errors import Unavailable, YardmasterError
 from fleet.organisations import Principal, site_named
 from fleet.runtime import Runtime
 from missions import snapshot
@@ -63,7 +63,10 @@ class Reception:
         able = tuple(sorted(row["required_capabilities"]))  # type: ignore[call-overload]
         when = (row["earliest_start_at"], row["not_after_at"])
         kind = (row["organisation_id"], row["site_id"], row["pinned_robot_id"], able, *when)
-        return await self._reasons.fetch(kind, lambda: self._read_reason(row)) or ""
+        try:
+            return await self._reasons.fetch(kind, lambda: self._read_reason(row)) or ""
+        except Unavailable:  # the mission is there, whatever became of the database since
+            return ""
 
     def _read_reason(self, row: Mapping[str, Any]) -> str:
         mission = Mission(**row)

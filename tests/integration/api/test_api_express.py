@@ -15,6 +15,7 @@ from api.express import Express
 from api.group_commit import deliveries, missions
 from api.reception import Reception
 from api.routes.webhooks import Letterbox
+from fleet.errors import Unavailable
 from fleet.organisations import Principal, PrincipalKind, Station, issue_token
 from fleet.runtime import Runtime
 from ingestion.signatures import sign
@@ -133,6 +134,24 @@ async def test_who_may_only_look_and_who_shows_no_token_go_the_long_way(client, 
     for headers in (token_of("customer"), {}, {"Authorization": "Basic eDp4"}):
         assert (await client.post("/v1/missions", json=WANTED, headers=headers)).status_code == 418
     assert len(behind.bodies) == 3
+
+
+@pytest.mark.parametrize("odd", ["Bearer  {}", "Bearer {} ", "Bearer "])
+async def test_a_token_with_spaces_around_it_goes_the_long_way_which_takes_it(client, behind, token_of, odd: str):
+    token = token_of()["Authorization"].removeprefix("Bearer ")
+    answer = await client.post("/v1/missions", json=WANTED, headers={"Authorization": odd.format(token)})
+    assert answer.status_code == 418
+
+
+async def test_a_mission_that_is_written_is_answered_although_the_database_went_away_since(
+    client, token_of, monkeypatch
+):
+    def away(*_: object) -> None:
+        raise Unavailable("The database did not answer.")
+
+    monkeypatch.setattr("missions.snapshot.waiting_for", away)
+    answer = await client.post("/v1/missions", json=WANTED, headers=token_of())
+    assert (answer.status_code, answer.json()["waiting_for"]) == (201, "")
 
 
 async def test_an_unknown_token_is_told(client, behind):
