@@ -78,11 +78,11 @@ def observe(session: Session, robot: Robot, seen: Observation, *, received_at: d
 def observe_all(session: Session, seen: Iterable[tuple[Robot, Observation, datetime]]) -> None:
     """`observe` for many at once, each with when it was received, where it does not matter which of them were newer.
 
-    In order of the robots' ids, so that nobody deadlocks.
+    In order of the robots' ids, so that nobody deadlocks; stamps from the future first, so that they give way.
     """
     connection = session.connection()
     in_order = sorted(seen, key=lambda each: each[0].id)
-    for is_plausible in (True, False):
+    for is_plausible in (False, True):
         values = [_values(*each) for each in in_order if _is_plausible(*each[1:]) is is_plausible]
         if values:
             connection.execute(_upsert(connection.dialect, is_plausible), values)

@@ -137,7 +137,9 @@ class Participant:
         self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
         self._taker = Taker(self._entity, clock, self._loop)
         self._owned: dict[str, tuple[set[bytes], set[bytes]]] = {node: (set(), set())}
-        self._kept: dict[bytes, Entity] = {}  # Cyclone ends what Python forgets; here an endpoint lasts until it is closed
+        self._kept: dict[
+            bytes, Entity
+        ] = {}  # Cyclone ends what Python forgets; here an endpoint lasts until it is closed
         self._is_announcing = self._is_closed = False
         self._ids = 0
         self._graph_writer = self.writer(Spot(GRAPH_TOPIC, GRAPH_TYPE, node), GRAPH)
