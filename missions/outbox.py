@@ -1,6 +1,6 @@
 """What must still reach a robot: rows written in the transaction of the decision, before anything is sent."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from uuid import UUID
@@ -79,6 +79,12 @@ def newest(session: Session, attempt: Attempt, command: Command) -> OutboxMessag
     """The newest message of this command to the attempt."""
     mine = (OutboxMessage.attempt_id == attempt.id, OutboxMessage.command == command)
     return session.exec(select(OutboxMessage).where(*mine).order_by(col(OutboxMessage.number).desc())).first()
+
+
+def told(session: Session, attempt: Attempt, commands: Collection[Command]) -> Sequence[OutboxMessage]:
+    """The messages of these commands to the attempt, oldest first."""
+    mine = (OutboxMessage.attempt_id == attempt.id, col(OutboxMessage.command).in_(commands))
+    return session.exec(select(OutboxMessage).where(*mine).order_by(col(OutboxMessage.id))).all()
 
 
 def drop(session: Session, attempt: Attempt, commands: Collection[Command]) -> None:

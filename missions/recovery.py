@@ -33,12 +33,12 @@ from missions.models import (
     Transition,
 )
 from missions.outcome import advance, call_back, end_unheard
-from missions.overdue import Running, is_any_overdue, reason_to_end, running_attempts
+from missions.overdue import Running, is_any_overdue, moved_at, reason_to_end, running_attempts
 
 ASK_AFTER_S = 5.0  # a live order of which nothing was heard for so long is asked about
 LOST_AFTER_S = 30.0
 TOLD_TIMES = 4  # so often told to end an order, and every time without it, a robot will not get it any more
-LATE_S = 30.0  # how long after it was sent an order may still turn up at the robot
+LATE_S = 30.0  # how long after it was sent an order, or a command, may still turn up at the robot
 NOT_STARTED = (MissionStatus.created, MissionStatus.awaiting_approval, MissionStatus.scheduled)
 UNDER_WAY = (MissionStatus.assigned, MissionStatus.running, MissionStatus.paused)
 
@@ -284,4 +284,17 @@ def _is_to_go_on(session: Session, attempt: Attempt) -> bool:
     mine = (Transition.subject == "attempt", Transition.subject_id == attempt.id)
     goes_on = (Transition.to_status == AttemptStatus.running.value, Transition.from_status != Transition.to_status)
     went_on = select(Transition.id).where(*mine, *goes_on, col(Transition.at) > told.created_at).limit(1)
-    return session.exec(went_on).first() is None
+    return session.exec(went_on).first() is None or _is_held_by_late_pause(session, attempt)
+
+
+def _is_held_by_late_pause(session: Session, attempt: Attempt) -> bool:
+    """Whether it may hold because of a pause of ours that was on its way when it was given up, and came after the resume."""
+    told = outbox.told(session, attempt, {Command.pause, Command.resume})
+    given_up = [
+        next((later.created_at for later in told[number:] if later.command is Command.resume), None)
+        for number, message in enumerate(told)
+        if message.command is Command.pause and message.status is OutboxStatus.dropped and message.tries
+    ]
+    held_at = moved_at(session, [attempt.id], AttemptStatus.paused).get(attempt.id)
+    late = timedelta(seconds=LATE_S)
+    return held_at is not None and any(at is not None and held_at <= at + late for at in given_up)
