@@ -275,6 +275,18 @@ def test_of_two_deliveries_at_once_the_newer_state_stands_whichever_came_first(r
     assert state.battery_fraction == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("first", ["from the future", "true"])
+def test_of_two_deliveries_at_once_one_stamped_in_the_future_gives_way_to_the_true_one(
+    runtime: Runtime, post, seen, rows, first: str
+):
+    said = {"from the future": seen(battery=0.3, ago_s=-3600), "true": seen(battery=0.5)}
+    for key in sorted(said, key=lambda key: key != first):
+        post(key, said[key])
+    assert drain(runtime) == 2
+    (state,) = rows(RobotState)
+    assert state.battery_fraction == pytest.approx(0.5)
+
+
 def test_many_deliveries_cost_no_more_statements_than_two(runtime: Runtime, post, seen, statements):
     for number in range(2):
         post(f"a-{number}", seen(ago_s=10 - number))
