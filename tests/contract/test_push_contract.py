@@ -288,8 +288,11 @@ async def test_observations_tell_where_the_robots_are_and_what_they_do(push_stan
 
 async def test_what_a_robot_exposes_is_told_once_and_can_be_asked(push_stand):
     robot = push_stand.serial_numbers[0]
-    exposed = await push_stand.adapter.exposure(robot)
-    assert exposed.refusals == ()
+
+    async def would_be_commanded() -> bool:
+        return (await push_stand.adapter.exposure(robot)).refusals == ()
+
+    await push_stand.eventually(would_be_commanded)  # a robot is seen endpoint by endpoint
     await push_stand.eventually(lambda: _was_exposed(push_stand, robot))
     digests = [told.digest for told in push_stand.told if isinstance(told, Exposure) and told.serial_number == robot]
     assert all(before != after for before, after in itertools.pairwise(digests))

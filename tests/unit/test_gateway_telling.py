@@ -124,7 +124,10 @@ async def test_an_exposure_is_told_once_for_each_digest(told):
     for said in (exposure, exposure, exposure.model_copy(update={"facts": {"distro": "jazzy"}})):
         told.telling.take("a", said)
         await asyncio.sleep(0)
-    assert (await told.next()).exposure.facts == {"distro": "jazzy"}
+    digests = [(await told.next()).exposure.digest]
+    if digests == [exposure.digest]:  # it was told before the next came
+        digests.append((await told.next()).exposure.digest)
+    assert digests[-1] != exposure.digest
     told.telling.take("a", exposure.model_copy(update={"facts": {"distro": "jazzy"}}))
     told.telling.take("a", Heard(serial_number="r", hearing=Hearing.well, since=AT))
     assert (await told.next()).kind == "tell_heard"
