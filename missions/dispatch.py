@@ -1,8 +1,9 @@
 """A plan becomes attempts: hold, attempt and outbox row in one transaction, before anything is sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,23 +14,25 @@ from sqlmodel import Session, col, select
 
 from fleet import ledger
 from fleet.accounts import ManufacturerAccount
-from fleet.adapter import Order, OrderTask, TaskKind
+from fleet.adapter import Activity, Order, OrderTask, TaskKind
 from fleet.clock import database_now
 from fleet.errors import Conflict
 from fleet.organisations import Station
 from fleet.robots import COMMANDED_OVER, Robot
+from fleet.states import RobotState
 from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempts, move_mission
 from missions.live import IDS, lock_mission, lock_missions, tries_of
 from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
-from missions.plan import Assignment, Plan, Refusal, Snapshot
+from missions.plan import Assignment, Candidate, Plan, Refusal, Snapshot, Wanted, fits, is_assignable
 from missions.preemption import preempt
 
 log = structlog.get_logger(__name__)
 
 _ROBOTS: Any = (
-    select(Robot, ManufacturerAccount)
+    select(Robot, ManufacturerAccount, RobotState)
     .join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
+    .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
     .where(col(Robot.id).in_(IDS))
     .order_by(col(Robot.id))
 )
@@ -122,7 +125,8 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     wanted = {
         assignment.robot_id: assignment.mission_id for assignment in assignments if assignment.mission_id in missions
     }
-    robots = _free(session, list(wanted))
+    seen = {mission.id: mission for mission in snapshot.missions}
+    robots = _free(session, {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()})
     attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, _) in robots.items()]
     fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
     taken = [attempt for attempt in attempts if attempt.robot_id in fences]
@@ -156,14 +160,35 @@ def _is_waiting(mission: Mission) -> bool:
     return mission.status is MissionStatus.scheduled and mission.desired is Desired.run
 
 
-def _free(session: Session, robot_ids: Sequence[UUID]) -> dict[UUID, tuple[Robot, ManufacturerAccount]]:
+def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[Robot, ManufacturerAccount]]:
     """The robots, locked in order of their ids, with the accounts they are commanded over.
 
-    Without those that people hold since the snapshot was taken.
+    Without those that people hold, or that cannot begin their mission, since the snapshot was taken.
     """
-    rows = session.exec(LOCK_ROBOTS, params={"ids": list(robot_ids)}).all()
-    held = holds.open_holds(session, {robot.organisation_id for robot, _ in rows})
-    return {robot.id: (robot, account) for robot, account in rows if not holds.covering(robot, held)}
+    rows = session.exec(LOCK_ROBOTS, params={"ids": list(wanted)}).all()
+    held = holds.open_holds(session, {robot.organisation_id for robot, *_ in rows})
+    now = database_now(session)
+    return {
+        robot.id: (robot, account)
+        for robot, account, state in rows
+        if not holds.covering(robot, held) and _can_begin(wanted[robot.id], robot, state, now)
+    }
+
+
+def _can_begin(mission: Wanted, robot: Robot, state: RobotState | None, now: datetime) -> bool:
+    seen = Candidate(
+        id=robot.id,
+        organisation_id=robot.organisation_id,
+        site_id=robot.site_id,
+        name=robot.name,
+        capabilities=frozenset(robot.capabilities),
+        is_held=False,
+        activity=state.activity if state else Activity.offline,
+        heard_at=state.received_at if state else None,
+        battery_fraction=state.battery_fraction if state else None,
+        battery_minimum_fraction=robot.battery_minimum_fraction,
+    )
+    return is_assignable(seen, now) and fits(mission, seen)
 
 
 def _attempt(session: Session, mission: Mission, robot: Robot) -> Attempt:

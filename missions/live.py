@@ -1,6 +1,6 @@
 """The live rows of a mission, locked in one fixed order: mission, then attempt, then robot, so that nobody deadlocks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from fleet.errors import NotFound
 from missions.models import Attempt, Mission, MissionStatus
 
 FRESH = {"populate_existing": True}
+TRIED_FROM = 2  # the version of a mission that may have attempts
 LOCKED, KEYS = "locked_missions", "attempts_by_key"
 IDS: BindParameter[list[UUID]] = bindparam("ids", expanding=True)
 # Rows that refer to a mission or a robot may be written by others meanwhile: their keys do not change.
@@ -31,12 +32,19 @@ def lock_missions(
     exist, or with `only_waiting` is not SCHEDULED, is left out and not locked.
     """
     found = session.exec(LOCK_WAITING if only_waiting else LOCK, params={"ids": list(mission_ids)}).all()
-    kept = session.exec(TRIES, params={"ids": [mission.id for mission in found]}).all()
+    kept = tries_now(session, found)
     locked = session.info.setdefault(LOCKED, {})
     locked.update({mission.id: mission for mission in found})
     # Held here, for a session forgets what nobody holds.
     session.info.setdefault(KEYS, {}).update({attempt.key: attempt for attempt in kept})
     return {mission.id: mission for mission in found}
+
+
+def tries_now(session: Session, missions: Collection[Mission]) -> Sequence[Attempt]:
+    """All attempts of these missions as they are now; costs nothing where none of them was ever given to a robot."""
+    # It is written as version 0 and waits as version 1: being given to a robot is the next step at the earliest.
+    tried = [mission.id for mission in missions if mission.version >= TRIED_FROM]
+    return session.exec(TRIES, params={"ids": tried}).all() if tried else []
 
 
 def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | None = None) -> Mission:

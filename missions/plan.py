@@ -87,6 +87,9 @@ class Snapshot(Frozen):
     now: datetime
     missions: tuple[Wanted, ...]
     robots: tuple[Candidate, ...]
+    is_remembered: bool = Field(
+        False, description="The robots are some that were free a moment ago, not all as they are."
+    )
 
 
 class Assignment(Frozen):
@@ -183,7 +186,7 @@ def _least_important(mission: Wanted, usable: Sequence[Candidate]) -> Candidate 
     able = [
         (robot.work.priority, _cost(mission, robot), robot)
         for robot in usable
-        if robot.work is not None and robot.work.priority < mission.priority and _fits(mission, robot)
+        if robot.work is not None and robot.work.priority < mission.priority and fits(mission, robot)
     ]
     return min(able, key=lambda each: each[:2], default=(0, (), None))[-1]
 
@@ -228,13 +231,14 @@ class _Free:
         asked = (mission.organisation_id, mission.site_id, mission.required_capabilities, mission.pinned_robot_id)
         key = (*asked, mission.x_m, mission.y_m, mission.tried_robot_ids)
         if key not in self._ranked:
-            able = [(_cost(mission, robot), robot) for robot in self._robots if _fits(mission, robot)]
+            able = [(_cost(mission, robot), robot) for robot in self._robots if fits(mission, robot)]
             able.sort(key=itemgetter(0), reverse=True)
             self._ranked[key] = [robot for _, robot in able]
         return self._ranked[key]
 
 
-def _fits(mission: Wanted, robot: Candidate) -> bool:
+def fits(mission: Wanted, robot: Candidate) -> bool:
+    """Whether the robot may and can do the mission, and is where it is to be done, whatever it is at."""
     return can_do(mission, robot) and robot.site_id == mission.site_id
 
 

@@ -1,7 +1,8 @@
 """The snapshot that a plan rests on, read in a handful of queries however many missions wait."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -19,9 +20,9 @@ from fleet.robots import HolderKind, Robot, RobotLease
 from fleet.states import RobotState
 from missions import holds
 from missions.foreign import foreign_orders
-from missions.live import IDS, TRIES
+from missions.live import IDS, tries_now
 from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
-from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work
+from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work, is_assignable
 from missions.progress import counts_as_failure, pause_s
 from missions.schedules.blackouts import blackout_until
 from missions.waiting import reason_to_wait
@@ -103,14 +104,49 @@ HELD = "It is paused until it is resumed."
 UNAPPROVED = "Nobody has approved it."
 
 
+@dataclass(frozen=True)
+class Free:
+    """Robots that were free a moment ago, by one who looks often; missions/dispatch sees whether each still is.
+
+    A plan with these alone is right where it gives a robot to each mission: why one gets none they cannot tell.
+    """
+
+    organisation_ids: frozenset[UUID]
+    robots: tuple[Candidate, ...]
+
+    def without(self, robot_ids: Collection[UUID]) -> "Free":
+        """What is left of them when these have been given something."""
+        return replace(self, robots=tuple(robot for robot in self.robots if robot.id not in robot_ids))
+
+    def suffices(self, missions: Sequence[Mission]) -> bool:
+        """Whether these missions may be planned with them: nothing is taken back for any of them."""
+        return all(
+            mission.organisation_id in self.organisation_ids and mission.priority < URGENT for mission in missions
+        )
+
+
+def free_in(seen: Snapshot) -> Free:
+    """The robots of a snapshot that are free, to be remembered for a moment."""
+    organisations = frozenset(mission.organisation_id for mission in seen.missions)
+    return Free(organisations, tuple(robot for robot in seen.robots if is_assignable(robot, seen.now)))
+
+
 def take(session: Session) -> Snapshot:
     """What waits and who could do it, as the database knows it now; of the robots nothing when nothing waits."""
     return _around(session, _waiting(session))
 
 
-def take_first(session: Session, most: int) -> Snapshot:
-    """`take` of the `most` missions that a plan comes to first: where each gets a robot, they would among all as well."""
-    return _around(session, session.exec(FIRST, params={"now": database_now(session), "most": most}).all())
+def take_first(session: Session, most: int, *, free: Free | None = None) -> Snapshot:
+    """`take` of the `most` missions that a plan comes to first: where each gets a robot, they would among all as well.
+
+    Where the robots in `free` suffice, those are in it and none is read.
+    """
+    now = database_now(session)
+    missions = session.exec(FIRST, params={"now": now, "most": most}).all()
+    if free is None or not missions or not free.suffices(missions):
+        return _around(session, missions)
+    wanted = tuple(_wanted(session, missions, now))
+    return Snapshot(now=now, missions=wanted, robots=free.robots, is_remembered=True)
 
 
 def waiting_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]:
@@ -186,7 +222,7 @@ def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> lis
     keys = [mission.id for mission in missions]
     places = _first_places(session, keys)
     tries: dict[UUID, list[Attempt]] = {}
-    for attempt in session.exec(TRIES, params={"ids": keys}).all():
+    for attempt in tries_now(session, missions):
         tries.setdefault(attempt.mission_id, []).append(attempt)
     closed = blackout_until(session, {mission.site_id for mission in missions}, now) if missions else {}
     until = now + timedelta(seconds=AHEAD_S)

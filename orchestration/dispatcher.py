@@ -27,14 +27,16 @@ from fleet.adapter import Accepted, Acknowledged, OrderReport, OrderStatus, Unkn
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
-from missions import dispatch, recovery, sending, snapshot
-from missions.plan import Plan, Snapshot, plan
+from missions import dispatch, recovery, sending
+from missions.models import Attempt
+from missions.plan import Plan, Snapshot
 from orchestration import retention
 from orchestration.answers import Answers
 from orchestration.chores import ASK_S, WATCH_S, WHO, Chores
 from orchestration.gateway_link import Switchboard
 from orchestration.lanes import Lanes, Links, Room
 from orchestration.loops import Pace, hear, on_signals, repeat
+from orchestration.planner import NOTHING, Planner
 from orchestration.postbox import Postbox, run_apart
 from orchestration.timers import hourly, ticking
 
@@ -44,7 +46,6 @@ FEED = UUID(int=1)
 THREADS = 8
 DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
 PUBLISH_S = 0.05  # between two writings of positions into the feed
-PORTION = 32  # missions given in one transaction: the first of a crowd do not wait for the last
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
@@ -74,7 +75,7 @@ class Dispatcher:
         self._away: set[UUID] = set()
         self._filling = asyncio.Lock()  # from reading how many lanes are free to taking them
         self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
-        self._is_portion = False  # more missions may wait than were looked at
+        self._planner = Planner(runtime.clock)
         self._has_news = False  # there may be unpublished changes
         self._deals, self._publishes = Pace(DEAL_S), Pace(PUBLISH_S)
         self._calm = asyncio.Event()  # nothing is being given to robots
@@ -100,7 +101,7 @@ class Dispatcher:
                 self._start(due.robot_id, due.account_id, partial(self._send_due, due))
         self._take_in()
         self._tell()
-        if self._is_portion:
+        if self._planner.is_portion:
             self.wake.set()
 
     async def _let_deal(self) -> None:
@@ -135,19 +136,28 @@ class Dispatcher:
         await self.links.close()
 
     def _look(self, room: Room) -> Todo:
-        parcels = self._give(room)
+        parcels: list[sending.Parcel] = []
+        is_to_look = True
+        while is_to_look:
+            with self._runtime.reading() as session:
+                seen, made = self._planner.plan(session)
+                if made == NOTHING:
+                    return Todo(parcels, self._due(session, room))
+            attempts, begun = self._give(room, seen, made)
+            parcels += begun
+            is_to_look = self._planner.is_to_look_again(seen, made, {attempt.robot_id for attempt in attempts})
         with self._runtime.reading() as session:
-            waits = sending.has_due(session)
-            has_room = waits and room.free > 0
-            due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if has_room else []
-        self._is_blocked = waits and not due
-        return Todo(parcels, due)
+            return Todo(parcels, self._due(session, room))
 
-    def _give(self, room: Room) -> list[sending.Parcel]:
-        """Plan, and give and claim what was planned in one transaction."""
-        seen, made = self._plan()
-        if not seen.missions:
-            return []
+    def _due(self, session: Session, room: Room) -> list[sending.Due]:
+        waits = sending.has_due(session)
+        has_room = waits and room.free > 0
+        due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if has_room else []
+        self._is_blocked = waits and not due
+        return due
+
+    def _give(self, room: Room, seen: Snapshot, made: Plan) -> tuple[list[Attempt], list[sending.Parcel]]:
+        """Give and claim what was planned in one transaction."""
         claimed: list[tuple[set[UUID], list[sending.Parcel]]] = []
         kept: set[UUID] = set()  # the lanes taken for what is claimed, once more when a transaction was rolled back
 
@@ -161,24 +171,12 @@ class Dispatcher:
             begun = sending.begin_new(session, given, has_room=has_room, who=WHO)
             claimed.append(({one.attempt.id for one in given}, begun))
 
-        written = set()
-        for attempt in dispatch.carry_out(self._runtime.transaction, made, seen, who=WHO, also=claim):
-            written.add(attempt.id)
+        attempts = dispatch.carry_out(self._runtime.transaction, made, seen, who=WHO, also=claim)
+        written = {attempt.id for attempt in attempts}
+        for attempt in attempts:
             log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
         # What was claimed in a transaction that was rolled back was never written: it must not be sent.
-        return [parcel for attempts, parcels in claimed if attempts <= written for parcel in parcels]
-
-    def _plan(self) -> tuple[Snapshot, Plan]:
-        """What waits and what becomes of it: the first few of a crowd, as long as there is a robot for each of them."""
-        with self._runtime.reading() as session:
-            seen = snapshot.take_first(session, PORTION)
-            made = plan(seen)
-            is_all_given = len(made.assignments) == len(seen.missions)
-            self._is_portion = is_all_given and len(seen.missions) == PORTION
-            if len(seen.missions) == PORTION and not is_all_given:
-                seen = snapshot.take(session)
-                made = plan(seen)
-        return seen, made
+        return attempts, [parcel for ids, parcels in claimed if ids <= written for parcel in parcels]
 
     def _start(self, robot_id: UUID, account_id: UUID, work: Callable[[], Coroutine[None, None, None]]) -> None:
         self.lanes.start(robot_id, work, account=account_id)

@@ -196,7 +196,7 @@ async def test_the_room_of_lanes_is_a_copy():
 @pytest.fixture
 async def dispatcher(runtime, monkeypatch):
     """One that gives missions one at a time."""
-    monkeypatch.setattr("orchestration.dispatcher.PORTION", 1)
+    monkeypatch.setattr("orchestration.planner.PORTION", 1)
     dispatcher = Dispatcher(runtime, drains=False)
     yield dispatcher
     await dispatcher.close()

@@ -1,0 +1,57 @@
+"""What the dispatcher does at a look: a plan, made with what it remembers of free robots while looks follow closely."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlmodel import Session
+
+from fleet.clock import Clock
+from missions import snapshot
+from missions.plan import Plan, Snapshot, plan
+
+PORTION = 32  # missions given in one transaction: the first of a crowd do not wait for the last
+REMEMBERED_S = (
+    0.25  # so long, at most, free robots are taken from memory: of one that is free since, a look knows later
+)
+NOTHING = Plan()
+
+
+class Planner:
+    """Plans for one dispatcher, one look at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Nothing is remembered yet."""
+        self._clock = clock
+        self._free: snapshot.Free | None = None
+        self._read_at = 0.0
+        self.is_portion = False  # more missions may wait than were looked at
+
+    def plan(self, session: Session) -> tuple[Snapshot, Plan]:
+        """What waits and what becomes of it: the first few of a crowd, as long as there is a robot for each of them."""
+        if self._clock.monotonic() - self._read_at >= REMEMBERED_S:
+            self._free = None
+        seen = snapshot.take_first(session, PORTION, free=self._free)
+        made = plan(seen)
+        if seen.is_remembered and not _is_all_given(seen, made):
+            seen = snapshot.take_first(session, PORTION)
+            made = plan(seen)
+        is_all_given = _is_all_given(seen, made)
+        self.is_portion = is_all_given and len(seen.missions) == PORTION
+        if len(seen.missions) == PORTION and not is_all_given:
+            seen = snapshot.take(session)
+            made = plan(seen)
+        if seen.missions and not seen.is_remembered:
+            # Where one gets none, the next look must read them all again to say why.
+            self._free = snapshot.free_in(seen) if is_all_given else None
+            self._read_at = self._clock.monotonic()
+        return seen, made
+
+    def is_to_look_again(self, seen: Snapshot, made: Plan, given: Collection[UUID]) -> bool:
+        """Whether what was remembered was wrong, by the robots that were `given` a mission: they are read anew then."""
+        if self._free is not None:
+            self._free = self._free.without(given) if len(given) == len(made.assignments) else None
+        return seen.is_remembered and self._free is None
+
+
+def _is_all_given(seen: Snapshot, made: Plan) -> bool:
+    return len(made.assignments) == len(seen.missions)
