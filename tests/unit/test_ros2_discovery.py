@@ -93,7 +93,29 @@ def test_a_command_to_a_real_server_meets_no_objection(server, graph_of):
 
     assert not graph.objection(ACTION, NAVIGATE)
     assert not graph.objection("/robot_01/bt_navigator/get_parameters", "rcl_interfaces/srv/GetParameters")
-    assert graph.incarnation(ACTION) == server[0].guid[:12].hex()
+    assert graph.incarnation(ACTION) == next(told for told in server if told.topic == SEND_GOAL).guid.hex()
+
+
+def test_two_servers_of_one_process_would_both_execute_a_command(server, graph_of):
+    twin = [replace(told, guid=told.guid[:12] + bytes([told.guid[12] ^ 0x40]) + told.guid[13:],
+                    announced=dict(told.announced) | {"serviceid": told.announced.get("serviceid", "") + "f"})
+            for told in server if "_action" in told.topic]  # fmt: skip
+
+    objection = graph_of([*server, *twin]).objection(ACTION, NAVIGATE)
+
+    assert objection.why.startswith("More than one server answers")
+
+
+def test_a_server_that_was_set_up_anew_in_its_process_is_another_one(server, graph_of):
+    graph = graph_of(server)
+    before = graph.incarnation(ACTION)
+
+    for told in server:
+        if "_action" in told.topic:
+            graph.tell(replace(told, is_alive=False))
+            graph.tell(replace(told, guid=told.guid[:14] + bytes([told.guid[14] ^ 0x80]) + told.guid[15:]))
+
+    assert graph.incarnation(ACTION) not in ("", before)
 
 
 def test_a_fast_dds_robot_is_heard_and_not_commanded(server, graph_of):

@@ -124,7 +124,7 @@ class Graph:
         return [told for told in self._by_topic.get(topic, {}).values() if told.is_writer == writers]
 
     def servers(self, service: str) -> list[tuple[Told, Told]]:
-        """Who serves it: the reader of requests and the writer of replies of one participant."""
+        """Who serves it: readers of requests, each with the writer of its replies; a participant may have several."""
         replies = {told.participant: told for told in self.on(dds_topic(REPLY, service), writers=True)}
         requests = self.on(dds_topic(REQUEST, service), writers=False)
         return [(told, replies[told.participant]) for told in requests if told.participant in replies]
@@ -147,7 +147,7 @@ class Graph:
         servers = [self.servers(service) for service, _ in parts]
         if not all(servers):
             return Objection(self._absence(name, type, [service for service, _ in parts]), may_pass=True)
-        if not is_one_enough and any(len({request.participant for request, _ in pairs}) > 1 for pairs in servers):
+        if not is_one_enough and any(len(pairs) > 1 for pairs in servers):
             several = f"More than one server answers to {name}: a command would be executed by each of them."
             return Objection(several, may_pass=True)
         complaints = (
@@ -158,8 +158,8 @@ class Graph:
         return Objection(next(filter(None, complaints), ""))
 
     def incarnation(self, action: str) -> str:
-        """The participant that serves it, as hex; "" when none or several do."""
-        found = {request.participant.hex() for request, _ in self.servers(f"{action}{ACTION}send_goal")}
+        """What hears its goals, as hex; "" when nothing or several do. A node that is set up anew in its process is another."""
+        found = {request.guid.hex() for request, _ in self.servers(f"{action}{ACTION}send_goal")}
         return found.pop() if len(found) == 1 else ""
 
     def hash_complaint(self, told: Told, type: str) -> str:
