@@ -201,8 +201,6 @@ class Connection:
                 case Answer():
                     await self._take(said)
                 case Tell() | TellHeard() | TellExposure():
-                    if said.account not in self._accounts:
-                        raise Forbidden(f"This gateway does not serve the account {said.account:.50}.")
                     self._tells.put_nowait(said)
                 case Ping():
                     self._ping = said.number
@@ -265,10 +263,19 @@ class Connection:
     async def _store(self) -> None:
         while True:
             said = await self._tells.get()
-            account_id = UUID(said.account)
+            account = self._accounts.get(said.account)
+            if account is None:  # not served any more; it would be told again and again, and nothing else after it
+                log.warning(
+                    "what a gateway told of an account that it does not serve is dropped",
+                    gateway=self.name,
+                    account=said.account[:50],
+                )
+                self._say(Ack(key=said.key))
+                continue
+            account_id = account.id
             match said:
                 case Tell():
-                    await self._receive(said)
+                    await self._receive(account, said)
                 case TellHeard():
                     heard = [(account_id, one) for one in said.heard]
                     await self._note(partial(gateways.note_heard, gateway_id=self.gateway_id, told=heard))
@@ -277,9 +284,9 @@ class Connection:
                     await self._note(partial(gateways.note_exposed, gateway_id=self.gateway_id, told=told))
             self._say(Ack(key=said.key))
 
-    async def _receive(self, said: Tell) -> None:
+    async def _receive(self, account: ManufacturerAccount, said: Tell) -> None:
         delivery = inbox.arriving(
-            self._accounts[said.account],
+            account,
             key=f"{self.gateway_id}:{self._journal}:{said.key}",
             source="link",
             headers={},

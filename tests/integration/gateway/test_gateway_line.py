@@ -12,6 +12,7 @@ from fleet import gateways
 from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Unknown
 from fleet.errors import NotFound, Unauthorized, Unavailable
 from fleet.gateways import RobotLink
+from fleet.journal import JournalFile
 from fleet.link_commands import LinkCommand
 from fleet.link_frames import DISPLACED, NONSENSE, SHUT_OUT, Hello, from_platform
 from fleet.organisations import Principal, PrincipalKind, issue_token
@@ -95,9 +96,23 @@ async def test_a_gateway_speaks_for_its_own_accounts_only(platform, line):
     async with line() as mine:
         await mine.say(HELLO)
         await mine.say(json.dumps(foreign))
-        closed = await _closed(mine)
-    assert closed.close_code == SHUT_OUT
-    assert "does not serve the account" in closed.message
+        heard = [from_platform(await mine.hear()) for _ in range(3)]
+    assert heard[2].key == "1"  # acknowledged, so that it is not told for ever
+    assert _deliveries(platform) == 0
+
+
+async def test_reports_of_an_account_that_is_served_no_more_keep_no_other_back(platform, yard, until):
+    report = OrderReport(
+        key="m/1", serial_number="/amr-01", status=OrderStatus.running, observed_at=platform.runtime.clock.now()
+    )
+    file = JournalFile(platform.folder / "journal.db")
+    file.spool(str(platform.world.account.id), [to_bytes([report])])
+    file.spool(str(platform.account.id), [to_bytes([report])])
+    file.close()
+    async with platform.dialled() as gateway:
+        await until(lambda: _reports(platform) == 1)
+        await until(lambda: gateway._file.waiting() == [])
+        assert platform.link().epoch == 1
 
 
 async def test_a_frame_that_is_too_large_closes_the_line_and_is_not_stored(platform, line):
