@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from fleet.adapter import Order
-from fleet.errors import Conflict
+from fleet.errors import Conflict, Unavailable
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -51,15 +51,23 @@ class JournalFile:
     """The file; may be used from several threads, by one process."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # the accounts that it remembers have credentials
+        """Open or make it.
+
+        Raises:
+            Unavailable: it cannot be read or written, or is no journal. So does everything below.
+        """
         self.on_spooled: Callable[[], None] = lambda: None  # called, from any thread, when there is more to tell
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(TABLES)
+        self._path, self._lock = path, Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # the accounts that it remembers have credentials
+        except OSError as error:
+            raise _trouble(path, error) from None
+        with self._sorted():
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(TABLES)
 
     def close(self) -> None:
         """Close the file."""
@@ -100,20 +108,27 @@ class JournalFile:
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of one query."""
-        with self._lock:
+        with self._lock, self._sorted():
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, on disk when the block ends."""
-        with self._lock:
+        with self._lock, self._sorted():
             self._connection.execute("BEGIN IMMEDIATE")
-            is_done = False
             try:
                 yield self._connection
-                is_done = True
+                self._connection.execute("COMMIT")
             finally:
-                self._connection.execute("COMMIT" if is_done else "ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _sorted(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _trouble(self._path, error) from error
 
 
 class Journal:
@@ -204,6 +219,14 @@ class Journal:
 
 
 SELECT = "SELECT key, robot, sent, state, is_over FROM orders"
+
+
+def _trouble(path: Path, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The journal {path} cannot be used ({error}); free its disk, or mend its rights. Where it is damaged, move it "
+        "away: the gateway then begins a new one and asks its robots what they do.",
+        journal=str(path),
+    )
 
 
 def _entries(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Entry]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fleet.adapter import Order
-from fleet.errors import Conflict
+from fleet.errors import Conflict, Unavailable
 from fleet.journal import JournalFile
 
 
@@ -95,3 +95,27 @@ def test_somebody_is_called_when_there_is_more_to_tell(file: JournalFile):
 def test_nobody_else_reads_the_journal(file: JournalFile, tmp_path: Path):
     file.keep_fact("accounts", "secret")
     assert {path.stat().st_mode & 0o077 for path in tmp_path.glob("gateway.db*")} == {0}
+
+
+def test_a_full_disk_is_told_as_such_and_the_journal_works_on_when_there_is_room(file: JournalFile):
+    journal = file.of("a")
+    journal.admit(_order("m/1"))
+    pages = file.rows("PRAGMA page_count")[0][0]
+    file.rows(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(Unavailable, match="disk is full"):
+        file.spool("a", [b"x" * 100_000])
+    file.rows("PRAGMA max_page_count = 100000")
+    assert journal.admit(_order("m/2")) is None
+    assert [one.key for one in journal.live()] == ["m/1", "m/2"]
+
+
+def test_a_file_that_is_no_journal_is_refused_with_a_sentence(tmp_path: Path):
+    (tmp_path / "gateway.db").write_bytes(b"nonsense " * 1000)
+    with pytest.raises(Unavailable, match="not a database"):
+        JournalFile(tmp_path / "gateway.db")
+
+
+def test_a_journal_that_cannot_be_made_is_refused_with_a_sentence(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be used"):
+        JournalFile(tmp_path / "file" / "gateway.db")
