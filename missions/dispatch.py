@@ -29,8 +29,9 @@ from missions.preemption import preempt
 
 log = structlog.get_logger(__name__)
 
+STATE: tuple[Any, ...] = (RobotState.activity, RobotState.received_at, RobotState.battery_fraction)
 _ROBOTS: Any = (
-    select(Robot, ManufacturerAccount, RobotState)
+    select(Robot, ManufacturerAccount, *STATE)
     .join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
     .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
     .where(col(Robot.id).in_(IDS))
@@ -170,25 +171,30 @@ def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[R
     now = database_now(session)
     return {
         robot.id: (robot, account)
-        for robot, account, state in rows
-        if not holds.covering(robot, held) and _can_begin(wanted[robot.id], robot, state, now)
+        for robot, account, *state in rows
+        if not holds.covering(robot, held) and _can_begin(wanted[robot.id], _as_candidate(robot, *state), now)
     }
 
 
-def _can_begin(mission: Wanted, robot: Robot, state: RobotState | None, now: datetime) -> bool:
-    seen = Candidate(
+def _can_begin(mission: Wanted, robot: Candidate, now: datetime) -> bool:
+    return is_assignable(robot, now) and fits(mission, robot)
+
+
+def _as_candidate(
+    robot: Robot, activity: Activity | None, heard_at: datetime | None, battery_fraction: float | None
+) -> Candidate:
+    return Candidate(
         id=robot.id,
         organisation_id=robot.organisation_id,
         site_id=robot.site_id,
         name=robot.name,
         capabilities=frozenset(robot.capabilities),
         is_held=False,
-        activity=state.activity if state else Activity.offline,
-        heard_at=state.received_at if state else None,
-        battery_fraction=state.battery_fraction if state else None,
+        activity=activity or Activity.offline,
+        heard_at=heard_at,
+        battery_fraction=battery_fraction,
         battery_minimum_fraction=robot.battery_minimum_fraction,
     )
-    return is_assignable(seen, now) and fits(mission, seen)
 
 
 def _attempt(session: Session, mission: Mission, robot: Robot) -> Attempt:

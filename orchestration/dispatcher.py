@@ -9,6 +9,7 @@ both, and what robots answer is written in groups.
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -322,6 +323,8 @@ def main() -> None:
     inbox = parser.parse_args().inbox
     sys.setswitchinterval(SWITCH_S)
     runtime = open_runtime()
+    gc.collect()
+    gc.freeze()  # what was loaded until now stays: a full collection walks over it no more, which held up missions for 50 ms
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_apart(runtime) if inbox == "only" else run(runtime, drains=inbox == "beside"))
 
