@@ -47,7 +47,7 @@ from fleet.adapters.ros2.runs import (
     reference_of,
     report_of,
 )
-from fleet.errors import Invalid
+from fleet.errors import Invalid, Unavailable
 from fleet.journal import Journal
 from fleet.push import to_bytes
 from fleet.timepieces import Clock
@@ -152,7 +152,7 @@ class OrderDrive:
     async def start(self, effects: Sequence[Effect] = (), *, is_news: bool = False) -> None:
         """Begin to let time pass for it, and do these effects; `is_news`: its present state is still to be told."""
         if is_news:
-            await asyncio.shield(asyncio.to_thread(self._keep, Turn(self.state), None))
+            await self._keep(Turn(self.state), None)
         if self.state.is_over:
             self._over(self)
             return
@@ -193,12 +193,20 @@ class OrderDrive:
             was = self.state
             made = turn(self.order, was, news, self._ground.around(was))
             if made.state != was:
-                await asyncio.shield(asyncio.to_thread(self._keep, made, was))
+                await self._keep(made, was)
                 self.state = made.state
                 self._after(was)
             self._do(made.effects)
 
-    def _keep(self, made: Turn, was: OrderState | None) -> None:
+    async def _keep(self, made: Turn, was: OrderState | None) -> None:
+        while True:
+            try:
+                return await asyncio.shield(asyncio.to_thread(self._write, made, was))
+            except Unavailable as error:  # a full disk, say: the order stands still until there is room
+                log.error("an order waits for the journal", order=self.order.key, error=error.message)
+                await asyncio.sleep(AGAIN_S)
+
+    def _write(self, made: Turn, was: OrderState | None) -> None:
         tell = [to_bytes([report_of(self.order, made.state, self._ground.clock.now())])]
         self._ground.journal.save(
             self.order.key,
