@@ -4,16 +4,21 @@ import asyncio
 import contextlib
 
 import pytest
+import structlog
 
 from deployments.links import own_domain
 from fleet.adapter import Accepted, Activity, Observation, Order, OrderReport, OrderStatus, OrderTask, Refused, TaskKind
 from fleet.adapters import push_opener
+from fleet.adapters.ros2.adapter import serving
 from fleet.adapters.ros2.dds import open_dds
 from fleet.adapters.ros2.link import GoalStatus
+from fleet.adapters.ros2.options import options_of
 from fleet.adapters.ros2.peer import open_peer
 from fleet.adapters.ros2.runs import goal_id
+from fleet.errors import Unavailable
 from fleet.journal import JournalFile
 from fleet.push import PushAccount
+from fleet.timepieces import SystemClock
 
 NAVIGATE = "nav2_msgs/action/NavigateToPose"
 FOLLOW = "nav2_msgs/action/FollowWaypoints"
@@ -190,6 +195,41 @@ async def test_a_mission_of_all_kinds_of_tasks_is_carried_out_with_its_readings(
     await bench.eventually(is_stopped)
 
 
+async def test_a_robot_whose_address_is_no_name_and_a_topic_of_an_unknown_type_leave_the_others_as_they_are(tmp_path):
+    with own_domain() as domain, contextlib.closing(JournalFile(tmp_path / "journal.db")) as journal:
+        url = f"dds://?domain={domain}&peers=127.0.0.1"
+        strange = {"pose": {"topic": "where", "type": "acme_msgs/msg/Where"}}
+        account = PushAccount(name="bench", url=url, options=OPTIONS | {"telemetry": strange})
+        async with (
+            open_peer(url, definitions=DEFINITIONS) as peer,
+            push_opener("ros2")(account, journal.of("bench")) as adapter,
+        ):
+            bench = Bench(adapter, Robot(peer), url)
+            await adapter.hold(frozenset({"/r", "/robot 02"}))
+            await bench.eventually(bench.is_seen)
+
+            assert isinstance(await adapter.submit(bench.order(_go())), Accepted)
+
+
+async def test_a_link_on_which_nothing_can_be_heard_any_more_ends_with_a_sentence(tmp_path):
+    with own_domain() as domain, contextlib.closing(JournalFile(tmp_path / "journal.db")) as journal:
+        async with (
+            open_dds(f"dds://?domain={domain}&peers=127.0.0.1") as link,
+            serving(link, None, journal.of("bench"), options_of({}), SystemClock()) as adapter,
+        ):
+            await adapter.hold(frozenset({"/r"}))
+            taker = link._participant._taker
+            taker._waitset.__del__()  # as Cyclone's own failure would
+            taker._guard.set(True)
+
+            async def listen():
+                async for _ in adapter.told():
+                    pass
+
+            with pytest.raises(Unavailable, match="has to be opened anew"):
+                await asyncio.wait_for(listen(), 5)
+
+
 async def test_an_aborted_goal_fails_the_order_with_nav2s_words_and_skips_the_rest(bench):
     order = bench.order(_go(x_m=7.0), _go())
     await bench.adapter.submit(order)
@@ -238,6 +278,26 @@ async def test_a_pause_during_a_wait_keeps_the_time_that_was_waited(bench):
     assert (await bench.adapter.query("/r", order.key)).status is OrderStatus.paused
     await bench.adapter.resume("/r", order.key, 1)
     assert (await bench.until(order, *OVER)).status is OrderStatus.succeeded
+
+
+async def test_an_order_that_ends_while_the_journals_disk_is_full_is_told_once_there_is_room(bench):
+    order = bench.order(_go(50))
+    await bench.adapter.submit(order)
+    await bench.until(order, OrderStatus.running)
+    file = bench.adapter._ground.journal._file
+    before = len(file.waiting())
+    file.rows("PRAGMA query_only = 1")  # whatever is written is refused, as on a full disk
+    with structlog.testing.capture_logs() as logs:
+        for stop in bench.robot.stops.values():
+            stop.set()
+        await bench.eventually(lambda: _has("an order waits for the journal", logs))
+    file.rows("PRAGMA query_only = 0")
+    await bench.until(order, OrderStatus.canceled)
+    assert len(file.waiting()) > before
+
+
+async def _has(event, logs):
+    return any(one["event"] == event for one in logs)
 
 
 async def test_a_goal_of_somebody_else_is_shown_and_gets_no_order_on_top(bench):

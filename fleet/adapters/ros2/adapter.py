@@ -115,11 +115,17 @@ class Ros2Adapter:
             while True:
                 done, _ = await asyncio.wait({changes}, timeout=JUDGE_S)
                 if done:
+                    changes.result()
                     changes = asyncio.create_task(self._ground.link.changed())
                 self._look()
                 self._judge()
         finally:
             changes.cancel()
+
+    def ended(self, watching: asyncio.Task[None]) -> None:
+        """The watch is over: if that is because of an error, the link is told to be so, and has to be opened anew."""
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            self._outgoing.fail(error)
 
     def _look(self) -> dict[str, list[Seen]]:
         """The robots that are seen now; when that has changed, those that are held are told of it."""
@@ -382,6 +388,7 @@ async def serving(
     kind, trouble = ("rosbridge", bridge.trouble) if bridge else ("dds", lambda: "")
     adapter = Ros2Adapter(ground, options, kind, trouble)
     watching = asyncio.create_task(adapter.watch())
+    watching.add_done_callback(adapter.ended)
     try:
         yield adapter
     finally:

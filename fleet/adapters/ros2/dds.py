@@ -110,9 +110,9 @@ class DdsLink:
         self._asked: dict[tuple[str, UUID], _Asked] = {}
         self._seen: tuple[Seen, ...] = ()
         self._given: tuple[Seen, ...] = ()
-        self._is_stale = False
+        self._is_stale = self._has_failed = False
         self._news = asyncio.Event()
-        participant.discover(self._discovered)
+        participant.discover(self._discovered, self._fail)
         participant.reader(Spot(GRAPH_TOPIC, GRAPH_TYPE, participant.node), EVERYBODY, self._told_nodes)
 
     async def close(self) -> None:
@@ -130,6 +130,8 @@ class DdsLink:
         """Return when `endpoints` is different from when it was last called."""
         while True:
             news = self._news
+            if self._has_failed:
+                raise Unavailable("The link over DDS hears nothing any more: Cyclone failed. It has to be opened anew.")
             if self._look() != self._given:
                 return
             await news.wait()
@@ -311,6 +313,10 @@ class DdsLink:
                 continue
             if self._graph.tell_nodes(bytes(message["gid"]["data"])[:16], nodes_of(message)):
                 self._renew()
+
+    def _fail(self) -> None:
+        self._has_failed = True
+        self._renew()
 
     def _renew(self) -> None:
         self._is_stale = True

@@ -135,7 +135,8 @@ class Participant:
         self._entity = self._joined(address)
         self.guid: bytes = self._entity.guid.bytes
         self._topics: WeakValueDictionary[tuple[str, str], Topic[IdlStruct]] = WeakValueDictionary()
-        self._taker = Taker(self._entity, clock, self._loop)
+        self._failed: Callable[[], None] = lambda: None
+        self._taker = Taker(self._entity, clock, self._loop, lambda: self._failed())
         self._owned: dict[str, tuple[set[bytes], set[bytes]]] = {node: (set(), set())}
         self._kept: dict[
             bytes, Entity
@@ -196,8 +197,9 @@ class Participant:
         self._announce_soon()
         return Writer(self, entity, guid, spot.node)
 
-    def discover(self, told: Callable[[list[Told]], None]) -> None:
-        """From now on tell of every endpoint that comes, changes or goes."""
+    def discover(self, told: Callable[[list[Told]], None], failed: Callable[[], None]) -> None:
+        """From now on tell of every endpoint that comes, changes or goes; and once if nothing is heard any more."""
+        self._failed = failed
         for topic, is_writer in ((BuiltinTopicDcpsPublication, True), (BuiltinTopicDcpsSubscription, False)):
             reader = BuiltinDataReader(self._entity, topic)
             self._taker.add(Source(reader, _endpoints(reader, is_writer=is_writer), lambda found, _: told(found)))
@@ -235,7 +237,10 @@ class Participant:
         found = self._topics.get(key)
         if found is None:
             data_type = self._idl.of(spot.type, has_header=bool(spot.service_id))
-            found = self._topics[key] = Topic(self._entity, spot.topic, data_type)
+            try:
+                found = self._topics[key] = Topic(self._entity, spot.topic, data_type)
+            except DDSException as error:
+                raise Invalid(f"{spot.topic!r} is no topic of {spot.type}: Cyclone says: {error}") from None
         return found
 
     def _announced(self, spot: Spot) -> bytes:

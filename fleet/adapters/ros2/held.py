@@ -19,6 +19,7 @@ from fleet.adapters.ros2.marks import RUNS_KNOWN
 from fleet.adapters.ros2.options import Options, Telemetry
 from fleet.adapters.ros2.orders import Ground, OrderDrive
 from fleet.adapters.ros2.runs import GoalStep, OrderState, goal_id
+from fleet.errors import Invalid
 from fleet.push import Heard, Hearing, Told
 
 TASKS_KNOWN = 50
@@ -64,21 +65,32 @@ class HeldRobot:
         self.seen = seen
         if seen:
             self.robot = robot_of(self.namespace, seen)
-        for action in actions_of(self._options, self.robot):
-            if action not in self._watches:
+        for action in actions_of(self._options, self.robot).keys() - self._watches:
+            try:
                 self._watches[action] = self._ground.link.watch(action, partial(self._list, action))
-                listed = self._ground.link.statuses(action)
-                if listed.is_heard:  # somebody asked for it before
-                    self._list(action, listed)
+            except Invalid as error:  # the address, or what the options say: of no harm to the other robots
+                self._complain(error.message)
+                continue
+            listed = self._ground.link.statuses(action)
+            if listed.is_heard:  # somebody asked for it before
+                self._list(action, listed)
+        self._listen(seen)
+
+    def _listen(self, seen: list[Seen]) -> None:
         for role, topic in telemetry.topics_of(self._options, self.namespace, seen).items():
             known = self._listens.get(role)
             if known is not None and known[0] == topic.topic:
                 continue
             if known is not None:
                 known[1].close()
+                del self._listens[role]
             heard = self._battery if role == "battery" else partial(self._pose, topic)
             rate_hz = self._options.telemetry.rate_hz
-            listening = self._ground.link.listen(topic.topic, topic.type, heard, max_rate_hz=rate_hz)
+            try:
+                listening = self._ground.link.listen(topic.topic, topic.type, heard, max_rate_hz=rate_hz)
+            except Invalid as error:
+                self._complain(error.message)
+                continue
             self._listens[role] = (topic.topic, listening)
 
     def close(self) -> None:
@@ -202,11 +214,14 @@ class HeldRobot:
     def _see(self, picture: telemetry.Picture) -> None:
         self._sample_at = self._ground.clock.monotonic()
         self._picture = picture
-        if picture.complaint and picture.complaint != self._complaint:
-            log.warning("telemetry left out", robot=self.address, why=picture.complaint)
-        self._complaint = picture.complaint or self._complaint
+        self._complain(picture.complaint)
         if self._telling is None:  # what came of other topics at the same time is told with it
             self._telling = asyncio.get_running_loop().call_later(TOGETHER_S, self._say_all)
+
+    def _complain(self, why: str) -> None:
+        if why and why != self._complaint:
+            log.warning("telemetry left out", robot=self.address, why=why)
+        self._complaint = why or self._complaint
 
     def _say_all(self) -> None:
         self._telling = None

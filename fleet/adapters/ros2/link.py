@@ -149,7 +149,11 @@ class RosLink(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return when `endpoints` is different from when it was last called."""
+        """Return when `endpoints` is different from when it was last called.
+
+        Raises:
+            Unavailable: the link has failed for good and must be opened anew.
+        """
         ...
 
     def objection(self, name: str, type: str) -> str:

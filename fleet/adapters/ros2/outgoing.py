@@ -19,6 +19,7 @@ class Outgoing:
         self._newest: dict[str, Observation] = {}
         self._others: deque[Told] = deque(maxlen=WAITING_MAX)
         self._filled = asyncio.Event()
+        self._failure: BaseException | None = None
 
     def put(self, told: Told) -> None:
         """Let it be told; a newer observation, exposure or hearing of a robot takes the place of one that still waits."""
@@ -37,8 +38,17 @@ class Outgoing:
                 self._others.remove(waiting)
                 return
 
+    def fail(self, error: BaseException) -> None:
+        """Nothing will be told any more: whoever reads is told why, after what still waits."""
+        self._failure = error
+        self._filled.set()
+
     async def stream(self) -> AsyncIterator[Told]:
-        """Each as it comes."""
+        """Each as it comes.
+
+        Raises:
+            BaseException: what `fail` was given.
+        """
         while True:
             await self._filled.wait()
             while self._others:
@@ -46,4 +56,6 @@ class Outgoing:
             while self._newest:
                 yield self._newest.pop(next(iter(self._newest)))
             if not self._others and not self._newest:
+                if self._failure is not None:
+                    raise self._failure
                 self._filled.clear()
