@@ -123,12 +123,15 @@ class Plan(Frozen):
     preemptions: tuple[Preemption, ...] = ()
 
 
-def plan(snapshot: Snapshot) -> Plan:
-    """The greedy plan for the snapshot; the same snapshot gives the same plan."""
+def plan(snapshot: Snapshot, ranking: "Ranking | None" = None) -> Plan:
+    """The greedy plan for the snapshot; the same snapshot gives the same plan.
+
+    `ranking` is of its free robots, where somebody has it from an earlier plan: what that plan gave is free no more.
+    """
     assignments: list[Assignment] = []
     refusals: list[Refusal] = []
     preemptions: list[Preemption] = []
-    free = _Free([robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)])
+    free = ranking or Ranking([robot for robot in snapshot.robots if is_assignable(robot, snapshot.now)])
     usable = [robot for robot in snapshot.robots if robot.work is not None and is_takeable(robot, snapshot.now)]
     for mission in sorted(snapshot.missions, key=lambda mission: (-mission.priority, mission.created_at, mission.id)):
         reason = reason_to_refuse(mission, snapshot.robots)
@@ -209,10 +212,11 @@ def can_do(mission: Wanted, robot: Candidate) -> bool:
     )
 
 
-class _Free:
+class Ranking:
     """The robots that are free, ranked once for all missions that ask the same of them."""
 
     def __init__(self, robots: Sequence[Candidate]) -> None:
+        """All of `robots` are free."""
         self._robots = robots
         self._taken: set[UUID] = set()
         self._ranked: dict[tuple[object, ...], list[Candidate]] = {}

@@ -1,8 +1,8 @@
 """The snapshot that a plan rests on, read in a handful of queries however many missions wait."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,7 +22,7 @@ from missions import holds
 from missions.foreign import foreign_orders
 from missions.live import IDS, tries_now
 from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
-from missions.plan import URGENT, Candidate, Snapshot, Wanted, Work, is_assignable
+from missions.plan import URGENT, Candidate, Plan, Ranking, Snapshot, Wanted, Work, is_assignable
 from missions.progress import counts_as_failure, pause_s
 from missions.schedules.blackouts import blackout_until
 from missions.waiting import reason_to_wait
@@ -113,10 +113,7 @@ class Free:
 
     organisation_ids: frozenset[UUID]
     robots: tuple[Candidate, ...]
-
-    def without(self, robot_ids: Collection[UUID]) -> "Free":
-        """What is left of them when these have been given something."""
-        return replace(self, robots=tuple(robot for robot in self.robots if robot.id not in robot_ids))
+    ranking: Ranking  # without those that a plan gave something since
 
     def suffices(self, missions: Sequence[Mission]) -> bool:
         """Whether these missions may be planned with them: nothing is taken back for any of them."""
@@ -125,10 +122,11 @@ class Free:
         )
 
 
-def free_in(seen: Snapshot) -> Free:
-    """The robots of a snapshot that are free, to be remembered for a moment."""
-    organisations = frozenset(mission.organisation_id for mission in seen.missions)
-    return Free(organisations, tuple(robot for robot in seen.robots if is_assignable(robot, seen.now)))
+def free_in(seen: Snapshot, made: Plan) -> Free:
+    """The robots of a snapshot that are free and stay so with this plan, to be remembered for a moment."""
+    given = {assignment.robot_id for assignment in made.assignments}
+    free = [robot for robot in seen.robots if is_assignable(robot, seen.now) and robot.id not in given]
+    return Free(frozenset(mission.organisation_id for mission in seen.missions), tuple(free), Ranking(free))
 
 
 def take(session: Session) -> Snapshot:

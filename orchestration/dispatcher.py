@@ -146,7 +146,7 @@ class Dispatcher:
                     return Todo(parcels, self._due(session, room))
             attempts, begun = self._give(room, seen, made)
             parcels += begun
-            is_to_look = self._planner.is_to_look_again(seen, made, {attempt.robot_id for attempt in attempts})
+            is_to_look = self._planner.is_to_look_again(seen, made, len(attempts))
         with self._runtime.reading() as session:
             return Todo(parcels, self._due(session, room))
 

@@ -1,8 +1,5 @@
 """What the dispatcher does at a look: a plan, made with what it remembers of free robots while looks follow closely."""
 
-from collections.abc import Collection
-from uuid import UUID
-
 from sqlmodel import Session
 
 from fleet.clock import Clock
@@ -31,7 +28,7 @@ class Planner:
         if self._clock.monotonic() - self._read_at >= REMEMBERED_S:
             self._free = None
         seen = snapshot.take_first(session, PORTION, free=self._free)
-        made = plan(seen)
+        made = plan(seen, self._free.ranking if self._free is not None and seen.is_remembered else None)
         if seen.is_remembered and not _is_all_given(seen, made):
             seen = snapshot.take_first(session, PORTION)
             made = plan(seen)
@@ -42,14 +39,14 @@ class Planner:
             made = plan(seen)
         if seen.missions and not seen.is_remembered:
             # Where one gets none, the next look must read them all again to say why.
-            self._free = snapshot.free_in(seen) if is_all_given else None
+            self._free = snapshot.free_in(seen, made) if is_all_given else None
             self._read_at = self._clock.monotonic()
         return seen, made
 
-    def is_to_look_again(self, seen: Snapshot, made: Plan, given: Collection[UUID]) -> bool:
-        """Whether what was remembered was wrong, by the robots that were `given` a mission: they are read anew then."""
-        if self._free is not None:
-            self._free = self._free.without(given) if len(given) == len(made.assignments) else None
+    def is_to_look_again(self, seen: Snapshot, made: Plan, given: int) -> bool:
+        """Whether what was remembered was wrong, as only `given` of the plan's robots got their mission."""
+        if given < len(made.assignments):
+            self._free = None
         return seen.is_remembered and self._free is None
 
 

@@ -4,7 +4,9 @@ import pytest
 from sqlmodel import select
 
 from fleet.adapter import Activity, OrderStatus
+from missions import snapshot
 from missions.models import Attempt, MissionStatus
+from missions.plan import URGENT, Plan, plan
 from orchestration.dispatcher import Dispatcher
 from orchestration.planner import REMEMBERED_S, Planner
 
@@ -85,15 +87,24 @@ async def test_robots_are_remembered_for_a_moment_only(yard, runtime, clock):
     assert looks == [False, True, False]
 
 
-def test_an_urgent_mission_is_planned_with_all_robots_and_what_they_are_at(yard, runtime, clock):
+def test_an_urgent_mission_is_planned_with_all_robots_and_what_they_are_at(yard, runtime):
     yard.running("runs")
     yard.observe("amr-02")
-    planner = Planner(clock)
     yard.request("one")
     with runtime.reading() as session:
-        planner.plan(session)
-        assert planner.plan(session)[0].is_remembered
-    yard.request("urgent", priority=60)
+        free = snapshot.free_in(snapshot.take(session), Plan())
+        assert snapshot.take_first(session, 9, free=free).is_remembered
+    yard.request("urgent", priority=URGENT)
     with runtime.reading() as session:
-        seen, _ = planner.plan(session)
+        seen = snapshot.take_first(session, 9, free=free)
     assert {robot.name: robot.work is not None for robot in seen.robots} == {"amr-01": True, "amr-02": False}
+
+
+def test_a_plan_with_what_is_remembered_gives_no_robot_twice(yard, runtime):
+    yard.observe("amr-01")
+    yard.request("one")
+    with runtime.reading() as session:
+        seen = snapshot.take(session)
+        free = snapshot.free_in(seen, Plan())
+        given = [len(plan(seen, free.ranking).assignments) for _ in range(2)]
+    assert given == [1, 0]
