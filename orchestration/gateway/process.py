@@ -77,9 +77,15 @@ class Gateway:
         self._keep("robots", said.model_dump_json())
 
     def _keep(self, name: str, value: str) -> None:
-        task = asyncio.create_task(asyncio.to_thread(self._file.keep_fact, name, value))
+        task = asyncio.create_task(self._write_fact(name, value))
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
+
+    async def _write_fact(self, name: str, value: str) -> None:
+        try:
+            await asyncio.to_thread(self._file.keep_fact, name, value)
+        except Unavailable as error:  # it is only of use when the platform is away as this gateway begins
+            log.error("what the platform said was not kept", error=error.message)
 
     def _serve(self, wanted: tuple[ServedAccount, ...]) -> None:
         named = {served.id: served for served in wanted}
@@ -143,6 +149,7 @@ async def run(url: str, token: str, journal: Path, *, ca: Path | None = None) ->
 
     Raises:
         Conflict: another process has this journal.
+        Unavailable: the journal cannot be read or written.
     """
     with _alone(journal):
         file = JournalFile(journal)
@@ -174,8 +181,12 @@ def _journal_id(file: JournalFile) -> str:
 
 @contextmanager
 def _alone(journal: Path) -> Iterator[None]:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.with_name(f"{journal.name}.lock").open("a") as lock:
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        opened = journal.with_name(f"{journal.name}.lock").open("a")
+    except OSError as error:
+        raise Unavailable(f"The journal {journal} cannot be written: {error.strerror}; choose another place.") from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

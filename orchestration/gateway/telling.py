@@ -5,13 +5,15 @@ costs no memory: of observations only the newest of each robot is kept, and thos
 """
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
 from fleet.adapter import Happening, Observation, OrderReport
-from fleet.errors import Invalid
+from fleet.errors import Invalid, Unavailable
 from fleet.journal import JournalFile, Spooled
 from fleet.link_frames import FRAME_MAX_BYTES, Tell, TellExposure, TellHeard, batches
 from fleet.push import Exposure, Heard, Told, events_from, to_bytes
@@ -53,7 +55,7 @@ class Telling:
         """Keep it until it is told."""
         match said:
             case OrderReport() | Happening():
-                task = asyncio.create_task(asyncio.to_thread(self._file.spool, account, [to_bytes([said])]))
+                task = asyncio.create_task(self._keep(partial(self._file.spool, account, [to_bytes([said])])))
                 self._spooling.add(task)
                 task.add_done_callback(self._spooling.discard)
                 return
@@ -102,6 +104,14 @@ class Telling:
             except TimeoutError:
                 continue
 
+    async def _keep(self, work: Callable[[], None]) -> None:
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except Unavailable as error:  # a full disk, say
+                log.error("what robots said waits for the journal", error=error.message)
+                await asyncio.sleep(OBSERVE_S)
+
     def _spooled(self) -> None:
         def wake() -> None:
             self._has_spooled = True
@@ -118,12 +128,13 @@ class Telling:
             return False
         account, body, count = batches([(one.account, one.body) for one in _readable(waiting)])
         last = waiting[count - 1].number
-        key = f"{waiting[0].number}-{last}"
+        # What it says is in its key: a journal that was put back from a copy counts the same numbers anew.
+        key = f"{waiting[0].number}-{last}-{hashlib.sha256(body).hexdigest()[:16]}"
         if len(body) > TOLD_MAX:
             log.error("a report is too large to be told; it is dropped", account=account, bytes=len(body))
         else:
             await self._say(say, Tell(key=key, account=account, reports=body.decode(errors="replace")))
-        await asyncio.to_thread(self._file.told, last)
+        await self._keep(partial(self._file.told, last))
         self._has_spooled = True
         return True
 

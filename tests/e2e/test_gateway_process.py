@@ -63,3 +63,10 @@ def test_an_address_that_is_none_is_told_and_ends_the_gateway(start):
     child = start(url="http://127.0.0.1/v1/link")
     assert "it must begin with ws:// or wss://" in _says(child, "cannot go on")
     assert child.wait(10) == 2
+
+
+def test_a_gateway_with_a_damaged_journal_cannot_start_and_says_what_to_do(start, tmp_path: Path):
+    (tmp_path / "gateway.db").write_bytes(b"nonsense " * 1000)
+    child = start()
+    assert "move it away" in _says(child, "cannot go on")
+    assert child.wait(10) == 2
