@@ -25,6 +25,7 @@ from fleet.push import Exposure, Heard
 
 PROTOCOL = 1
 FRAME_MAX_BYTES = 1_000_000
+TO_GATEWAY_MAX_BYTES = 8_000_000  # the largest mission as an order, or the definitions of many accounts
 BATCH_MAX_BYTES = 250_000  # of reports in one frame; as a text within JSON they may be twice as long
 BREATH_S = 3.0  # how often a gateway says that it is there
 SILENCE_S = 10.0  # a side that heard nothing for so long takes the line for dead
@@ -198,7 +199,7 @@ def from_gateway(text: str | bytes) -> FromGateway:
     Raises:
         Invalid: it is no frame of this protocol; says what is wrong where.
     """
-    return _read(_FROM_GATEWAY, text)
+    return _read(_FROM_GATEWAY, text, FRAME_MAX_BYTES)
 
 
 def from_platform(text: str | bytes) -> FromPlatform:
@@ -207,12 +208,12 @@ def from_platform(text: str | bytes) -> FromPlatform:
     Raises:
         Invalid: it is no frame of this protocol; says what is wrong where.
     """
-    return _read(_FROM_PLATFORM, text)
+    return _read(_FROM_PLATFORM, text, TO_GATEWAY_MAX_BYTES)
 
 
-def _read(adapter: TypeAdapter[Said], text: str | bytes) -> Said:
-    if len(text) > FRAME_MAX_BYTES:
-        raise Invalid(f"A frame of {len(text)} bytes is larger than {FRAME_MAX_BYTES}; say less at once.")
+def _read(adapter: TypeAdapter[Said], text: str | bytes, most: int) -> Said:
+    if len(text) > most:
+        raise Invalid(f"A frame of {len(text)} bytes is larger than {most}; say less at once.")
     try:
         return adapter.validate_json(text)
     except ValidationError as error:

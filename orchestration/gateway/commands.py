@@ -8,7 +8,7 @@ import structlog
 
 from fleet.adapter import OrderReport, OrderStatus, Refused, Unknown, Unsupported
 from fleet.errors import Conflict, NotFound, YardmasterError
-from fleet.link_frames import Answer, Command, Discovered, Missing, Outcome
+from fleet.link_frames import FRAME_MAX_BYTES, Answer, Command, Discovered, Missing, Outcome
 from fleet.push import PushAdapter
 from fleet.timepieces import Clock
 from orchestration.gateway.accounts import STUMBLES, Account
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 ANSWERS_KEPT = 2000
 WAITING_MAX = 8  # commands to one robot, and to the account as a whole; the platform asks for one after the other
 BUSY_MAX = 512
+ENVELOPE_BYTES = 200  # of an answer beside its outcome
 LIVE = (OrderStatus.accepted, OrderStatus.running, OrderStatus.paused)
 
 
@@ -78,7 +79,7 @@ class Commands:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry_out(self, command: Command) -> None:
-        outcome = await self._outcome(command)
+        outcome = _sayable(await self._outcome(command))
         self._answered[command.id] = outcome
         while len(self._answered) > ANSWERS_KEPT:
             self._answered.popitem(last=False)
@@ -126,6 +127,14 @@ class Commands:
         if command.what == "query":
             return await _query(account, adapter, command, may_adopt=not why_not)
         return Unknown(why=why_not) if why_not else await _tell(adapter, command)
+
+
+def _sayable(outcome: Outcome) -> Outcome:
+    """The outcome, unless a frame does not hold it: the line would be closed for it again and again."""
+    size = len(outcome.model_dump_json().encode())
+    if size + ENVELOPE_BYTES <= FRAME_MAX_BYTES:
+        return outcome
+    return Unknown(why=f"the answer has {size} bytes, and at most {FRAME_MAX_BYTES} can be told")
 
 
 async def _query(account: Account, adapter: PushAdapter, command: Command, *, may_adopt: bool) -> Outcome:

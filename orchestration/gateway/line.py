@@ -12,10 +12,10 @@ from fleet.errors import Invalid, Rejected, Unauthorized, Unavailable
 from fleet.link_frames import (
     BREATH_S,
     DISPLACED,
-    FRAME_MAX_BYTES,
     PROTOCOL,
     SHUT_OUT,
     SILENCE_S,
+    TO_GATEWAY_MAX_BYTES,
     Ack,
     Answer,
     Bye,
@@ -107,7 +107,7 @@ class Line:
     async def _once(self) -> None:
         headers = {"Authorization": f"Bearer {self._address.token}"}
         async with open_websocket(
-            self._address.url, headers=headers, ca=self._address.ca, message_max_bytes=4 * FRAME_MAX_BYTES
+            self._address.url, headers=headers, ca=self._address.ca, message_max_bytes=TO_GATEWAY_MAX_BYTES
         ) as line:
             self._pinged = {0: self._clock.monotonic()}  # the hello is answered as a ping of this number
             await line.say(Hello(protocol=PROTOCOL, journal=self._address.journal, version=VERSION).model_dump_json())

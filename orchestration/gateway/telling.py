@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 OBSERVE_S = 1.0  # how often robots are shown anew while they only move
 SPOOLED_MAX = 200  # in one frame
 NEWS_S = 0.1  # an observation that shows another activity or order goes so soon
-TOLD_MAX = FRAME_MAX_BYTES // 2
 Place = tuple[str, str]
 Frame = Tell | TellHeard | TellExposure
 
@@ -130,10 +129,11 @@ class Telling:
         last = waiting[count - 1].number
         # What it says is in its key: a journal that was put back from a copy counts the same numbers anew.
         key = f"{waiting[0].number}-{last}-{hashlib.sha256(body).hexdigest()[:16]}"
-        if len(body) > TOLD_MAX:
+        frame = Tell(key=key, account=account, reports=body.decode(errors="replace"))
+        if _is_too_large(frame):
             log.error("a report is too large to be told; it is dropped", account=account, bytes=len(body))
         else:
-            await self._say(say, Tell(key=key, account=account, reports=body.decode(errors="replace")))
+            await self._say(say, frame)
         await self._keep(partial(self._file.told, last))
         self._has_spooled = True
         return True
@@ -155,7 +155,7 @@ class Telling:
         (account, address), exposure = changed
         self._digests[account, address] = exposure.digest
         frame = TellExposure(key=self._key("e"), account=account, exposure=exposure)
-        if len(frame.model_dump_json()) > FRAME_MAX_BYTES:
+        if _is_too_large(frame):
             log.error("what a robot exposes is too much to be told", robot=address, endpoints=len(exposure.endpoints))
         else:
             await self._say(say, frame)
@@ -187,6 +187,10 @@ class Telling:
     def _key(self, kind: str) -> str:
         self._number += 1
         return f"{kind}-{self._boot}-{self._number}"
+
+
+def _is_too_large(frame: Frame) -> bool:
+    return len(frame.model_dump_json().encode()) > FRAME_MAX_BYTES
 
 
 def _readable(waiting: Sequence[Spooled]) -> Sequence[Spooled]:

@@ -115,8 +115,16 @@ async def test_a_report_that_cannot_be_read_goes_alone_and_stops_no_other(told, 
     assert "m/2" in frames[2]
 
 
+async def test_what_a_robot_exposes_is_measured_in_bytes_and_stops_nothing_when_too_large(told, file):
+    large = Exposure(serial_number="r", link="dds", facts={"words": "\u00e4" * 600_000})
+    told.telling.take("a", large)
+    told.telling.take("a", _seen(1.0))
+    assert (await told.next()).kind == "tell"
+
+
 async def test_a_report_too_large_for_a_frame_is_dropped_and_stops_no_other(told, file):
-    file.spool("a", [to_bytes([_report("x" * 600_000)]), to_bytes([_report("m/2")])])
+    large = [_report("x" * 1_100_000), _report('"' * 300_000), _report("\u00e4" * 600_000)]
+    file.spool("a", [*(to_bytes([one]) for one in large), to_bytes([_report("m/2")])])
     assert "m/2" in (await told.next()).reports
 
 

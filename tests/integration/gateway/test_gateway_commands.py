@@ -8,7 +8,8 @@ from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, OrderStatu
 from fleet.clock import SteppableClock, SystemClock
 from fleet.errors import Conflict, Unavailable
 from fleet.journal import JournalFile
-from fleet.link_frames import Command, Discovered, Missing, ServedAccount
+from fleet.link_frames import Command, Discovered, Missing, ServedAccount, from_platform
+from fleet.push import Exposure
 from orchestration.gateway.accounts import Account
 from orchestration.gateway.commands import WAITING_MAX, Commands, Leases
 
@@ -100,6 +101,20 @@ async def test_the_same_command_again_gets_the_same_answer_and_is_not_done_again
     assert await desk.outcome("cancel", id="d", key="m/1") == Acknowledged()
     assert await desk.outcome("cancel", id="d", key="m/1") == Acknowledged()
     assert (yard.submitted, yard.cancelled) == (["m/1"], ["m/1"])
+
+
+async def test_an_answer_that_no_frame_holds_is_unknown_with_its_size(desk, yard, monkeypatch):
+    async def exposure(serial_number):
+        return Exposure(serial_number=serial_number, link="dds", facts={"words": "\u00e4" * 600_000})
+
+    monkeypatch.setattr(yard.adapter, "exposure", exposure)
+    assert "the answer has 1200" in (await desk.outcome("exposure")).why
+
+
+async def test_the_largest_mission_there_is_comes_over_the_line():
+    order = Order(key="m/1", fence=1, serial_number="/amr-01", mission_id="\u00e4" * 700_000, tasks=())
+    command = Command(id="c", what="submit", account="a", within_s=1.0, order=order)
+    assert from_platform(command.model_dump_json().encode()) == command
 
 
 async def test_a_command_that_comes_again_while_it_is_done_is_answered_once(desk, yard):
