@@ -25,6 +25,7 @@ from fleet.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable
 from fleet.group_commit import GroupCommit
 from fleet.link_commands import LinkCommand
 from fleet.link_frames import SILENCE_S, Outcome
+from fleet.organisations import principal_of
 from fleet.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -163,12 +164,14 @@ async def _admitted(socket: WebSocket, exchange: Exchange) -> UUID:
         raise Unavailable(f"{GATEWAYS_MAX} gateways are connected here; try again later.")
     doorman = socket.app.state.doorman
     assert isinstance(doorman, Doorman)
-    caller = await doorman.principal(token.strip())
+    token = token.strip()
+    await doorman.principal(token)
     runtime: Runtime = socket.app.state.runtime
 
     def look_up() -> UUID | None:
         with runtime.reading() as session:
-            gateway = gateways.gateway_of(session, caller)
+            caller = principal_of(session, token)  # now: the doorman remembers a token that was void since
+            gateway = None if caller is None else gateways.gateway_of(session, caller)
             return None if gateway is None else gateway.id
 
     gateway_id = await asyncio.to_thread(look_up)

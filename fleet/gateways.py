@@ -109,6 +109,7 @@ def renew_token(session: Session, gateway: Gateway, *, now: datetime) -> str:
     """A new token of a gateway; the one before and a revocation are void."""
     _void(session, gateway, now)
     gateway.revoked_at = None
+    gateway.epoch += 1  # whoever is connected with the old one is displaced with its next breath
     return _issue(session, gateway, now)
 
 
@@ -166,7 +167,8 @@ def gateway_of(session: Session, principal: Principal) -> Gateway | None:
     if principal.kind is not PrincipalKind.device or not principal.name.startswith(PREFIX):
         return None
     row = session.get(Gateway, UUID(principal.name.removeprefix(PREFIX)))
-    return None if row is None or row.revoked_at is not None else row
+    is_its_own = row is not None and row.revoked_at is None and row.organisation_id == principal.organisation_id
+    return row if is_its_own else None
 
 
 def accounts_of(session: Session, gateway_id: UUID) -> Sequence[ManufacturerAccount]:

@@ -10,6 +10,8 @@ import typer
 from deployments.cli.parts import AsJson, Organisation, Site, opened, show, show_json
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from fleet.accounts import ManufacturerAccount
     from fleet.adapter import DiscoveredRobot
     from fleet.link_views import LinkView
@@ -275,6 +277,25 @@ def _new(seen: "DiscoveredRobot", account: "ManufacturerAccount", site: "Place",
     )
 
 
+def _check_free(session: "Session", robot: "Robot") -> None:
+    """An order that the robot has would be asked about elsewhere, not be found there, and be begun a second time."""
+    from sqlmodel import col, select
+
+    from fleet.errors import Conflict
+    from fleet.robots import Robot
+    from missions.models import Attempt
+
+    session.get_one(Robot, robot.id, with_for_update=True, populate_existing=True)
+    live = select(Attempt.key).where(Attempt.robot_id == robot.id, col(Attempt.finished_at).is_(None))
+    key = session.exec(live).first()
+    if key is not None:
+        raise Conflict(
+            f"{robot.name} has the order {key} over its present link; wait until it is over or cancel its mission, "
+            "then link the robot.",
+            robot=robot.name,
+        )
+
+
 @app.command("link")
 def link(
     name: Name,
@@ -295,6 +316,7 @@ def link(
         over = account_named(session, owner.id, account) if account else None
         if over is not None:
             _check_push(over)
+        _check_free(session, robot)
         robot.link_account_id = over.id if over else None
         robot.link_address = (address or robot.serial_number) if over else None
         session.add(robot)

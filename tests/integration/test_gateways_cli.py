@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
@@ -11,6 +12,8 @@ from fleet.errors import Conflict, Invalid, NotFound
 from fleet.gateways import gateway_named
 from fleet.organisations import principal_of
 from fleet.runtime import Runtime
+from missions.create import create
+from missions.models import Attempt, MissionCreate, TaskCreate
 
 
 @pytest.fixture
@@ -119,6 +122,21 @@ def test_a_robot_is_linked_and_shown_with_the_reason_why_nothing_would_arrive(ya
     yardmaster("robots", "link", "amr-01", "--account", "", *ACME)
     shown = json.loads(yardmaster("robots", "show", "amr-01", *ACME, "--json"))
     assert (shown["account"], shown["address"], shown["refusals"]) == ("cloud", "SN-amr-01", [])
+
+
+def test_a_robot_with_an_order_under_way_is_not_linked_elsewhere(runtime, world, yardmaster, account):
+    robot, now = world.robots["amr-01"], runtime.clock.now()
+    with runtime.transaction() as session:
+        wanted = MissionCreate(name="m", key="m", tasks=[TaskCreate(kind="go_to", station="gate")])
+        mission = create(session, site=world.site, wanted=wanted, who="user:ops")
+        fields = {"organisation_id": world.organisation.id, "robot_id": robot.id, "created_at": now}
+        session.add(Attempt(mission_id=mission.id, number=1, key=f"{mission.id}/1", fence=1, **fields))
+    given = ("robots", "link", "amr-01", "--account", account, *ACME)
+    with pytest.raises(Conflict, match=r"has the order .*/1 over its present link"):
+        yardmaster(*given)
+    with runtime.transaction() as session:
+        session.exec(select(Attempt)).one().finished_at = now
+    yardmaster(*given)
 
 
 def test_discovering_without_a_gateway_says_that_none_is_there(yardmaster, account):

@@ -147,6 +147,20 @@ async def test_a_revoked_gateway_is_put_out_with_its_next_breath(platform, line)
         assert (await _closed(mine)).close_code == SHUT_OUT
 
 
+async def test_whoever_has_the_old_token_is_put_out_when_a_new_one_is_given(platform, line):
+    async with line() as mine:
+        await mine.say(HELLO)
+        await mine.hear()
+        with platform.runtime.transaction() as session:
+            row = gateways.gateway_named(session, platform.world.organisation.id, "north")
+            gateways.renew_token(session, row, now=platform.runtime.clock.now())
+        await mine.say('{"kind":"ping","number":1}')
+        assert (await _closed(mine)).close_code == DISPLACED
+    with pytest.raises(Unauthorized):
+        async with line():
+            pytest.fail("it was let in")
+
+
 async def test_what_is_told_twice_under_one_key_is_stored_once(platform, line):
     said = json.dumps({"kind": "tell", "key": "7-9", "account": str(platform.account.id), "reports": "[]"})
     async with line() as mine:
