@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 
 import pytest
 import structlog
@@ -294,6 +295,23 @@ async def test_an_order_that_ends_while_the_journals_disk_is_full_is_told_once_t
     file.rows("PRAGMA query_only = 0")
     await bench.until(order, OrderStatus.canceled)
     assert len(file.waiting()) > before
+
+
+async def test_an_order_that_was_given_up_while_the_journal_was_slow_is_never_said_not_to_be_there(bench, tmp_path):
+    order = bench.order(_go(50))
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as slow:
+        slow.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(bench.adapter.submit(order), 0.3)
+        asked = asyncio.create_task(bench.adapter.query("/r", order.key))
+        await asyncio.wait({asked}, timeout=0.3)
+        slow.execute("ROLLBACK")
+    said = await asked
+    assert not (isinstance(said, OrderReport) and said.status is OrderStatus.not_found)
+    await bench.until(order, OrderStatus.running)
+    assert len(bench.robot.goals) == 1
+    await bench.adapter.cancel("/r", order.key, 1)
+    await bench.until(order, OrderStatus.canceled)
 
 
 async def _has(event, logs):

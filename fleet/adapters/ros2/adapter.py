@@ -46,6 +46,7 @@ from fleet.adapters.ros2.runs import (
     reference_of,
     report_of,
 )
+from fleet.adapters.ros2.turns import Turns
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.journal import Entry, Journal
 from fleet.push import Exposure, PushAccount, PushAdapter, Told
@@ -64,7 +65,7 @@ class Ros2Adapter:
         """`kind` is dds or rosbridge, `trouble` says why the whole link is away, if it is; see `open_push`."""
         self._ground, self._options, self._kind, self._trouble = ground, options, kind, trouble
         self._robots: dict[str, HeldRobot] = {}
-        self._submitting: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._outgoing = Outgoing()
         self._digests: dict[str, str] = {}
         self._endpoints: Sequence[Seen] | None = None
@@ -197,16 +198,17 @@ class Ros2Adapter:
         robot = self._robots.get(order.serial_number)
         if robot is None:
             return Unknown(why=f"{order.serial_number} is not held by this gateway")
-        async with self._submitting.setdefault(order.serial_number, asyncio.Lock()):
-            known = await asyncio.to_thread(self._ground.journal.entry, order.key)
-            if known is None:
-                settled = await self._admit(robot, order)
-                if settled is not None:
-                    return settled
+        known, settled = await self._turns.take(order.serial_number, self._take_in(robot, order))
+        if settled is not None:
+            return settled
         if robot.drive is not None and robot.drive.order.key == order.key:
             return await robot.drive.outcome()
         known = known or await asyncio.to_thread(self._ground.journal.entry, order.key)
         return self._known(known)
+
+    async def _take_in(self, robot: HeldRobot, order: Order) -> tuple[Entry | None, SubmitOutcome | None]:
+        known = await asyncio.to_thread(self._ground.journal.entry, order.key)
+        return known, await self._admit(robot, order) if known is None else None
 
     def _known(self, known: Entry | None) -> SubmitOutcome:
         if known is None:
@@ -269,7 +271,7 @@ class Ros2Adapter:
 
     async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
         """How the order stands; `not_found` when neither the journal nor the robot knows it."""
-        known = await asyncio.to_thread(self._ground.journal.entry, key)
+        known = await self._turns.take(serial_number, asyncio.to_thread(self._ground.journal.entry, key))
         robot = self._robots.get(serial_number)
         if known is not None and known.robot == serial_number:
             return self._stands(robot, known)
@@ -315,7 +317,7 @@ class Ros2Adapter:
 
     async def cancel(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
         """End the order; one that has not come is remembered, and another gateway's goal for it is canceled."""
-        return await self._command(serial_number, key, fence, Wish.cancel)
+        return await self._turns.take(serial_number, self._command(serial_number, key, fence, Wish.cancel))
 
     async def pause(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
         """Stop the present task; it is begun again by `resume`."""
