@@ -227,7 +227,9 @@ class DdsLink:
             await asyncio.sleep(LOOK_S)
             objection = self._graph.objection(name, type, is_one_enough=is_one_enough)
         return Refusal(
-            objection.why or f"The server of {name} is seen and does not answer our discovery: is the network one-way?",
+            objection.why
+            or f"The server of {name} is seen, and DDS does not connect us with it: is the network one-way, or does it describe "
+            "its types to DDS otherwise than ROS does (other names of fields)?",
             may_pass=objection.may_pass or not objection,
         )
 
