@@ -28,6 +28,7 @@ from fleet.adapters.simulated.vda5050_messages import Fault, Identity
 from fleet.adapters.simulated.vda5050_vehicle import Vehicle
 from fleet.adapters.vda5050.adapter import open_push
 from fleet.adapters.vda5050.runs import order_id
+from fleet.errors import Unavailable
 from fleet.journal import JournalFile
 from fleet.mqtt import open_mqtt
 from fleet.push import Heard as HeardWell
@@ -387,9 +388,25 @@ async def test_a_journal_that_can_no_longer_be_written_ends_the_link_for_its_gat
     await bench.accepted(order("m/0", x_m=60.0))
     bench.journal.close()
     bench.vehicle.take_instant({"actions": [{"actionId": "p", "actionType": "startPause"}]})
-    with pytest.raises(sqlite3.ProgrammingError):
+    with pytest.raises(Unavailable, match="journal"):
         async with asyncio.timeout(PATIENCE_S):
             await bench.telling
+
+
+async def test_an_order_that_was_given_up_while_the_journal_was_slow_is_never_said_not_to_be_there(
+    bench, order, tmp_path
+):
+    given = order("m/0", x_m=20.0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as slow:
+        slow.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(bench.adapter.submit(given), 0.3)
+        asked = asyncio.create_task(bench.adapter.query(ADDRESS, given.key))
+        await asyncio.wait({asked}, timeout=0.3)
+        slow.execute("ROLLBACK")
+    said = await asked
+    assert not (isinstance(said, OrderReport) and said.status is OrderStatus.not_found)
+    await bench.until(given.key, OrderStatus.running, OrderStatus.succeeded)
 
 
 async def test_messages_that_were_lost_on_the_way_are_told(bench, order):

@@ -77,6 +77,11 @@ class Vda5050:
             return Refused(reason=f"{order.serial_number!r} is no address here; it must be manufacturer/serialNumber")
         if robot is None:
             return Unknown(why=f"{order.serial_number} is not held by this gateway; nothing was sent")
+        # To its end, also when the caller gives up: an order that is being written down is begun, and who asks about it
+        # waits for that. Else it would be said never to have come, and come later.
+        return await asyncio.shield(self._submit(robot, order))
+
+    async def _submit(self, robot: Robot, order: Order) -> SubmitOutcome:
         async with robot.commands:
             known = await asyncio.to_thread(self._link.journal.entry, order.key)
             outcome = await self._begin(robot, order) if known is None else await self._again(robot, known)
@@ -99,9 +104,13 @@ class Vda5050:
 
     async def cancel(self, serial_number: str, key: str, fence: int) -> CommandOutcome:
         """Ask the robot to end the order; pursued until a state agrees."""
-        link, robot = self._link, self._link.robots.get(serial_number)
+        robot = self._link.robots.get(serial_number)
         if robot is None:
             return Unknown(why=f"{serial_number} is not held by this gateway")
+        return await asyncio.shield(self._cancel(robot, key, fence))
+
+    async def _cancel(self, robot: Robot, key: str, fence: int) -> CommandOutcome:
+        link, serial_number = self._link, robot.address
         async with robot.commands:
             try:
                 await asyncio.to_thread(link.journal.check_fence, serial_number, fence)
@@ -310,17 +319,7 @@ class Vda5050:
         if state is not None and runs.shows_work_of(state, order_id):
             report = report_of(key, robot.address, OrderStatus.running, self._link.now())
             robot.key = key
-            robot.run = Run(
-                order_id=order_id,
-                version=robot.version,
-                route={},
-                steps=(),
-                last_node_id="",
-                last_sequence=-1,
-                report=report,
-                is_confirmed=True,
-                is_cancel_asked=True,
-            )
+            robot.run = runs.unknown_to_cancel(order_id, robot.version, report)
 
     async def _turn(self, serial_number: str, key: str, fence: int, *, is_pause: bool) -> CommandOutcome:
         link, robot = self._link, self._link.robots.get(serial_number)

@@ -87,6 +87,21 @@ class Run(Frozen):
         return str(uuid5(NAMESPACE, f"{self.order_id}/{name}/{count}"))
 
 
+def unknown_to_cancel(order_id: str, version: str, report: OrderReport) -> Run:
+    """An order that another gateway sent and that is to be cancelled: nothing is known of its route."""
+    return Run(
+        order_id=order_id,
+        version=version,
+        route={},
+        steps=(),
+        last_node_id="",
+        last_sequence=-1,
+        report=report,
+        is_confirmed=True,
+        is_cancel_asked=True,
+    )
+
+
 def shaped(name: str, *, length: int | None, is_numerical: bool) -> str:
     """An id that follows from a name, within the limits of the robot's factsheet."""
     found = uuid5(NAMESPACE, name)
