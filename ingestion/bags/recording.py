@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingestion.lake import Lost
 
 LARGEST_CHUNK_BYTES = 512 << 20
@@ -29,6 +32,24 @@ class Message(NamedTuple):
     publish_time: int | None
     content: bytes
     doubt: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Messages of one channel in file order: arrays of equal length N >= 1 over one block of bytes.
+
+    Every body lies within the arena: `0 <= starts` and `starts + lengths <= arena.size`. With a `doubt` the bytes
+    cannot be trusted. A reader holds one arena at a time: who keeps bodies copies them.
+    """
+
+    channel: Channel
+    log_time: NDArray[np.uint64]  # (N,) ns since 1970 as recorded, also where that is no instant
+    publish_time: NDArray[np.uint64] | None  # (N,)
+    arena: NDArray[np.uint8]  # flat, read-only
+    starts: NDArray[np.int64]  # (N,) first byte of each body: of its encapsulation for cdr
+    lengths: NDArray[np.int64]  # (N,)
+    doubt: str | None
+    at: int  # offset in the file of the chunk or record, for people
 
 
 @dataclass
@@ -61,3 +82,14 @@ class Findings:
 
 
 Reader = Callable[[Path, Findings], Iterator[Message]]
+BatchReader = Callable[[Path, Findings], Iterator[Batch]]
+
+
+def messages_of(batches: Iterator[Batch]) -> Iterator[Message]:
+    """The messages of batches one by one."""
+    for batch in batches:
+        times = batch.log_time.tolist()
+        published = [None] * len(times) if batch.publish_time is None else batch.publish_time.tolist()
+        ends = (batch.starts + batch.lengths).tolist()
+        for log_time, publish_time, start, end in zip(times, published, batch.starts.tolist(), ends, strict=True):
+            yield Message(batch.channel, log_time, publish_time, batch.arena[start:end].tobytes(), batch.doubt)
