@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import bags
 import crashes
 import dispatch
 import gateway
@@ -168,6 +169,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "ros2": ros2.figures,
     "gateway": gateway.figures,
     "wire": wire_kills.figures,
+    "bags": bags.figures,
 }
 
 

@@ -1,0 +1,295 @@
+"""How fast bags become Parquet, beside the path people write by hand and a compiled loader, in the same run.
+
+`python tests/load/bags.py small|media|db3|ros1|memory|cores [--scale 0.1] [--keep FOLDER]` measures and prints; `make bench
+PARTS=bags` runs all. Every path runs in a process of its own on one core; what counts is its processor time, without
+the start of Python. The naive path is rosbags' deserialiser, dictionaries and pyarrow; the compiled one is
+`rerun mcap convert` (whole process) where rerun-sdk is installed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.util import find_spec
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import recordings
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.typesys import Stores, get_typestore
+
+ROOT = Path(__file__).parents[2]
+SMALL_S = 530.0  # 254,400 messages
+MEDIA_S = 60.0
+NAIVE_ROWS = 10_000
+NAIVE_BYTES = 64 << 20
+Figure = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one path cost: processor seconds of the work, of the whole process, seconds, peak memory, bytes written."""
+
+    work_s: float
+    whole_s: float
+    wall_s: float
+    peak_mb: float
+    size: int
+
+
+def small(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Many small messages in MCAP, zstd."""
+    with _folder(keep) as folder:
+        source = recordings.write_ros2(folder, SMALL_S * scale, media=False)
+        yield from _beside(source, "small", wanted="15 or more, aim 20", size_wanted="0.75 or less")
+
+
+def media(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """The small ones with scans, point clouds and pictures."""
+    with _folder(keep) as folder:
+        source = recordings.write_ros2(folder, MEDIA_S * scale, media=True)
+        yield from _beside(source, "media", wanted="4 or more, aim 6")
+
+
+def db3(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Many small messages in SQLite."""
+    with _folder(keep) as folder:
+        source = recordings.write_ros2(folder, SMALL_S * scale, media=False, storage=StoragePlugin.SQLITE3)
+        yield from _beside(source, "db3", wanted="8 or more")
+
+
+def ros1(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Many small messages in a ROS 1 bag."""
+    with _folder(keep) as folder:
+        yield from _beside(recordings.write_ros1(folder, SMALL_S * scale), "ros1", wanted="8 or more")
+
+
+def memory(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Peak memory at one and at ten times the length."""
+    for name, seconds, with_media in (("small", SMALL_S * scale, False), ("media", MEDIA_S * scale, True)):
+        peaks = []
+        for times in (1, 10):
+            with _folder(keep) as folder:
+                source = recordings.write_ros2(folder, seconds * times, media=with_media)
+                size = source.stat().st_size
+                peaks.append(_measure("ours", source).peak_mb)
+            yield f"{name}: peak memory, bag of {size / 1e6:.0f} MB", f"{peaks[-1]:.0f} MB", "350 MB or less"
+        yield f"{name}: ten times the length", f"{peaks[1] / peaks[0]:.2f} times the memory", "1.1 or less"
+
+
+def cores(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Two bags side by side against one after the other."""
+    with _folder(keep) as folder:
+        source = recordings.write_ros2(folder, SMALL_S * scale, media=False)
+        began = time.perf_counter()
+        for core in (0, 1):
+            _measure("ours", source, core=core)
+        alone = time.perf_counter() - began
+        began = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda core: _measure("ours", source, core=core), (0, 1)))
+        together = time.perf_counter() - began
+    yield "two bags on two cores", f"{alone / together:.2f} times as fast as on one", "near 2"
+
+
+def _beside(source: Path, name: str, *, wanted: str, size_wanted: str = "") -> Iterator[Figure]:
+    """One recording through every path."""
+    yield f"{name}: recording", f"{source.stat().st_size / 1e6:.1f} MB {source.suffix}", ""
+    naive, ours = _measure("naive", source), _measure("ours", source)
+    yield f"{name}: naive", _told(naive), ""
+    yield f"{name}: ours", _told(ours), ""
+    yield f"{name}: ours beside naive", f"{naive.work_s / ours.work_s:.1f} times as fast", wanted
+    yield f"{name}: size beside naive", f"{ours.size / naive.size:.2f}", size_wanted
+    compiled = _rerun_binary()
+    if source.suffix == ".mcap" and compiled is None:
+        yield f"{name}: rerun mcap convert", "rerun-sdk is not installed", ""
+    elif source.suffix == ".mcap":
+        rerun = _measure_rerun(compiled, source)
+        yield f"{name}: rerun mcap convert", _told(rerun), ""
+        yield f"{name}: ours beside rerun", f"{rerun.whole_s / ours.work_s:.2f} times as fast", "1 or more"
+
+
+def _told(run: Run) -> str:
+    peak = "" if isnan(run.peak_mb) else f", {run.peak_mb:.0f} MB peak"
+    times = f"{run.work_s:.2f} CPU-s ({run.whole_s:.2f} whole process), {run.wall_s:.2f} s"
+    return f"{times}{peak}, {run.size / 1e6:.1f} MB written"
+
+
+def _measure(path: str, source: Path, *, core: int = 0) -> Run:
+    """Run `path` in a process of its own, on one core."""
+    with tempfile.TemporaryDirectory(dir=source.parents[0]) as out:
+        command = [sys.executable, __file__, "--path", path, "--source", str(source), "--out", f"{out}/lake"]
+        whole_s, answer = _one_core(command, core)
+        found = json.loads(answer)
+        size = _size(Path(out))
+    return Run(found["work_s"], whole_s, found["wall_s"], found["peak_mb"], size)
+
+
+def _measure_rerun(binary: Path, source: Path) -> Run:
+    with tempfile.TemporaryDirectory(dir=source.parents[0]) as out:
+        home = {"HOME": out, "PATH": os.environ["PATH"]}
+        subprocess.run([binary, "analytics", "disable"], env=home, capture_output=True, check=True)
+        target = Path(out) / "out.rrd"
+        began = time.perf_counter()
+        whole_s, _ = _one_core([str(binary), "mcap", "convert", str(source), "-o", str(target)], 0, home)
+        wall_s = time.perf_counter() - began
+        return Run(whole_s, whole_s, wall_s, float("nan"), target.stat().st_size)
+
+
+def _one_core(command: list[str], core: int, environment: dict[str, str] | None = None) -> tuple[float, str]:
+    """Processor seconds of a whole process, and what it said."""
+    pinned = [shutil.which("taskset") or "taskset", "-c", str(core), *command]
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(pinned, cwd=ROOT, env=environment, stdout=said, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        errors.seek(0)
+        assert process.returncode == 0, errors.read().decode()[-2000:]
+        return usage.ru_utime + usage.ru_stime, (said.read().decode().splitlines() or [""])[-1]
+
+
+def _rerun_binary() -> Path | None:
+    found = find_spec("rerun_cli")
+    places = [Path(place) / "rerun" for place in (found.submodule_search_locations or [])] if found else []
+    return next((place for place in places if place.exists()), None)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+class _folder:  # noqa: N801  a context manager that reads like a function
+    """A folder that is removed at the end, or the one that is to be kept."""
+
+    def __init__(self, keep: Path | None) -> None:
+        self._keep = keep
+
+    def __enter__(self) -> Path:
+        if self._keep is not None:
+            self._keep.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="yardmaster-bench-", dir=self._keep))
+        return self._folder
+
+    def __exit__(self, *error: object) -> None:
+        if self._keep is None:
+            shutil.rmtree(self._folder)
+
+
+# --- the paths, each run in a process of its own
+
+
+def _run_path(path: str, source: Path, out: Path) -> None:
+    """Do the work and say what it cost."""
+    run = PATHS[path]()
+    began, wall = time.process_time(), time.perf_counter()
+    run(source, out)
+    cost = {"work_s": time.process_time() - began, "wall_s": time.perf_counter() - wall, "peak_mb": _peak_mb()}
+    sys.stdout.write(json.dumps(cost) + "\n")
+
+
+def _peak_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1e3 * 1.024
+    return float("nan")
+
+
+def _ours() -> Callable[[Path, Path], object]:
+    sys.path.insert(0, str(ROOT))
+    from ingestion.bags import convert
+
+    return convert
+
+
+def _naive() -> Callable[[Path, Path], object]:
+    return naive
+
+
+def naive(source: Path, out: Path) -> None:
+    """What people write: every message deserialised into an object, a dictionary, a list, a table, a file per topic."""
+    out.mkdir(parents=True)
+    waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    sizes: dict[str, int] = defaultdict(int)
+    writers: dict[str, pq.ParquetWriter] = {}
+    place = source if source.suffix == ".bag" else source.parent
+
+    def flush(topic: str) -> None:
+        table = pa.Table.from_pylist(waiting[topic])
+        if topic not in writers:
+            name = topic.strip("/").replace("/", "_")
+            writers[topic] = pq.ParquetWriter(out / f"{name}.parquet", table.schema, compression="zstd")
+        writers[topic].write_table(table.cast(writers[topic].schema))
+        waiting[topic], sizes[topic] = [], 0
+
+    with AnyReader([place], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+        for connection, ns, raw in reader.messages():
+            message = reader.deserialize(raw, connection.msgtype)
+            waiting[connection.topic].append({"log_time": ns, **_dictionary(message)})
+            sizes[connection.topic] += len(raw)
+            if len(waiting[connection.topic]) >= NAIVE_ROWS or sizes[connection.topic] >= NAIVE_BYTES:
+                flush(connection.topic)
+    for topic in list(waiting):
+        if waiting[topic]:
+            flush(topic)
+        writers[topic].close()
+
+
+def _dictionary(message: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(message, field.name)) for field in fields(message) if field.init}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _dictionary(value)
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8:
+        return value.tobytes()
+    return value
+
+
+PATHS: dict[str, Callable[[], Callable[[Path, Path], object]]] = {"naive": _naive, "ours": _ours}
+PARTS = {"small": small, "media": media, "db3": db3, "ros1": ros1, "memory": memory, "cores": cores}
+
+
+def figures() -> Iterator[Figure]:
+    """Every part at full size."""
+    for part in PARTS.values():
+        yield from part(1.0, None)
+
+
+def main() -> None:
+    """The part named on the command line, or one path of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", nargs="?", choices=PARTS)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--keep", type=Path, help="keep the recordings below this folder")
+    parser.add_argument("--path", choices=PATHS)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    if asked.path:
+        _run_path(asked.path, asked.source, asked.out)
+        return
+    for name in [asked.part] if asked.part else PARTS:
+        for what, measured, wanted in PARTS[name](asked.scale, asked.keep):
+            sys.stdout.write(f"{what:45} {measured}{f'   (wanted: {wanted})' if wanted else ''}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
