@@ -3,160 +3,263 @@
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import pyarrow as pa
+import numpy as np
 
 from fleet.errors import Invalid
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Channel, Findings, Message
+from ingestion.bags.chunks import Bytes, Packed, Placed, block
+from ingestion.bags.mcap_records import (
+    CHUNK,
+    DATA_END,
+    FOOTER,
+    HEAD,
+    LEARNT,
+    MESSAGE,
+    MESSAGE_INDEX,
+    STATISTICS,
+    Known,
+    Layout,
+    listed,
+    text,
+    walk,
+)
+from ingestion.bags.mcap_summary import Summary, summary_of
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
 
 MAGIC = b"\x89MCAP0\r\n"
-FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0B, 0x0F
-READ = {SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS}
+FOOTER_BYTES = 20
+INDEX_MAX_BYTES = 16 << 20
+LOOSE_BYTES = 4 << 20
+NOT_LOOSE = frozenset(range(256)) - LEARNT
+UNREADABLE = (struct.error, UnicodeDecodeError)
 
 
-class _Record(NamedTuple):
+class _Head(NamedTuple):
     op: int
-    body: memoryview
-    offset: int  # of the record in the file; for a record in a chunk, of the chunk
+    offset: int
+    length: int  # of the body, as far as the file goes
+    is_cut: bool = False
 
 
-class _Schema(NamedTuple):
-    name: str
-    encoding: str
-    text: str
+class _Place(NamedTuple):
+    """Where in the file a block comes from, and whether its bytes can be trusted."""
 
-
-@dataclass
-class _Known:
-    schemas: dict[int, _Schema] = field(default_factory=dict)
-    channels: dict[int, Channel] = field(default_factory=dict)
-    messages: int = 0
-    announced: int | None = None
+    offset: int
+    size: int
+    doubt: str | None = None
 
 
 def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """Every message that a sequential scan can reach, in file order.
+    """The messages of `batches` one by one."""
+    return messages_of(batches(path, found))
+
+
+def batches(path: Path, found: Findings) -> Iterator[Batch]:
+    """Every message that a sequential scan can reach, in file order within its channel.
 
     Raises:
         Invalid: there is nothing behind the magic.
     """
-    known = _Known()
     size = path.stat().st_size
-    if size == len(MAGIC):
+    if size <= len(MAGIC):
         raise Invalid("The file ends after its first eight bytes; nothing was recorded in it.")
     with path.open("rb") as file:
-        file.seek(len(MAGIC))
-        for record in _top_records(file, size, found):
-            if record.op == CHUNK:
-                yield from _chunk(record, known, found)
+        yield from _Recording(file, size, found).batches()
+
+
+class _Recording:
+    def __init__(self, file: BinaryIO, size: int, found: Findings) -> None:
+        self.file = file
+        self.size = size
+        self.found = found
+        self.known = Known()
+        self._met: set[Channel] = set()
+        self._messages = 0
+        self._summary: Summary | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        self.file.seek(len(MAGIC))
+        for head in self._heads():
+            if head.op == CHUNK:
+                yield from self._chunk(head)
+            elif head.op == MESSAGE and head.length <= LARGEST_CHUNK_BYTES:
+                yield from self._loose(head)
+            elif head.op in LEARNT or head.op == STATISTICS:
+                self._learn(head.op, memoryview(self._body(head)), _Place(head.offset, HEAD.size + head.length))
             else:
-                yield from _record(record, known, found, doubt=None)
-    found.expect(known.announced, known.messages, size)
+                self.file.seek(head.length, 1)
+        for channel in self.known.channels.values():
+            self._meet(channel)
+        self.found.expect(self.known.announced, self._messages, self.size)
 
+    def _heads(self) -> Iterator[_Head]:
+        """The heads of records; who takes one leaves the file where the next record begins."""
+        has_ended = False
+        while (offset := self.file.tell()) < self.size:
+            head = self.file.read(HEAD.size)
+            op, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
+            if op == FOOTER and length == FOOTER_BYTES:
+                return
+            after = offset + HEAD.size + length
+            if op not in {0, FOOTER} and after <= self.size:
+                has_ended = has_ended or op == DATA_END
+                yield _Head(op, offset, length)
+                continue
+            resumed = None if has_ended else self._chunk_after(offset)
+            self._note_cut(offset, resumed or self.size, has_ended=has_ended)
+            if op == CHUNK and not has_ended:
+                yield _Head(op, offset, (resumed or self.size) - offset - HEAD.size, is_cut=True)
+            if resumed is None:
+                return
+            self.file.seek(resumed)
+        self.found.repair("the file has no footer")
 
-def _top_records(file: BinaryIO, size: int, found: Findings) -> Iterator[_Record]:
-    ended = False
-    while (offset := file.tell()) < size:
-        head = file.read(9)
-        op, length = struct.unpack("<BQ", head) if len(head) == 9 else (0, 0)
-        if op == FOOTER:
-            return
-        if op == 0 or offset + 9 + length > size:
-            _note_cut(found, offset, size, ended=ended)
-            return
-        ended = ended or op == DATA_END
-        if op in READ:
-            yield _Record(op, memoryview(file.read(length)), offset)
+    def _chunk_after(self, offset: int) -> int | None:
+        """Where the summary says that the next chunk begins."""
+        return min((at for at in self._summarised().chunks if at > offset), default=None)
+
+    def _summarised(self) -> Summary:
+        if self._summary is None:
+            at = self.file.tell()
+            self._summary = summary_of(self.file, self.size)
+            self.file.seek(at)
+        return self._summary
+
+    def _note_cut(self, offset: int, end: int, *, has_ended: bool) -> None:
+        if has_ended:
+            self.found.repair(f"the summary is damaged from byte {offset} on")
         else:
-            file.seek(length, 1)
-    found.repairs.append("the file has no footer")
+            self.found.lose(offset, end - offset, "the file was cut, or is not MCAP from here on")
 
+    def _body(self, head: _Head) -> bytes:
+        """The body of a record, empty when it is larger than any that we take in."""
+        if head.length <= LARGEST_CHUNK_BYTES:
+            return self.file.read(head.length)
+        self.found.lose(head.offset, HEAD.size + head.length, f"a record is larger than {LARGEST_CHUNK_BYTES} bytes")
+        self.file.seek(head.length, 1)
+        return b""
 
-def _note_cut(found: Findings, offset: int, size: int, *, ended: bool) -> None:
-    if ended:
-        found.repairs.append(f"the summary is damaged from byte {offset} on")
-    else:
-        found.lose(offset, size - offset, "the file was cut, or is not MCAP from here on")
-
-
-def _chunk(record: _Record, known: _Known, found: Findings) -> Iterator[Message]:
-    size = len(record.body) + 9
-    try:
-        content, is_sound = _unpack(record.body)
-    except (struct.error, UnicodeDecodeError, OSError, ValueError) as error:
-        found.lose(record.offset, size, f"a chunk cannot be unpacked: {error}")
-        return
-    doubt = None if is_sound else f"the checksum of its chunk at byte {record.offset} does not match"
-    at = 0
-    while at < len(content):
-        op, length = struct.unpack_from("<BQ", content, at) if at + 9 <= len(content) else (0, 0)
-        if op == 0 or at + 9 + length > len(content):
-            found.lose(record.offset, size, f"a chunk holds something unreadable at its byte {at}")
+    def _chunk(self, head: _Head) -> Iterator[Batch]:
+        body = memoryview(self._body(head))
+        index = [] if head.is_cut else self._index()
+        place = _Place(head.offset, HEAD.size + head.length)
+        try:
+            packed, checksum = _packed(body)
+        except UNREADABLE as error:
+            self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
             return
-        yield from _record(_Record(op, content[at + 9 : at + 9 + length], record.offset), known, found, doubt=doubt)
-        at += 9 + length
+        try:
+            arena = packed.unpacked()
+        except (OSError, ValueError) as error:
+            arena = packed.saved()
+            if not head.is_cut:
+                self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
+                place = place._replace(doubt=f"its chunk at byte {head.offset} cannot be unpacked as a whole")
+            yield from self._scanned(arena, [], place)
+            return
+        if checksum and checksum != zlib.crc32(arena.data):
+            place = place._replace(doubt=f"the checksum of its chunk at byte {head.offset} does not match")
+        layout = self._checked(arena, index, place, is_proved=checksum != 0) if index else None
+        yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
+
+    def _checked(self, arena: Bytes, index: list[bytes], place: _Place, *, is_proved: bool) -> Layout | None:
+        told = listed(arena, index)
+        if not told.is_whole and not place.doubt:
+            reason = "the index of a chunk does not match what it holds"
+            if is_proved:
+                self.found.repair(reason)
+            else:
+                self.found.lose(place.offset, 0, f"{reason}, and it has no checksum")
+        return told.layout(arena)
+
+    def _index(self) -> list[bytes]:
+        """The records of the message index that follow a chunk; none when they are absurdly many."""
+        begin, index = self.file.tell(), list[bytes]()
+        while (at := self.file.tell()) < begin + INDEX_MAX_BYTES:
+            head = self.file.read(HEAD.size)
+            op, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
+            if op != MESSAGE_INDEX or length > INDEX_MAX_BYTES or at + HEAD.size + length > self.size:
+                self.file.seek(at)
+                return index
+            index.append(self.file.read(length))
+        return []
+
+    def _scanned(self, arena: Bytes, index: list[bytes], place: _Place) -> Iterator[Batch]:
+        """What a walk finds; from something unreadable it goes on at the next message that the index knows."""
+        at = 0
+        while at < arena.size:
+            for layout in walk(arena, at):
+                yield from self._stretch(layout, arena, place)
+                at = layout.end
+            if at < arena.size:
+                self.found.lose(*place[:2], f"a chunk holds something unreadable at its byte {at}")
+                offsets = listed(arena, index).offsets
+                behind = offsets[offsets > at]
+                at = int(behind[0]) if len(behind) else arena.size
+
+    def _loose(self, head: _Head) -> Iterator[Batch]:
+        """Messages outside chunks, read many at once."""
+        self.file.seek(head.offset)
+        arena = block(self.file.read(max(LOOSE_BYTES, HEAD.size + head.length)))
+        end = 0
+        for layout in walk(arena, 0, NOT_LOOSE):
+            yield from self._stretch(layout, arena, _Place(head.offset, layout.end))
+            end = layout.end
+        self.file.seek(head.offset + end)
+
+    def _stretch(self, layout: Layout, arena: Bytes, place: _Place) -> Iterator[Batch]:
+        begin, view = 0, arena.data
+        for at in layout.others:
+            op, length = HEAD.unpack_from(view, at)
+            body = view[at + HEAD.size : at + HEAD.size + length]
+            if self._is_changed_by(op, body):
+                until = int(np.searchsorted(layout.offsets, at))
+                yield from self._placed(layout.messages.part(begin, until), arena, place)
+                begin = until
+            self._learn(op, body, place)
+        yield from self._placed(layout.messages.part(begin, len(layout.offsets)), arena, place)
+
+    def _is_changed_by(self, op: int, body: memoryview) -> bool:
+        try:
+            return self.known.is_changed_by(op, body)
+        except UNREADABLE:
+            return False
+
+    def _learn(self, op: int, body: memoryview, place: _Place) -> None:
+        try:
+            self.known.learn(op, body)
+        except UNREADABLE as error:
+            self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
+
+    def _placed(self, messages: Placed, arena: Bytes, place: _Place) -> Iterator[Batch]:
+        for number, some in messages.grouped():
+            channel = self.known.channels.get(number) or self._described_in_summary(number)
+            count = len(some.starts)
+            if channel is None:
+                self.found.lose(*place[:2], f"{count} messages are of channel {number}, which is not described")
+                continue
+            self._messages += count
+            self._meet(channel)
+            yield some.batch(channel, arena, doubt=place.doubt, at=place.offset)
+
+    def _described_in_summary(self, number: int) -> Channel | None:
+        channel = self._summarised().known.channels.get(number)
+        if channel is not None:
+            self.known.channels[number] = channel
+            self.found.repair("the description of a channel was taken from the summary")
+        return channel
+
+    def _meet(self, channel: Channel) -> None:
+        if channel not in self._met:
+            self._met.add(channel)
+            self.found.meet(channel)
 
 
-def _unpack(body: memoryview) -> tuple[memoryview, bool]:
-    """The content of a chunk, and whether its checksum holds (a chunk without one is taken as sound)."""
+def _packed(body: memoryview) -> tuple[Packed, int]:
+    """The content of a chunk and its checksum (0: it has none)."""
     _, _, size, checksum = struct.unpack_from("<QQQI", body)
-    compression, at = _text(body, 28)
+    compression, at = text(body, 28)
     (packed_size,) = struct.unpack_from("<Q", body, at)
-    packed = body[at + 8 : at + 8 + packed_size]
-    if size > LARGEST_CHUNK_BYTES:
-        raise ValueError(f"it claims {size} bytes, more than {LARGEST_CHUNK_BYTES}")
-    if compression not in {"", "lz4", "zstd"}:
-        raise ValueError(f"its compression {compression!r} is not known")
-    content = packed
-    if compression:
-        content = memoryview(pa.Codec(compression).decompress(pa.py_buffer(packed), decompressed_size=size))
-    return content, checksum in {0, zlib.crc32(content)}
-
-
-def _record(record: _Record, known: _Known, found: Findings, *, doubt: str | None) -> Iterator[Message]:
-    try:
-        if record.op == MESSAGE:
-            yield from _message(record, known, found, doubt)
-        elif record.op == SCHEMA:
-            _learn_schema(record.body, known)
-        elif record.op == CHANNEL:
-            _learn_channel(record.body, known, found)
-        elif record.op == STATISTICS:
-            known.announced = struct.unpack_from("<Q", record.body)[0]
-    except (struct.error, UnicodeDecodeError) as error:
-        found.lose(record.offset, len(record.body) + 9, f"a record of kind {record.op} cannot be read: {error}")
-
-
-def _message(record: _Record, known: _Known, found: Findings, doubt: str | None) -> Iterator[Message]:
-    channel_id, _, log_time, publish_time = struct.unpack_from("<HIQQ", record.body)
-    channel = known.channels.get(channel_id)
-    if channel is None:
-        found.lose(record.offset, len(record.body) + 9, f"a message is of channel {channel_id}, which is not described")
-        return
-    known.messages += 1
-    yield Message(channel, log_time, publish_time, bytes(record.body[22:]), doubt)
-
-
-def _learn_schema(body: memoryview, known: _Known) -> None:
-    (number,) = struct.unpack_from("<H", body)
-    name, at = _text(body, 2)
-    encoding, at = _text(body, at)
-    known.schemas[number] = _Schema(name, encoding, _text(body, at)[0])
-
-
-def _learn_channel(body: memoryview, known: _Known, found: Findings) -> None:
-    number, schema_number = struct.unpack_from("<HH", body)
-    topic, at = _text(body, 4)
-    encoding, _ = _text(body, at)
-    schema = known.schemas.get(schema_number, _Schema("", "", ""))
-    known.channels[number] = found.meet(Channel(topic, schema.name, encoding, schema.encoding, schema.text))
-
-
-def _text(body: memoryview, at: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<I", body, at)
-    if at + 4 + length > len(body):
-        raise struct.error(f"a text of {length} bytes does not fit")
-    return bytes(body[at + 4 : at + 4 + length]).decode(), at + 4 + length
+    return Packed(compression or "none", size, body[at + 8 : at + 8 + packed_size]), checksum

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ingestion.lake import Lost
 
 LARGEST_CHUNK_BYTES = 512 << 20
+MOST_LOSSES = 1_000
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,21 @@ class Findings:
         return channel
 
     def lose(self, offset: int, size: int, reason: str) -> None:
-        """Note unreadable bytes; a neighbour lost for the same reason grows."""
+        """Note unreadable bytes; a neighbour lost for the same reason grows, and so does the last of very many."""
         last = self.lost[-1] if self.lost else None
         if last and last.reason == reason and last.offset + last.bytes == offset:
             self.lost[-1] = Lost(offset=last.offset, bytes=last.bytes + size, reason=reason)
+        elif last and len(self.lost) >= MOST_LOSSES:
+            end = max(last.offset + last.bytes, offset + size)
+            begin = min(last.offset, offset)
+            self.lost[-1] = Lost(offset=begin, bytes=end - begin, reason="more places than can be listed")
         else:
             self.lost.append(Lost(offset=offset, bytes=size, reason=reason))
+
+    def repair(self, told: str) -> None:
+        """Note once what was missing or wrong without a loss."""
+        if told not in self.repairs:
+            self.repairs.append(told)
 
     def expect(self, announced: int | None, found: int, offset: int) -> None:
         """Note a loss when the recording itself announces more messages than could be found."""

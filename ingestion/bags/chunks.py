@@ -1,0 +1,136 @@
+"""Chunks of recordings: unpacked into one block of bytes, also what can be saved of a cut or damaged one."""
+
+import bz2
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel
+
+SAVED_AT_ONCE = 4096
+
+Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+Times = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The content of a chunk as it is stored."""
+
+    compression: str  # none, lz4, zstd or bz2
+    size: int  # what it claims to have unpacked
+    content: memoryview
+
+    def unpacked(self) -> Bytes:
+        """All of it.
+
+        Raises:
+            OSError, ValueError: it is damaged, of another size than it claims, or claims too much.
+        """
+        if self.size > LARGEST_CHUNK_BYTES:
+            raise ValueError(f"it claims {self.size} bytes, more than {LARGEST_CHUNK_BYTES}")
+        if self.compression not in {"none", "lz4", "zstd", "bz2"}:
+            raise ValueError(f"its compression {self.compression!r} is not known")
+        content = self._unpacked()
+        if len(content) != self.size:
+            raise ValueError(f"it claims {self.size} bytes and has {len(content)}")
+        return block(content)
+
+    def _unpacked(self) -> pa.Buffer | bytes | memoryview:
+        if self.compression == "none":
+            return self.content
+        if self.compression == "bz2":
+            return bz2.BZ2Decompressor().decompress(self.content, max_length=self.size)
+        if self.compression == "zstd":
+            return pa.Codec("zstd").decompress(pa.py_buffer(self.content), decompressed_size=self.size)
+        # The codec fills up what an lz4 frame lacks with whatever was in memory: the stream tells the true size.
+        return self._stream().read_buffer(self.size + 1)
+
+    def saved(self) -> Bytes:
+        """What comes before the first unreadable byte, at most what it claims to have."""
+        if self.compression == "none":
+            return block(self.content)
+        try:
+            return block(self._saved_bz2() if self.compression == "bz2" else self._saved())
+        except (OSError, ValueError):
+            return block(b"")
+
+    def _saved(self) -> bytearray:
+        most = min(self.size, LARGEST_CHUNK_BYTES)
+        saved = bytearray()
+        for step in (SAVED_AT_ONCE, 1):
+            # A failed read takes along what it had read: the second time comes nearer to the damage.
+            stream = self._stream()
+            try:
+                stream.read(len(saved))
+                while len(saved) < most and (part := stream.read(min(step, most - len(saved)))):
+                    saved += part
+            except OSError:
+                continue
+            break
+        return saved
+
+    def _saved_bz2(self) -> bytearray:
+        most = min(self.size, LARGEST_CHUNK_BYTES)
+        saved, unpacker = bytearray(), bz2.BZ2Decompressor()
+        for at in range(0, len(self.content), SAVED_AT_ONCE):
+            try:
+                saved += unpacker.decompress(self.content[at : at + SAVED_AT_ONCE], max_length=most - len(saved))
+            except (OSError, EOFError):
+                break
+            if len(saved) >= most or unpacker.eof:
+                break
+        return saved
+
+    def _stream(self) -> pa.CompressedInputStream:
+        return pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(self.content)), self.compression)
+
+
+def block(content: pa.Buffer | bytes | bytearray | memoryview) -> Bytes:
+    """These bytes as a flat array that nobody can change."""
+    array = np.frombuffer(content, np.uint8) if len(content) else np.empty(0, np.uint8)
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Messages found in a block, in the order in which they lie there: arrays of equal length."""
+
+    numbers: NDArray[np.integer]  # of the channel in the recording
+    log_time: Times
+    publish_time: Times | None
+    starts: Numbers
+    lengths: Numbers
+
+    def part(self, begin: int, end: int) -> "Placed":
+        """Those from `begin` to before `end`."""
+        published = None if self.publish_time is None else self.publish_time[begin:end]
+        return Placed(
+            self.numbers[begin:end],
+            self.log_time[begin:end],
+            published,
+            self.starts[begin:end],
+            self.lengths[begin:end],
+        )
+
+    def grouped(self) -> Iterator[tuple[int, "Placed"]]:
+        """Those of each channel number, in the order of the numbers."""
+        if not len(self.numbers):
+            return
+        order = np.argsort(self.numbers, kind="stable")
+        numbers = self.numbers[order]
+        published = None if self.publish_time is None else self.publish_time[order]
+        whole = Placed(numbers, self.log_time[order], published, self.starts[order], self.lengths[order])
+        cuts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
+        for begin, end in pairwise(cuts):
+            yield int(numbers[begin]), whole.part(begin, end)
+
+    def batch(self, channel: Channel, arena: Bytes, *, doubt: str | None, at: int) -> Batch:
+        """All of these as messages of one channel."""
+        return Batch(channel, self.log_time, self.publish_time, arena, self.starts, self.lengths, doubt, at)
