@@ -121,7 +121,7 @@ class Prefect:
         """Start the server and wait until it answers; its database is that of the one before."""
         with self.log.with_name("server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", self.port],
+                [sys.executable, "-m", "orchestration.server", "--host", "127.0.0.1", "--port", self.port],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
