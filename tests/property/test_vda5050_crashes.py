@@ -12,7 +12,7 @@ from fleet.adapter import Order, OrderStatus, OrderTask, TaskKind
 from fleet.adapters.simulated import vda5050_messages as messages
 from fleet.adapters.simulated.vda5050_ground import BenchGround
 from fleet.adapters.simulated.vda5050_vehicle import Vehicle
-from fleet.adapters.vda5050 import outgoing, runs
+from fleet.adapters.vda5050 import following, outgoing, runs, updates
 from fleet.adapters.vda5050.options import RobotOptions
 from fleet.adapters.vda5050.outgoing import Action, Envelope
 from fleet.adapters.vda5050.routes import Ability, written
@@ -68,7 +68,7 @@ class Wire:
             cancel = Action(run.instant_id("cancelOrder", run.cancels), "cancelOrder")
             body, take = outgoing.instant_actions(ENVELOPE, 1, START, [cancel]), self.vehicle.take_instant
         elif not run.is_confirmed:
-            body, take = outgoing.order(ENVELOPE, 1, START, run.order_id, run.route), self.vehicle.take_order
+            body, take = outgoing.order(ENVELOPE, 1, START, run.order_id, updates.message(run)), self.vehicle.take_order
             self.run = run.model_copy(update={"sends": run.sends + 1})
         else:
             return
@@ -79,7 +79,7 @@ class Wire:
         self.number += 1
         body = messages.headed(WHO, self.number, self.clock.now(), messages.state(WHO, self.vehicle.shown()))
         state = read_state(orjson.dumps(body), [])
-        heard = runs.heard(self.run, state, self.clock.now())
+        heard = following.heard(self.run, state, self.clock.now())
         if heard is not self.run:
             self.keep(heard)
 

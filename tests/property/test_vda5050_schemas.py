@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from fleet.adapter import Order, OrderTask, TaskKind
 from fleet.adapters.simulated import vda5050_messages as said
-from fleet.adapters.vda5050 import outgoing, routes
+from fleet.adapters.vda5050 import outgoing, routes, updates
 from fleet.adapters.vda5050.options import Binding, RobotOptions
 from fleet.adapters.vda5050.outgoing import Action, Envelope
 from fleet.adapters.vda5050.routes import Ability
@@ -51,18 +52,38 @@ OPTIONS = RobotOptions(
 
 
 @settings(max_examples=150, deadline=None)
-@given(VERSIONS, st.lists(TASKS, min_size=1, max_size=6), NAMES)
-def test_every_order_is_valid(version, tasks, last_node):
+@given(VERSIONS, st.lists(TASKS, min_size=1, max_size=6), NAMES, st.none() | st.integers(1, 3))
+def test_every_order_and_every_update_of_it_is_valid(version, tasks, last_node, horizon):
     placed = tuple(task.model_copy(update={"position": index}) for index, task in enumerate(tasks))
     order = Order(key="m/1", fence=1, serial_number="acme/7", mission_id="m", tasks=placed)
     envelope = Envelope(version, "acme", "7")
     ability = Ability(envelope, OPTIONS, None, Place(0.0, 0.0, 0.0, "hall", True), last_node)
-    run = routes.written(order, ability, AT, 0)
-    body = json.loads(outgoing.order(envelope, 2**32 - 1, AT, run.order_id, run.route))
-    validator(version, "order").validate(body)
-    assert len(body["edges"]) == len(body["nodes"]) - 1
-    sequences = sorted([one["sequenceId"] for one in body["nodes"] + body["edges"]])
-    assert sequences == list(range(len(sequences)))
+    run = updates.begun(routes.written(order, ability, AT, 0), horizon)
+    messages = []
+    while not messages or not run.is_whole:
+        run = _next(run) if messages else run
+        body = json.loads(outgoing.order(envelope, 2**32 - 1, AT, run.order_id, updates.message(run)))
+        validator(version, "order").validate(body)
+        assert len(body["edges"]) == len(body["nodes"]) - 1
+        sequences = sorted([one["sequenceId"] for one in body["nodes"] + body["edges"]])
+        assert sequences == list(range(sequences[0], run.last_sequence + 1))
+        messages.append(body)
+    assert [body["orderUpdateId"] for body in messages] == list(range(len(messages)))
+    for before, after in pairwise(messages):
+        released = [node for node in before["nodes"] if node["released"]]
+        assert after["nodes"][0] == released[-1], "an update begins with the last node of the base before, unchanged"
+    assert all(one["released"] for one in messages[-1]["nodes"] + messages[-1]["edges"])
+
+
+def _next(run):
+    """As it is when the robot has done all that is released."""
+    over = {step.position for step in run.steps if step.sequence <= run.released_to}
+    tasks = [
+        task.model_copy(update={"status": "succeeded"}) if task.position in over else task for task in run.report.tasks
+    ]
+    done = run.model_copy(update={"report": run.report.model_copy(update={"tasks": tuple(tasks)})})
+    said = {"orderId": run.order_id, "orderUpdateId": run.update_id, "operatingMode": "AUTOMATIC"}
+    return updates.extended(done, read_state(json.dumps(said).encode(), []), 1)
 
 
 @settings(max_examples=50, deadline=None)

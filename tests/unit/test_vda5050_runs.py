@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.adapter import Order, OrderStatus, OrderTask, TaskKind
-from fleet.adapters.vda5050 import runs
+from fleet.adapters.vda5050 import following, runs, steps
 from fleet.adapters.vda5050.options import RobotOptions
 from fleet.adapters.vda5050.outgoing import Envelope
 from fleet.adapters.vda5050.routes import Ability, written
@@ -62,37 +62,39 @@ def action_id(run):
 
 
 def test_an_order_is_accepted_when_a_state_shows_it_and_not_before(run, state):
-    other = runs.heard(run, replace(state, order_id="another", nodes=(), edges=(), actions={}), AT)
+    other = following.heard(run, replace(state, order_id="another", nodes=(), edges=(), actions={}), AT)
     assert not other.is_confirmed
-    shown = runs.heard(run, state, AT)
+    shown = following.heard(run, state, AT)
     assert shown.is_confirmed
     assert shown.report.status is OrderStatus.accepted
 
 
 def test_an_order_is_followed_task_by_task_to_its_end(run, state, action_id):
     later = AT + timedelta(seconds=5)
-    run = runs.heard(run, replace(state, is_driving=True), AT)
+    run = following.heard(run, replace(state, is_driving=True), AT)
     assert (run.report.status, [task.status for task in run.report.tasks]) == (
         OrderStatus.running,
         ["running", "pending", "pending"],
     )
     there = replace(state, nodes=(4,), edges=(3,), last_node_id="gate", last_sequence=2)
-    run = runs.heard(run, replace(there, actions={action_id: ActionSaid("RUNNING")}), later)
+    run = following.heard(run, replace(there, actions={action_id: ActionSaid("RUNNING")}), later)
     assert [task.status for task in run.report.tasks] == ["succeeded", "running", "pending"]
     assert run.report.tasks[0].finished_at == later
-    run = runs.heard(run, replace(there, actions={action_id: ActionSaid("FINISHED", "slept")}, is_driving=True), later)
+    run = following.heard(
+        run, replace(there, actions={action_id: ActionSaid("FINISHED", "slept")}, is_driving=True), later
+    )
     assert [task.status for task in run.report.tasks] == ["succeeded", "succeeded", "running"]
     end = replace(state, nodes=(), edges=(), last_node_id="press", last_sequence=4)
-    run = runs.heard(run, replace(end, actions={action_id: ActionSaid("FINISHED", "slept")}), later)
+    run = following.heard(run, replace(end, actions={action_id: ActionSaid("FINISHED", "slept")}), later)
     assert run.report.status is OrderStatus.succeeded
     assert run.report.tasks[1].message == "slept"
 
 
 def test_the_sequence_rises_with_every_change_and_stays_without_one(run, state):
-    first = runs.heard(run, state, AT)
-    again = runs.heard(first, state, AT)
+    first = following.heard(run, state, AT)
+    again = following.heard(first, state, AT)
     assert again is first or again.report.sequence == first.report.sequence
-    moved = runs.heard(first, replace(state, is_driving=True), AT - timedelta(hours=1))
+    moved = following.heard(first, replace(state, is_driving=True), AT - timedelta(hours=1))
     assert moved.report.sequence == first.report.sequence + 1
 
 
@@ -101,7 +103,7 @@ def test_the_sequence_rises_with_every_change_and_stays_without_one(run, state):
 )
 def test_an_error_about_the_order_is_a_rejection_in_the_robots_words(run, state, kind):
     trouble = Trouble(kind, "WARNING", "no such node", (("orderId", run.order_id),))
-    refused = runs.heard(run, replace(state, order_id="", nodes=(), edges=(), actions={}, troubles=(trouble,)), AT)
+    refused = following.heard(run, replace(state, order_id="", nodes=(), edges=(), actions={}, troubles=(trouble,)), AT)
     assert (refused.report.status, refused.report.reason) == (OrderStatus.rejected, f"{kind}: no such node")
     assert all(task.status == "skipped" for task in refused.report.tasks)
 
@@ -109,70 +111,72 @@ def test_an_error_about_the_order_is_a_rejection_in_the_robots_words(run, state,
 def test_an_error_about_another_order_is_no_rejection_of_ours(run, state):
     trouble = Trouble("orderError", "WARNING", "no", (("orderId", "another"),))
     idle = replace(state, order_id="", nodes=(), edges=(), actions={}, troubles=(trouble,))
-    assert runs.heard(run, idle, AT) is run
+    assert following.heard(run, idle, AT) is run
 
 
 def test_an_error_without_a_reference_that_stood_before_counts_only_after_a_second_send(run, state):
     trouble = Trouble("orderError", "WARNING", "no")
     idle = replace(state, order_id="", nodes=(), edges=(), actions={}, troubles=(trouble,))
-    known = run.model_copy(update={"troubles_before": runs.refusals_in(idle)})
-    assert runs.heard(known, idle, AT) is known
-    twice = runs.heard(known.model_copy(update={"sends": 2}), idle, AT)
+    known = run.model_copy(update={"troubles_before": following.refusals_in(idle)})
+    assert following.heard(known, idle, AT) is known
+    twice = following.heard(known.model_copy(update={"sends": 2}), idle, AT)
     assert twice.report.status is OrderStatus.rejected
 
 
 def test_a_robot_that_shows_another_order_afterwards_has_lost_ours_and_nothing_is_sent_again(run, state):
-    shown = runs.heard(run, state, AT)
-    lost = runs.heard(shown, replace(state, order_id="", nodes=(), edges=(), actions={}), AT)
+    shown = following.heard(run, state, AT)
+    lost = following.heard(shown, replace(state, order_id="", nodes=(), edges=(), actions={}), AT)
     assert lost.report.status is OrderStatus.failed
     assert "restarted" in lost.report.reason
 
 
 def test_a_cancelled_order_is_canceled_once_the_robot_stands_and_has_nothing_left(run, state, action_id):
-    asked = runs.heard(run, state, AT).model_copy(update={"is_cancel_asked": True})
+    asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True})
     cancel = asked.instant_id("cancelOrder", 0)
     running = {action_id: ActionSaid("RUNNING"), cancel: ActionSaid("RUNNING")}
-    assert runs.heard(asked, replace(state, actions=running), AT).report.status is OrderStatus.running
+    assert following.heard(asked, replace(state, actions=running), AT).report.status is OrderStatus.running
     failed = {action_id: ActionSaid("FAILED"), cancel: ActionSaid("FINISHED")}
-    over = runs.heard(asked, replace(state, nodes=(), edges=(), actions=failed), AT)
+    over = following.heard(asked, replace(state, nodes=(), edges=(), actions=failed), AT)
     assert (over.report.status, over.report.reason) == (OrderStatus.canceled, "canceled on request")
 
 
 def test_a_cancel_that_comes_after_the_end_leaves_the_order_succeeded(run, state, action_id):
-    asked = runs.heard(run, state, AT).model_copy(update={"is_cancel_asked": True})
+    asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True})
     done = {action_id: ActionSaid("FINISHED"), asked.instant_id("cancelOrder", 0): ActionSaid("FAILED")}
     end = replace(state, nodes=(), edges=(), actions=done, last_node_id="press", last_sequence=4)
-    assert runs.heard(asked, end, AT).report.status is OrderStatus.succeeded
+    assert following.heard(asked, end, AT).report.status is OrderStatus.succeeded
 
 
 def test_an_order_that_is_ended_at_the_robot_itself_is_canceled_with_the_place(run, state, action_id):
-    shown = runs.heard(run, state, AT)
+    shown = following.heard(run, state, AT)
     cut = replace(state, nodes=(), edges=(), actions={action_id: ActionSaid("FINISHED")}, last_node_id="gate")
-    over = runs.heard(shown, replace(cut, last_sequence=2), AT)
+    over = following.heard(shown, replace(cut, last_sequence=2), AT)
     assert over.report.status is OrderStatus.canceled
     assert "at gate" in over.report.reason
 
 
 def test_the_id_alone_without_its_route_ends_nothing(run, state):
     bare = replace(state, nodes=(), edges=(), actions={})
-    shown = runs.heard(run, bare, AT)
+    shown = following.heard(run, bare, AT)
     assert shown.report.status is OrderStatus.accepted
-    assert runs.heard(shown, state, AT).report.status is OrderStatus.accepted
+    assert following.heard(shown, state, AT).report.status is OrderStatus.accepted
 
 
 def test_a_failed_action_asks_for_the_end_of_the_rest_and_fails_the_order(run, state, action_id):
     broken = replace(state, nodes=(4,), edges=(3,), actions={action_id: ActionSaid("FAILED", "arm stuck")})
     broken = replace(broken, last_node_id="gate", last_sequence=2)
-    shown = runs.heard(run, broken, AT)
+    shown = following.heard(run, broken, AT)
     assert shown.report.status is OrderStatus.running
-    assert runs.wants_end(shown, broken) == "task 1 failed"
-    over = runs.heard(shown.model_copy(update={"cut_reason": "task 1 failed"}), replace(broken, nodes=(), edges=()), AT)
+    assert following.wants_end(shown, broken) == "task 1 failed"
+    over = following.heard(
+        shown.model_copy(update={"cut_reason": "task 1 failed"}), replace(broken, nodes=(), edges=()), AT
+    )
     assert over.report.status is OrderStatus.failed
     assert "arm stuck" in over.report.reason
 
 
 def test_a_paused_robot_has_a_paused_order(run, state):
-    assert runs.heard(run, replace(state, is_paused=True), AT).report.status is OrderStatus.paused
+    assert following.heard(run, replace(state, is_paused=True), AT).report.status is OrderStatus.paused
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ def test_a_paused_robot_has_a_paused_order(run, state):
     ],
 )
 def test_a_reading_is_taken_from_the_words_of_a_result(result, unit, expected):
-    assert runs.reading(result, unit) == expected
+    assert steps.reading(result, unit) == expected
 
 
 def test_ids_follow_from_the_key_and_keep_the_robots_limits():

@@ -130,4 +130,7 @@ async def run_vehicles(
 def _telling(body: Message) -> Message:
     """What of a state makes it worth telling at once."""
     told = ("orderId", "orderUpdateId", "lastNodeSequenceId", "nodeStates", "actionStates", "instantActionStates")
-    return {name: body.get(name) for name in (*told, "errors", "paused", "operatingMode", "safetyState", "driving")}
+    return {
+        name: body.get(name)
+        for name in (*told, "newBaseRequest", "errors", "paused", "operatingMode", "safetyState", "driving")
+    }

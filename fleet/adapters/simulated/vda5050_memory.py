@@ -24,6 +24,15 @@ class Leg:
     items: list[Item]
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """One node of the horizon: announced, not released."""
+
+    id: str
+    sequence: int
+    actions: tuple[tuple[str, str], ...] = ()  # id, type
+
+
 @dataclass
 class Memory:
     """What it was told."""
@@ -32,7 +41,7 @@ class Memory:
     update_id: int = 0
     start: tuple[str, int] = ("", 0)
     legs: list[Leg] = field(default_factory=list)
-    horizon: list[tuple[str, int]] = field(default_factory=list)
+    horizon: list[Ahead] = field(default_factory=list)
     is_cut: bool = False  # cancelled: nodes are gone, actions that were not done have failed
     is_paused: bool = False
     faults: list[Fault] = field(default_factory=list)
@@ -50,7 +59,7 @@ def dumped(memory: Memory) -> dict[str, object]:
         "update_id": memory.update_id,
         "start": memory.start,
         "legs": legs,
-        "horizon": memory.horizon,
+        "horizon": [[one.id, one.sequence, one.actions] for one in memory.horizon],
         "is_cut": memory.is_cut,
         "is_paused": memory.is_paused,
         "instant": memory.instant,
@@ -71,7 +80,10 @@ def remembered(kept: dict[str, object]) -> Memory:
         update_id=int(str(kept["update_id"])),
         start=(start[0], start[1]),  # type: ignore[index]
         legs=read,
-        horizon=[(name, sequence) for name, sequence in horizon],  # type: ignore[attr-defined]
+        horizon=[
+            Ahead(name, sequence, tuple((key, kind) for key, kind in actions))
+            for name, sequence, actions in horizon  # type: ignore[attr-defined]
+        ],
         is_cut=bool(kept["is_cut"]),
         is_paused=bool(kept["is_paused"]),
         instant=instant,

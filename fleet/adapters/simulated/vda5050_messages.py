@@ -59,6 +59,7 @@ class Shown:
     is_charging: bool
     is_driving: bool
     is_paused: bool
+    is_base_wanted: bool = False
     mode: str = "AUTOMATIC"
     emergency_stop: str = "NONE"
 
@@ -96,6 +97,7 @@ def state(who: Identity, shown: Shown) -> Message:
         ],
         "driving": shown.is_driving,
         "paused": shown.is_paused,
+        "newBaseRequest": shown.is_base_wanted,
         "operatingMode": shown.mode,
         "errors": [_fault(who, one) for one in shown.faults],
     }

@@ -14,7 +14,7 @@ from fleet.adapter import OrderReport, OrderStatus, OrderTask, TaskKind, TaskRep
 from fleet.adapters.simulated.execution import LIVE
 from fleet.adapters.simulated.site_map import PLACES
 from fleet.adapters.simulated.vda5050_ground import Ground
-from fleet.adapters.simulated.vda5050_memory import Item, Leg, Memory, dumped, remembered
+from fleet.adapters.simulated.vda5050_memory import Ahead, Item, Leg, Memory, dumped, remembered
 from fleet.adapters.simulated.vda5050_messages import INSTANT, Fault, Identity, Shown
 
 Fields = Mapping[str, object]
@@ -37,6 +37,7 @@ class Faults:
     drop_instant: int = 0
     is_mute: bool = False  # no states
     lists_instant: bool = True  # whether instant actions are listed in the state
+    asks_for_base: bool = True  # whether it says newBaseRequest near the end of what is released
     mode: str = "AUTOMATIC"
     emergency_stop: str = "NONE"
     extra: tuple[Fault, ...] = ()
@@ -112,16 +113,13 @@ class Vehicle:
         self._told.append((body.x_m, body.y_m))
         instant = [(key, *said) for key, said in memory.instant.items()] if faults.lists_instant else []
         trouble = self._trouble(reports)
+        nodes = self._nodes(standing)
         return Shown(
             order_id=memory.order_id,
             update_id=memory.update_id,
             last_node=self._last_node(standing),
-            nodes=self._nodes(standing),
-            actions=[
-                (item.id, item.kind, _action_status(said, is_cut=memory.is_cut), _result(said))
-                for item, said in standing
-                if item.kind != "node"
-            ],
+            nodes=nodes,
+            actions=self._actions(standing),
             instant=instant,
             faults=[*memory.faults, *faults.extra, *trouble],
             place=(body.x_m, body.y_m, body.yaw_rad),
@@ -129,6 +127,7 @@ class Vehicle:
             is_charging=body.is_charging,
             is_driving=body.is_driving,
             is_paused=memory.is_paused,
+            is_base_wanted=faults.asks_for_base and _runs_short(nodes),
             mode=faults.mode,
             emergency_stop=faults.emergency_stop,
         )
@@ -231,7 +230,7 @@ class Vehicle:
 
     def _stop(self) -> None:
         self._turn(OrderStatus.canceled)
-        self.memory.is_cut, self.memory.horizon = True, []
+        self.memory.is_cut = True
 
     def _turn(self, wanted: OrderStatus) -> None:
         for leg in self.memory.legs:
@@ -261,7 +260,17 @@ class Vehicle:
             for item, said in standing
             if item.kind == "node" and (said is None or said.status != "succeeded")
         ]
-        return left + [(name, sequence, False) for name, sequence in self.memory.horizon]
+        return left + [(one.id, one.sequence, False) for one in self.memory.horizon]
+
+    def _actions(self, standing: Sequence[tuple[Item, TaskReport | None]]) -> list[tuple[str, str, str, str]]:
+        is_cut = self.memory.is_cut
+        told = [
+            (item.id, item.kind, _action_status(said, is_cut=is_cut), _result(said))
+            for item, said in standing
+            if item.kind != "node"
+        ]
+        ahead = [action for one in self.memory.horizon for action in one.actions]
+        return told + [(key, kind, _action_status(None, is_cut=is_cut), "") for key, kind in ahead]
 
     def _last_node(self, standing: Sequence[tuple[Item, TaskReport | None]]) -> tuple[str, int]:
         done = [item for item, said in standing if item.kind == "node" and said and said.status == "succeeded"]
@@ -297,8 +306,22 @@ def _objects(found: object) -> list[Fields]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _horizon(nodes: Sequence[Fields]) -> list[tuple[str, int]]:
-    return [(str(node.get("nodeId")), int(str(node.get("sequenceId")))) for node in nodes if not node.get("released")]
+def _horizon(nodes: Sequence[Fields]) -> list[Ahead]:
+    return [
+        Ahead(
+            str(node.get("nodeId")),
+            int(str(node.get("sequenceId"))),
+            tuple((str(one.get("actionId")), str(one.get("actionType"))) for one in _objects(node.get("actions"))),
+        )
+        for node in nodes
+        if not node.get("released")
+    ]
+
+
+def _runs_short(nodes: Sequence[tuple[str, int, bool]]) -> bool:
+    """Whether at most one released node is left before a horizon (newBaseRequest)."""
+    free = sum(is_free for _, _, is_free in nodes)
+    return free <= 1 and len(nodes) > free
 
 
 def _drive(node: Fields, position: int) -> OrderTask:

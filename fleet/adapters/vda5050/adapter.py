@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from fleet.adapter import (
     Unknown,
     Unsupported,
 )
-from fleet.adapters.vda5050 import answers, runs
+from fleet.adapters.vda5050 import answers, following, runs, updates
 from fleet.adapters.vda5050.answers import declined, kept_report, report_of, settled
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.listening import complain_of_topic, take
@@ -28,7 +29,7 @@ from fleet.adapters.vda5050.options import options_from
 from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_settled, losses, pursue
 from fleet.adapters.vda5050.robot import Robot
 from fleet.adapters.vda5050.routes import Unfit, written
-from fleet.adapters.vda5050.runs import Run, refusals_in
+from fleet.adapters.vda5050.runs import Run
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION
 from fleet.errors import Conflict, NotFound
 from fleet.journal import Entry, Journal
@@ -196,18 +197,20 @@ class Vda5050:
         link = self._link
         if not await self._is_heard(robot):
             return Unknown(why=f"{order.serial_number} has not been heard; nothing was sent by this gateway")
-        is_there = robot.state is not None and robot.state.order_id == robot.ability.id(order.key)
-        reason = "" if is_there else _occupied(robot) or robot.unready(link.now_s())
+        shape = runs.shape_of(robot.state.order_id, order.key) if robot.state else None
+        reason = "" if shape else _occupied(robot) or robot.unready(link.now_s())
         if reason:
             return await self._refuse(order, reason)
+        ability = replace(robot.ability, shape=shape)
         try:
-            run = written(order, robot.ability, link.now(), int(link.now().timestamp() * 1000) - 1)
+            run = written(order, ability, link.now(), int(link.now().timestamp() * 1000) - 1)
         except Unfit as error:
-            if is_there:
+            if shape:
                 return Unknown(why=f"the robot has this order, and it cannot be followed: {error.message}")
             return await self._refuse(order, error.message)
+        run = updates.begun(run, robot.own.horizon)
         if robot.state is not None:
-            run = run.model_copy(update={"troubles_before": refusals_in(robot.state)})
+            run = following.taken_over(run, robot.state) if shape else following.about_to_be_sent(run, robot.state)
         try:
             # On disk before anything is sent: killed at any instant, we know what may be out there.
             await asyncio.to_thread(link.journal.admit, order, run.model_dump(mode="json"))
@@ -216,8 +219,8 @@ class Vda5050:
         await self._give_up(robot)
         robot.key, robot.run = order.key, run
         robot.resend_until_s = link.now_s() + link.options.resend_for_s
-        if is_there and robot.state is not None:  # another gateway sent it: it is followed, not sent again
-            link.change(robot, runs.heard(run, robot.state, robot.observed_at(link.now())))
+        if shape and robot.state is not None:  # another gateway sent it: it is followed, not sent again
+            link.change(robot, following.heard(run, robot.state, robot.observed_at(link.now())))
             await link.keep(robot)
         else:
             link.send_order(robot)
@@ -237,7 +240,7 @@ class Vda5050:
         """An order that never reached the robot makes room for the next one."""
         link, run = self._link, robot.run
         if run is not None and not run.is_over:
-            link.change(robot, runs.ended(run, OrderStatus.canceled, link.now(), "it never reached the robot"))
+            link.change(robot, following.ended(run, OrderStatus.canceled, link.now(), "it never reached the robot"))
             await link.keep(robot)
 
     async def _again(self, robot: Robot, known: Entry) -> SubmitOutcome | None:
@@ -308,18 +311,17 @@ class Vda5050:
     def _unheard_of(self, robot: Robot, key: str) -> OrderReport:
         """What the state says of an order that this journal does not know: another gateway may have sent it."""
         now, state = self._link.now(), robot.state
-        is_there = state is not None and state.order_id == robot.ability.id(key)
         status = OrderStatus.not_found
-        if is_there and state is not None:
+        if state is not None and runs.shape_of(state.order_id, key):
             status = OrderStatus.running if state.has_work else OrderStatus.accepted
         return report_of(key, robot.address, status, now)
 
     def _cancel_unknown(self, robot: Robot, key: str) -> None:
-        state, order_id = robot.state, robot.ability.id(key)
-        if state is not None and runs.shows_work_of(state, order_id):
+        state = robot.state
+        if state is not None and state.order_id and state.has_work and runs.shape_of(state.order_id, key):
             report = report_of(key, robot.address, OrderStatus.running, self._link.now())
             robot.key = key
-            robot.run = runs.unknown_to_cancel(order_id, robot.version, report)
+            robot.run = runs.unknown_to_cancel(state.order_id, robot.version, report)
 
     async def _turn(self, serial_number: str, key: str, fence: int, *, is_pause: bool) -> CommandOutcome:
         link, robot = self._link, self._link.robots.get(serial_number)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from fleet.adapters.vda5050 import outgoing, runs
+from fleet.adapters.vda5050 import outgoing, runs, updates
 from fleet.adapters.vda5050.options import Options
 from fleet.adapters.vda5050.outgoing import Action
 from fleet.adapters.vda5050.robot import Robot
@@ -97,12 +97,12 @@ class Link:
         self.outbox.stir(robot.address)
 
     def send_order(self, robot: Robot) -> bool:
-        """Send the order that the robot has of us, as it was kept; whether it went to the broker."""
+        """Send the order that the robot has of us, or its newest update, as it was kept; whether it went to the broker."""
         run = robot.run
         if run is None:
             return False
         now = self.now()
-        body = outgoing.order(robot.envelope, robot.number(ORDER, now), now, run.order_id, run.route)
+        body = outgoing.order(robot.envelope, robot.number(ORDER, now), now, run.order_id, updates.message(run))
         robot.order_sent_s = self.now_s()
         is_sent = self.mqtt.publish(robot.topic(ORDER), body)
         if is_sent:

@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from fleet.adapter import Happening
-from fleet.adapters.vda5050 import runs, wire
+from fleet.adapters.vda5050 import following, wire
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.robot import AWAY, Robot
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION, State, Trouble
@@ -68,7 +68,7 @@ def _state(link: Link, robot: Robot, message: Heard, complaints: list[str]) -> b
     for happening in _happenings(robot, before, state, at):
         link.outbox.put(happening)
     run = robot.run
-    is_changed = run is not None and link.change(robot, runs.heard(run, state, at))
+    is_changed = run is not None and link.change(robot, following.heard(run, state, at))
     robot.changed.set()
     return is_changed
 

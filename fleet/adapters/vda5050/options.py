@@ -11,6 +11,8 @@ from fleet.errors import Invalid, complaints
 from fleet.mqtt_address import TlsFiles
 
 Value = str | float | int | bool
+# What an account may say for all its robots.
+COMMON = ("version", "instant_actions_key", "map_id", "nodes", "is_line_guided", "deviation_m", "horizon")
 
 
 class Binding(BaseModel):
@@ -40,6 +42,9 @@ class RobotOptions(BaseModel):
     nodes: dict[str, str] = Field(default_factory=dict, description="Our station -> its nodeId, where they differ.")
     is_line_guided: bool = Field(False, description="Nodes are sent without positions; it knows them by name.")
     deviation_m: float = Field(0.5, ge=0, description="How near it must come to a node, and stand to the first.")
+    horizon: int | None = Field(
+        None, ge=1, description="How many tasks ahead are released; the rest is sent as horizon. Empty: all at once."
+    )
     wait: Binding | None = None
     reading: Binding | None = None
     dock: Binding | None = None
@@ -66,6 +71,7 @@ class Options(BaseModel):
     nodes: dict[str, str] = Field(default_factory=dict)
     is_line_guided: bool = False
     deviation_m: float = Field(0.5, ge=0)
+    horizon: int | None = Field(None, ge=1, description="Like a robot's, for all.")
     tls: TlsFiles = Field(default_factory=lambda: TlsFiles(ca="", cert="", key=""))
     confirm_s: float = Field(5.0, gt=0, description="How long a submit waits for the robot's state to show the order.")
     resend_s: float = Field(1.0, gt=0, description="How often what is not confirmed is sent again.")
@@ -80,10 +86,7 @@ class Options(BaseModel):
 
     def of(self, address: str) -> RobotOptions:
         """What holds for this robot: its own before the account's."""
-        common = {
-            name: getattr(self, name)
-            for name in ("version", "instant_actions_key", "map_id", "nodes", "is_line_guided", "deviation_m")
-        }
+        common = {name: getattr(self, name) for name in COMMON}
         own = dict(self.robots.get(address, {}))
         bindings = {**self.bindings, **_bindings(own.pop("bindings", {}))}
         return RobotOptions.model_validate({**common, **bindings, **own})

@@ -61,16 +61,27 @@ def stamp(at: datetime) -> str:
 
 
 def route(nodes: Sequence[Node], envelope: Envelope) -> Message:
-    """Nodes and edges of an order, all released: what is kept, and sent again unchanged."""
+    """Nodes and edges of an order, all released: what is kept, and sent in one `part` or several."""
     return {
         "nodes": [_node(node, envelope) for node in nodes],
         "edges": [_edge(a, b, envelope) for a, b in pairwise(nodes)],
     }
 
 
-def order(envelope: Envelope, number: int, at: datetime, order_id: str, kept: Message) -> bytes:
-    """An order message around a kept route."""
-    return _message(envelope, number, at, {"orderId": order_id, "orderUpdateId": 0, **kept})
+def part(kept: Message, *, update_id: int, first: int, last: int) -> Message:
+    """What one message sends of a kept route: from the node `first` on, released up to the node `last`."""
+    nodes = [(_sequence(one), one) for one in _listed(kept, "nodes")]
+    edges = [(_sequence(one), one) for one in _listed(kept, "edges")]
+    return {
+        "orderUpdateId": update_id,
+        "nodes": [one | {"released": sequence <= last} for sequence, one in nodes if sequence >= first],
+        "edges": [one | {"released": sequence < last} for sequence, one in edges if sequence > first],
+    }
+
+
+def order(envelope: Envelope, number: int, at: datetime, order_id: str, sent: Message) -> bytes:
+    """An order message around a part of a kept route."""
+    return _message(envelope, number, at, {"orderId": order_id, **sent})
 
 
 def instant_actions(
@@ -103,6 +114,15 @@ def _message(envelope: Envelope, number: int, at: datetime, body: Message) -> by
         "serialNumber": envelope.serial_number,
     }
     return orjson.dumps(header | body)
+
+
+def _listed(kept: Message, name: str) -> list[Message]:
+    found = kept.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _sequence(one: Message) -> int:
+    return int(str(one["sequenceId"]))
 
 
 def _node(node: Node, envelope: Envelope) -> Message:

@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 from fleet.adapter import Happening, OrderStatus
-from fleet.adapters.vda5050 import runs
+from fleet.adapters.vda5050 import following, updates
 from fleet.adapters.vda5050.link import Link
 from fleet.adapters.vda5050.robot import AWAY, Robot
 from fleet.adapters.vda5050.runs import Run
-from fleet.adapters.vda5050.wire import STATE
+from fleet.adapters.vda5050.steps import is_taken
+from fleet.adapters.vda5050.wire import STATE, State
 from fleet.push import Exposure, Hearing
 from fleet.push import Heard as HeardWell
 
@@ -54,37 +55,59 @@ def _unconfirmed(link: Link, robot: Robot, run: Run) -> bool:
         if not has_settled(link, robot):
             return False
         return link.change(
-            robot, runs.ended(run, OrderStatus.canceled, link.now(), "canceled before the robot took it")
+            robot, following.ended(run, OrderStatus.canceled, link.now(), "canceled before the robot took it")
         )
     now_s = link.now_s()
     if run.is_withdrawn or now_s > robot.resend_until_s or not robot.is_fresh(now_s) or robot.has_foreign_work:
         return False
-    wait_s = min(link.options.resend_s * 2.0 ** max(0, run.sends - 3), BACKOFF_MAX * link.options.resend_s)
-    least_s = robot.factsheet.order_interval_s if robot.factsheet else 0.0
-    if now_s - robot.order_sent_s >= max(wait_s, least_s):
+    if _is_due(link, robot, run):
         link.send_order(robot)
     return False
+
+
+def _is_due(link: Link, robot: Robot, run: Run) -> bool:
+    """Whether what was sent last of the order is to be sent, or sent again."""
+    wait_s = min(link.options.resend_s * 2.0 ** max(0, run.sends - 3), BACKOFF_MAX * link.options.resend_s)
+    least_s = robot.factsheet.order_interval_s if robot.factsheet else 0.0
+    return link.now_s() - robot.order_sent_s >= max(wait_s if run.sends else 0.0, least_s)
 
 
 def _confirmed(link: Link, robot: Robot, run: Run) -> bool:
     state = robot.state
     if state is None or not robot.is_fresh(link.now_s()):
         return False
-    reason = runs.wants_end(run, state)
-    if reason:
+    reason = following.wants_end(run, state) or updates.objection(run, state)
+    if reason and not run.is_cancel_asked and not run.cut_reason:
         return link.change(robot, run.model_copy(update={"cut_reason": reason}))
     if run.is_cancel_asked or run.cut_reason:
-        if runs.cancel_failed(run, state) and _due(link, robot, "cancel again", AGAIN_S):
-            return link.change(robot, run.model_copy(update={"cancels": run.cancels + 1}))
-        if run.instant_id("cancelOrder", run.cancels) not in state.actions and _due(
-            link, robot, "cancel", link.options.resend_s
-        ):
-            link.send_cancel(robot, run)
-    elif run.is_pause_asked is not None and run.is_pause_asked != state.is_paused:
-        name = "startPause" if run.is_pause_asked else "stopPause"
-        action_id = run.instant_id(name, run.pauses)
-        if action_id not in state.actions and _due(link, robot, "pause", link.options.resend_s):
-            link.send_instant(robot, action_id, name)
+        return _ending(link, robot, run, state)
+    more = updates.extended(run, state, robot.own.horizon)
+    if more is not run:
+        return link.change(robot, more)  # kept first; sent at the next look
+    if state.order_id == run.order_id and not is_taken(run, state) and _is_due(link, robot, run):
+        link.send_order(robot)
+    return _turning(link, robot, run, state)
+
+
+def _ending(link: Link, robot: Robot, run: Run, state: State) -> bool:
+    if following.cancel_failed(run, state) and _due(link, robot, "cancel again", AGAIN_S):
+        return link.change(robot, run.model_copy(update={"cancels": run.cancels + 1}))
+    is_listed = run.instant_id("cancelOrder", run.cancels) in state.actions
+    if not is_listed and _due(link, robot, "cancel", link.options.resend_s):
+        link.send_cancel(robot, run)
+    return False
+
+
+def _turning(link: Link, robot: Robot, run: Run, state: State) -> bool:
+    """A pause is pursued as long as it is wanted; going on only once: who presses a button later means it."""
+    if run.is_pause_asked is None:
+        return False
+    if run.is_pause_asked is state.is_paused:
+        return not run.is_pause_asked and link.change(robot, run.model_copy(update={"is_pause_asked": None}))
+    name = "startPause" if run.is_pause_asked else "stopPause"
+    action_id = run.instant_id(name, run.pauses)
+    if action_id not in state.actions and _due(link, robot, "pause", link.options.resend_s):
+        link.send_instant(robot, action_id, name)
     return False
 
 
@@ -93,7 +116,7 @@ def _after_the_end(link: Link, robot: Robot, run: Run) -> bool:
     state = robot.state
     if state is None or not robot.is_fresh(link.now_s()):
         return False
-    if runs.shows_work_of(state, run.order_id) and run.report.status is not OrderStatus.succeeded:
+    if following.shows_work_of(state, run.order_id) and run.report.status is not OrderStatus.succeeded:
         if _due(link, robot, "cancel", link.options.resend_s):
             link.send_cancel(robot, run.model_copy(update={"cancels": run.cancels + 1}))
     elif run.is_pause_asked and not state.is_paused:

@@ -31,6 +31,7 @@ class Ability:
     factsheet: Factsheet | None
     place: Place | None
     last_node_id: str
+    shape: tuple[int | None, bool] | None = None  # of ids, where an order at the robot tells it: see `runs.shape_of`
 
     @property
     def map_id(self) -> str:
@@ -40,9 +41,8 @@ class Ability:
     def id(self, name: str) -> str:
         """An id that follows from a name, within the robot's limits."""
         sheet = self.factsheet
-        if sheet is None:
-            return shaped(name, length=None, is_numerical=False)
-        return shaped(name, length=sheet.id_length, is_numerical=sheet.is_id_numerical)
+        length, is_numerical = self.shape or ((sheet.id_length, sheet.is_id_numerical) if sheet else (None, False))
+        return shaped(name, length=length, is_numerical=is_numerical)
 
 
 class Unfit(Invalid):
@@ -71,9 +71,7 @@ def written(order: Order, ability: Ability, at: datetime, sequence: int) -> Run:
         version=ability.envelope.version,
         route=outgoing.route(nodes, ability.envelope),
         steps=tuple(steps),
-        last_node_id=nodes[-1].id,
         last_sequence=nodes[-1].sequence,
-        is_end_unique=sum(node.id == nodes[-1].id for node in nodes) == 1,
         report=first_report(order, at, sequence),
     )
 

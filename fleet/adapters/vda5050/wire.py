@@ -131,6 +131,9 @@ class State:
     troubles: tuple[Trouble, ...]
     emergency_stop: str
     asks: tuple[Ask, ...] = ()
+    horizon: frozenset[int] = frozenset()  # of `nodes`, those that are not released
+    is_base_wanted: bool = False  # newBaseRequest
+    lists_actions: bool = True  # whether actionStates were told at all
 
     @property
     def has_work(self) -> bool:
@@ -181,13 +184,14 @@ def read_state(payload: bytes, complaints: list[str]) -> State | None:
         return None
     reader.known_only(STATE_FIELDS)
     battery, is_charging = _battery(reader)
+    nodes = reader.each("nodeStates", needed=True)
     return State(
         header=_header(reader),
         order_id=reader.text("orderId", needed=True),
         update_id=reader.whole("orderUpdateId", needed=True),
         last_node_id=reader.text("lastNodeId", needed=True) or "",
         last_sequence=reader.whole("lastNodeSequenceId", needed=True),
-        nodes=ids(reader.each("nodeStates", needed=True), "sequenceId"),
+        nodes=ids(nodes, "sequenceId"),
         edges=ids(reader.each("edgeStates", needed=True), "sequenceId"),
         actions=_actions(reader),
         is_driving=bool(reader.flag("driving", needed=True)),
@@ -199,6 +203,9 @@ def read_state(payload: bytes, complaints: list[str]) -> State | None:
         troubles=tuple(_trouble(one) for one in reader.each("errors", needed=True) or ()),
         emergency_stop=_emergency_stop(reader),
         asks=_asks(reader),
+        horizon=frozenset(ids([one for one in nodes or () if one.flag("released") is False], "sequenceId") or ()),
+        is_base_wanted=bool(reader.flag("newBaseRequest")),
+        lists_actions=reader.has("actionStates"),
     )
 
 
