@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.objectstore import ObjectStore
-from ingestion.models import BagStatus
+from ingestion.statuses import BagStatus
 
 LONGEST_FOLDER = 200
 

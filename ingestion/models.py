@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+from ingestion.statuses import BagStatus as BagStatus  # given on: whoever has rows asks here
 
 
 class DeliveryStatus(StrEnum):
@@ -68,16 +69,6 @@ class Upload(SQLModel, table=True):
     uploaded_by: str
     created_at: datetime = Field(sa_type=UTCDateTime)
     completed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-
-
-class BagStatus(StrEnum):
-    """How far a bag is on its way to Parquet."""
-
-    stored = "stored"
-    complete = "complete"
-    repaired = "repaired"
-    partial = "partial"
-    refused = "refused"
 
 
 class Bag(SQLModel, table=True):

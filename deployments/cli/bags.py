@@ -38,7 +38,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="What `bags convert` wrote from it.")],
 ) -> None:
     """Compare converted Parquet with the recording itself; exit code 1 when anything differs."""
-    from ingestion.bags import verify as compare
+    from ingestion.bags.verification import verify as compare
 
     send_logs_to_standard_error()
     differences = compare(source, folder)

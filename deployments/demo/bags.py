@@ -12,7 +12,7 @@ from deployments.demo.missions import RECORDED_MAX
 from deployments.demo.night import Night, Outcome, problems_of
 from deployments.local import own_command, shown
 from fleet.errors import NotFound, Rejected
-from ingestion.bags import verify
+from ingestion.bags.verification import verify
 from ingestion.lake import lake_of
 from ingestion.models import Bag, BagStatus
 

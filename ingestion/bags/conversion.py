@@ -7,27 +7,22 @@ simply run again.
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from uuid import UUID
 
 import structlog
-from sqlmodel import Session
 
-from fleet import changes
-from fleet.clock import database_now
-from fleet.errors import Invalid, NotFound, Unavailable
+from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import CHUNK_BYTES, ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, read
-from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, lake_of
-from ingestion.models import Bag, BagStatus
+from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant
+from ingestion.statuses import BagStatus
 
 UNKNOWN_ROBOT = "unknown"
 LOCAL = "local"
-Transaction = Callable[[], AbstractContextManager[Session]]
 
 log = structlog.get_logger(__name__)
 
@@ -56,59 +51,6 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def process(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> Manifest:
-    """Convert a stored bag into the lake of its organisation and write the outcome into its row.
-
-    Idempotent by bag content, robot and converter version: run again, it changes no file.
-
-    Raises:
-        NotFound: no such bag, or its content is gone from the store.
-        Unavailable: a disk or the object store cannot take it; nothing is published, try again.
-    """
-    with transaction() as session:
-        bag = _bag(session, bag_id)
-    lake = lake_of(objects, bag.organisation_id)
-    with _on_this_machine(objects, bag) as path:
-        manifest = convert_into(lake, Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name))
-    with transaction() as session:
-        _note(session, _bag(session, bag_id), manifest, lake)
-    return manifest
-
-
-def _bag(session: Session, bag_id: UUID) -> Bag:
-    bag = session.get(Bag, bag_id)
-    if bag is None:
-        raise NotFound(f"There is no bag {bag_id}.", bag=str(bag_id))
-    return bag
-
-
-@contextmanager
-def _on_this_machine(objects: ObjectStore, bag: Bag) -> Iterator[Path]:
-    path = objects.local_path(bag.object_key)
-    if path is not None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
-        yield objects.fetch(bag.object_key, Path(folder) / "recording")
-
-
-def _note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:
-    bag.status, bag.error = manifest.status, explanation(manifest)
-    bag.converter, bag.manifest_key = manifest.converter, lake.key(lake.manifest_path(bag.sha256))
-    bag.messages, bag.topics, bag.recorded_on = manifest.messages, len(manifest.topics), manifest.recorded_on
-    bag.started_at, bag.finished_at = manifest.started_at, manifest.finished_at
-    bag.converted_at = database_now(session)
-    session.add(bag)
-    changes.record(
-        session,
-        organisation_id=bag.organisation_id,
-        subject="bag",
-        subject_id=bag.id,
-        kind="converted",
-        fields={"status": manifest.status.value, "messages": manifest.messages},
-    )
 
 
 def explanation(manifest: Manifest) -> str | None:

@@ -7,7 +7,7 @@ from dagster import AssetCheckResult, AssetCheckSpec, AssetExecutionContext, Mat
 from sqlmodel import Session, and_, col, or_, select
 
 from fleet.runtime import Runtime, open_runtime
-from ingestion.bags import process
+from ingestion.bags.processing import process
 from ingestion.lake import Manifest, lake_of
 from ingestion.models import Bag
 from ingestion.quality import differences

@@ -75,7 +75,7 @@ def _of(session: Session, organisation_id: UUID, bag_ids: Sequence[UUID]) -> lis
 
 def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
     # Imported by the child that needs them: Arrow, the bag readers and Dagster, which the worker must not pay for.
-    from ingestion.bags import process  # noqa: PLC0415  see above
+    from ingestion.bags.processing import process  # noqa: PLC0415  see above
     from orchestration.assets.events import report_bag  # noqa: PLC0415  see above
 
     try:

@@ -12,7 +12,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from fleet.errors import Unavailable
-from ingestion.bags import CONVERTER, process
+from ingestion.bags import CONVERTER
+from ingestion.bags.processing import process
 from ingestion.models import Bag, BagStatus
 from orchestration.assets import events, tables
 from orchestration.assets.home import prepare

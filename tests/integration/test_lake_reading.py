@@ -13,7 +13,8 @@ from fleet.changes import Change
 from fleet.errors import NotFound
 from fleet.organisations import Organisation
 from ingestion import lake
-from ingestion.bags import CONVERTER, conversion, process
+from ingestion.bags import CONVERTER, conversion
+from ingestion.bags.processing import process
 from ingestion.models import Bag, BagStatus
 from ingestion.quality import differences
 

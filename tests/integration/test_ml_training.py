@@ -12,7 +12,8 @@ from fleet.adapters.simulated.site_map import robots
 from fleet.changes import Change
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.events import record
-from ingestion.bags.conversion import file_sha256, process
+from ingestion.bags.conversion import file_sha256
+from ingestion.bags.processing import process
 from ingestion.models import Bag
 from ml import registry, score, train
 from ml.datasets import all_lives, read_failures, read_measurements

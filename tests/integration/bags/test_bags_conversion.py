@@ -10,7 +10,8 @@ import pytest
 
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore
-from ingestion.bags import convert, tables, verify
+from ingestion.bags import convert, tables
+from ingestion.bags.verification import verify
 from ingestion.models import BagStatus
 
 START_NS = 1_772_402_400_000_000_000

@@ -8,7 +8,8 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from ingestion.bags import convert, verify
+from ingestion.bags import convert
+from ingestion.bags.verification import verify
 from ingestion.models import BagStatus
 
 RECORDINGS = {  # status, formats and counts are those of the folder's MANIFEST.csv

@@ -1,0 +1,134 @@
+"""A Parquet file of row groups that are each sorted by log_time becomes sorted as a whole, in bounded memory.
+
+Row groups are taken by their first row; what lies before the first row of all that are still to come is final. Where
+more of them overlap than may be held, the held rows are put aside as narrower runs, so that every pass overlaps less.
+"""
+
+import heapq
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+HELD_MAX_BYTES = 32 << 20
+NUMBER = "yardmaster.number"  # of the row in the file as it was: rows of one instant keep their order
+KEYS = [("log_time", "ascending"), (NUMBER, "ascending")]
+OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+Key = tuple[int, int]  # time and number of a row
+
+
+@dataclass(order=True)
+class Run:
+    """Sorted rows that are read when their turn comes."""
+
+    first: Key
+    read: Callable[[], pa.Table] = field(compare=False)
+
+
+@dataclass
+class Sorting:
+    """The runs that are still to come and the rows that are held, both by time."""
+
+    folder: Path
+    runs: list[Run]
+    held: pa.Table | None = None
+    files: int = 0
+
+    def final(self) -> Iterator[pa.Table]:
+        """The rows of all runs in order."""
+        heapq.heapify(self.runs)
+        while self.runs:
+            rows = heapq.heappop(self.runs).read()
+            self.held = rows if self.held is None else pa.concat_tables([self.held, rows]).sort_by(KEYS)
+            ready = _before(self.held, self.runs[0].first) if self.runs else len(self.held)
+            if ready:
+                yield self.held.slice(0, ready)
+                self.held = self.held.slice(ready).combine_chunks() if ready < len(self.held) else None
+            if self.held is not None and self.held.nbytes > HELD_MAX_BYTES:
+                self._put_aside(self.held)
+                self.held = None
+
+    def _put_aside(self, held: pa.Table) -> None:
+        each = max(1, len(held) * HELD_MAX_BYTES // 8 // held.nbytes)
+        for start in range(0, len(held), each):
+            path = self.folder / f"{self.files}.arrow"
+            part = held.slice(start, each)
+            with pa.ipc.new_file(path, part.schema, options=OPTIONS) as writer:
+                writer.write_table(part)
+            heapq.heappush(self.runs, Run(_first(part), _reader(path)))
+            self.files += 1
+
+
+def sort_file(
+    path: Path, writer: Callable[[Path, pa.Schema], pq.ParquetWriter], *, group_rows: int, group_bytes: int
+) -> None:
+    """Sort the file at `path` by log_time (stable) into row groups of these caps; `writer` opens the new file."""
+    target = path.with_suffix(".sorted")
+    with pq.ParquetFile(path) as source, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        sorting = Sorting(Path(folder), list(_groups(source)))
+        with writer(target, source.schema_arrow) as out:
+            for rows in regrouped(sorting.final(), group_rows=group_rows, group_bytes=group_bytes):
+                out.write_table(rows.drop_columns([NUMBER]), row_group_size=len(rows))
+    target.replace(path)
+
+
+def regrouped(tables: Iterator[pa.Table], *, group_rows: int, group_bytes: int) -> Iterator[pa.Table]:
+    """The same rows in tables that are as large as both caps let them be."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        waiting.append(table)
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= group_rows or size >= group_bytes:
+            yield from _parts(pa.concat_tables(waiting), max(-(-rows // group_rows), size // group_bytes))
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _parts(table: pa.Table, wanted: int) -> Iterator[pa.Table]:
+    each = max(1, -(-len(table) // wanted))
+    for start in range(0, len(table), each):
+        yield table.slice(start, each).combine_chunks()
+
+
+def _groups(source: pq.ParquetFile) -> Iterator[Run]:
+    start = 0
+    for group in range(source.num_row_groups):
+        first = source.read_row_group(group, columns=["log_time"])["log_time"][0].value
+        yield Run((first, start), _group_reader(source, group, start))
+        start += source.metadata.row_group(group).num_rows
+
+
+def _group_reader(source: pq.ParquetFile, group: int, start: int) -> Callable[[], pa.Table]:
+    def read() -> pa.Table:
+        rows = source.read_row_group(group, use_threads=False)
+        return rows.append_column(NUMBER, pa.array(range(start, start + len(rows)), pa.int64()))
+
+    return read
+
+
+def _reader(path: Path) -> Callable[[], pa.Table]:
+    def read() -> pa.Table:
+        with pa.ipc.open_file(path) as file:
+            rows = file.read_all()
+        path.unlink()
+        return rows
+
+    return read
+
+
+def _first(rows: pa.Table) -> Key:
+    return rows["log_time"][0].value, rows[NUMBER][0].as_py()
+
+
+def _before(rows: pa.Table, key: Key) -> int:
+    """How many of the sorted rows lie before that one."""
+    times = rows["log_time"].cast(pa.int64())
+    earlier = pc.less(times, key[0])
+    same = pc.and_(pc.equal(times, key[0]), pc.less(rows[NUMBER], key[1]))
+    return int(pc.sum(pc.or_(earlier, same)).as_py() or 0)
