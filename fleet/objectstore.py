@@ -4,6 +4,7 @@ Keys are relative, begin with the organisation and use `/`. On a local folder a 
 rename; on S3 by its final key. A set of files is published by writing its manifest last.
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -80,6 +81,32 @@ class ObjectStore:
                 size += len(chunk)
         return Stored(key, size, digest.hexdigest())
 
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Move many local files under these keys; they are gone from where they were, and nothing is hashed.
+
+        On a local folder each is on the disk before it appears under its key, by renaming where both are on one disk;
+        to S3 many go at once. Ended early, some are there and others not: publish them by a manifest.
+
+        Raises:
+            Unavailable: the store cannot take them.
+        """
+        targets = {self.path(key): source for key, source in files.items()}
+        try:
+            if not targets:
+                return
+            if self._local:
+                _move_all({Path(target): source for target, source in targets.items()})
+            else:
+                self._files.put([str(source) for source in targets.values()], list(targets))
+        except self._troubles as error:
+            raise Unavailable(
+                f"The object store could not write {len(targets)} files: {error}. Free space or check its settings, "
+                "then try again.",
+                key=next(iter(files), ""),
+            ) from error
+        for source in files.values():
+            source.unlink(missing_ok=True)
+
     @contextmanager
     def create(self, key: str) -> Iterator[IO[bytes]]:
         """A file to write; it appears under `key` whole when the block ends well, and not at all when it raises.
@@ -107,7 +134,7 @@ class ObjectStore:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.rename(final)
-            _sync_folder(final.parent)
+            _sync(final.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -220,8 +247,38 @@ def _troubles(protocol: str) -> tuple[type[Exception], ...]:
     return (OSError, BotoCoreError)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _move_all(files: Mapping[Path, Path]) -> None:
+    """Rename every source to its target, each synced before; folders are synced once, at the end."""
+    folders = {target.parent for target in files}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for target, source in files.items():
+        _sync(source)
+        if not _is_renamed(source, target):
+            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+            try:
+                shutil.copyfile(source, temporary)
+                _sync(temporary)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+    for folder in folders:
+        _sync(folder)
+
+
+def _is_renamed(source: Path, target: Path) -> bool:
+    """Whether that was possible: it is not from one disk to another."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

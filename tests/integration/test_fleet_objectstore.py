@@ -1,5 +1,6 @@
 """The object store on a local folder and on an S3 server at the socket."""
 
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -49,6 +50,48 @@ def test_a_file_is_put_and_fetched_streamed(objects: ObjectStore, tmp_path: Path
     source.write_bytes(b"x" * 3_000_000)
     assert objects.put_file("org/big", source).sha256 == sha256(b"x" * 3_000_000).hexdigest()
     assert objects.fetch("org/big", tmp_path / "target").stat().st_size == 3_000_000
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> dict[str, Path]:
+    """Forty local files by the key that they are to have."""
+    (tmp_path / "many").mkdir()
+    files = {f"org/media/{n % 2}/{n}.bin": tmp_path / "many" / str(n) for n in range(40)}
+    for key, path in files.items():
+        path.write_bytes(key.encode())
+    return files
+
+
+def test_many_files_are_moved_under_their_keys(objects: ObjectStore, many: dict[str, Path]):
+    objects.put_files(many)
+    assert {key: objects.read(key) for key in objects.list("org")} == {key: key.encode() for key in many}
+    assert not any(path.exists() for path in many.values())
+
+
+def test_moving_no_files_is_nothing(objects: ObjectStore):
+    objects.put_files({})
+    assert objects.list("org") == []
+
+
+def test_files_moved_to_keys_that_are_taken_replace_what_is_there(objects: ObjectStore, many: dict[str, Path]):
+    objects.put("org/media/0/0.bin", b"of earlier")
+    objects.put_files(many)
+    assert objects.read("org/media/0/0.bin") == b"org/media/0/0.bin"
+
+
+def test_files_from_another_disk_are_moved_too(tmp_path: Path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is no second disk here")
+        (Path(folder) / "a").write_bytes(b"1")
+        store = ObjectStore(f"file://{tmp_path}/objects", signing_key=b"k" * 32)
+        store.put_files({"org/a": Path(folder) / "a"})
+        assert (store.read("org/a"), list(Path(folder).iterdir()), store.list("org")) == (b"1", [], ["org/a"])
+
+
+def test_a_file_to_move_that_is_not_there_is_told(objects: ObjectStore, tmp_path: Path):
+    with pytest.raises(Unavailable, match="could not write 1 files"):
+        objects.put_files({"org/a": tmp_path / "none"})
 
 
 def test_keys_below_a_prefix_are_listed_in_order(objects: ObjectStore):
