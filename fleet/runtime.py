@@ -3,11 +3,10 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
 
 import structlog
 from sqlalchemy import Engine
@@ -25,6 +24,7 @@ from fleet.logs import configure_logs
 from fleet.objectstore import ObjectStore
 from fleet.settings import Settings, make_folder, read_settings
 from fleet.settings import set_environment as set_environment  # given on: rooms above may not import fleet.settings
+from fleet.turnstile import Turnstile
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,9 @@ class Runtime:
         return ObjectStore(url, signing_key=_signing_key(settings), options=_objects_options(settings, url))
 
     @cached_property
-    def _turnstile(self) -> AbstractContextManager[object]:
+    def _turnstile(self) -> Turnstile | None:
         """On SQLite one writes at a time: the threads of a process queue here, where the next is woken at once."""
-        return RLock() if self.engine.dialect.name == "sqlite" else nullcontext()
+        return Turnstile() if self.engine.dialect.name == "sqlite" else None
 
     @cached_property
     def _reading_engine(self) -> Engine:
@@ -66,18 +66,20 @@ class Runtime:
         return ServerClock()
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, *, urgent: bool = False, rings: bool = True) -> Iterator[Session]:
         """A write transaction: committed when the block ends well, rolled back when it raises; then the bell is rung.
 
-        The bell rings when the block set `session.info["ring"]` (`fleet.changes.record` does).
+        The bell rings when the block set `session.info["ring"]` (`fleet.changes.record` does); without `rings` it is the
+        caller who rings, soon. An `urgent` one goes before the others of this process that wait for SQLite's one writer.
         """
-        with self._turnstile, _session(self.engine, self.clock, self._server_clock) as session:
+        turn = self._turnstile.passing(urgent=urgent) if self._turnstile else nullcontext()
+        with turn, _session(self.engine, self.clock, self._server_clock) as session:
             try:
                 yield session
                 session.commit()
             except AWAY as error:
                 raise Unavailable(f"The database did not take the change: {_cause(error)}. Try again.") from error
-            rung = session.info.get("ring", False)
+            rung = rings and session.info.get("ring", False)
         if rung:
             self.doorbell.ring()
 

@@ -13,7 +13,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
@@ -70,7 +70,7 @@ class Dispatcher:
         self.links = Links(Switchboard(runtime))
         self._postbox = Postbox(runtime, self.wake.set, self._let_deal) if drains else None
         self._feed = Lanes(lambda: None, width=1)
-        self._answers = Answers(runtime.transaction)
+        self._answers = Answers(self._quietly, self._let_deal)
         self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
@@ -89,17 +89,17 @@ class Dispatcher:
 
     async def deal(self) -> None:
         """Give missions to robots and send what is due; nothing else is waited for."""
-        await self._deals.keep()
-        async with self._filling:
-            self._calm.clear()
-            try:
+        self._calm.clear()
+        try:
+            await self._deals.keep()
+            async with self._filling:
                 todo = await asyncio.to_thread(self._look, self.lanes.room)
-            finally:
-                self._calm.set()
-            for parcel in todo.parcels:
-                self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
-            for due in todo.due:
-                self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+                for parcel in todo.parcels:
+                    self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
+                for due in todo.due:
+                    self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+        finally:
+            self._calm.set()
         self._take_in()
         self._tell()
         if self._planner.is_portion:
@@ -172,12 +172,16 @@ class Dispatcher:
             begun = sending.begin_new(session, given, has_room=has_room, who=WHO)
             claimed.append(({one.attempt.id for one in given}, begun))
 
-        attempts = dispatch.carry_out(self._runtime.transaction, made, seen, who=WHO, also=claim)
+        attempts = dispatch.carry_out(partial(self._quietly, urgent=True), made, seen, who=WHO, also=claim)
         written = {attempt.id for attempt in attempts}
         for attempt in attempts:
             log.info("assigned", mission=str(attempt.mission_id), robot=str(attempt.robot_id), fence=attempt.fence)
         # What was claimed in a transaction that was rolled back was never written: it must not be sent.
         return attempts, [parcel for ids, parcels in claimed if ids <= written for parcel in parcels]
+
+    def _quietly(self, *, urgent: bool = False) -> AbstractContextManager[Session]:
+        """A write transaction of which others learn when its changes are published, which is soon."""
+        return self._runtime.transaction(urgent=urgent, rings=False)
 
     def _start(self, robot_id: UUID, account_id: UUID, work: Callable[[], Coroutine[None, None, None]]) -> None:
         self.lanes.start(robot_id, work, account=account_id)

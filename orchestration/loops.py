@@ -16,6 +16,10 @@ AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
 
 
+async def nobody() -> None:
+    """Lets nobody pass: there is nothing more urgent."""
+
+
 class Pace:
     """Lets something begin at once after a rest, and otherwise so long after it began last: meanwhile more gathers."""
 
