@@ -1,15 +1,16 @@
 """Chunks of recordings: unpacked into one block of bytes, also what can be saved of a cut or damaged one."""
 
 import bz2
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 
 SAVED_AT_ONCE = 4096
 
@@ -131,6 +132,41 @@ class Placed:
         for begin, end in pairwise(cuts):
             yield int(numbers[begin]), whole.part(begin, end)
 
-    def batch(self, channel: Channel, arena: Bytes, *, doubt: str | None, at: int) -> Batch:
-        """All of these as messages of one channel."""
-        return Batch(channel, self.log_time, self.publish_time, arena, self.starts, self.lengths, doubt, at)
+
+class Place(NamedTuple):
+    """Where in the file a block comes from, and whether its bytes can be trusted."""
+
+    offset: int
+    size: int
+    doubt: str | None = None
+
+
+class Handed:
+    """What a reader has handed on: messages as batches, and channels once each."""
+
+    def __init__(self, found: Findings, channel_of: Callable[[int], Channel | None]) -> None:
+        """Losses go to `found`; `channel_of` gives the channel of a number."""
+        self.messages = 0
+        self._found = found
+        self._channel_of = channel_of
+        self._met: set[Channel] = set()
+
+    def batches(self, messages: Placed, arena: Bytes, place: Place) -> Iterator[Batch]:
+        """One batch for each channel; messages of a channel that is not described are lost."""
+        for number, some in messages.grouped():
+            channel = self._channel_of(number)
+            count = len(some.starts)
+            if channel is None:
+                told = f"{count} messages are of channel {number}, which is not described"
+                self._found.lose(place.offset, place.size, told)
+                continue
+            self.messages += count
+            self.meet(channel)
+            times = some.log_time, some.publish_time
+            yield Batch(channel, *times, arena, some.starts, some.lengths, place.doubt, place.offset)
+
+    def meet(self, channel: Channel) -> None:
+        """Note a channel, also one that no message is of."""
+        if channel not in self._met:
+            self._met.add(channel)
+            self._found.meet(channel)

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from fleet.errors import Invalid
-from ingestion.bags.chunks import Bytes, Packed, Placed, block
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
 from ingestion.bags.mcap_records import (
     CHUNK,
     DATA_END,
@@ -43,14 +43,6 @@ class _Head(NamedTuple):
     is_cut: bool = False
 
 
-class _Place(NamedTuple):
-    """Where in the file a block comes from, and whether its bytes can be trusted."""
-
-    offset: int
-    size: int
-    doubt: str | None = None
-
-
 def messages(path: Path, found: Findings) -> Iterator[Message]:
     """The messages of `batches` one by one."""
     return messages_of(batches(path, found))
@@ -75,8 +67,7 @@ class _Recording:
         self.size = size
         self.found = found
         self.known = Known()
-        self._met: set[Channel] = set()
-        self._messages = 0
+        self._handed = Handed(found, self._channel)
         self._summary: Summary | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -87,12 +78,12 @@ class _Recording:
             elif head.op == MESSAGE and head.length <= LARGEST_CHUNK_BYTES:
                 yield from self._loose(head)
             elif head.op in LEARNT or head.op == STATISTICS:
-                self._learn(head.op, memoryview(self._body(head)), _Place(head.offset, HEAD.size + head.length))
+                self._learn(head.op, memoryview(self._body(head)), Place(head.offset, HEAD.size + head.length))
             else:
                 self.file.seek(head.length, 1)
         for channel in self.known.channels.values():
-            self._meet(channel)
-        self.found.expect(self.known.announced, self._messages, self.size)
+            self._handed.meet(channel)
+        self.found.expect(self.known.announced, self._handed.messages, self.size)
 
     def _heads(self) -> Iterator[_Head]:
         """The heads of records; who takes one leaves the file where the next record begins."""
@@ -144,7 +135,7 @@ class _Recording:
     def _chunk(self, head: _Head) -> Iterator[Batch]:
         body = memoryview(self._body(head))
         index = [] if head.is_cut else self._index()
-        place = _Place(head.offset, HEAD.size + head.length)
+        place = Place(head.offset, HEAD.size + head.length)
         try:
             packed, checksum = _packed(body)
         except UNREADABLE as error:
@@ -164,7 +155,7 @@ class _Recording:
         layout = self._checked(arena, index, place, is_proved=checksum != 0) if index else None
         yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
 
-    def _checked(self, arena: Bytes, index: list[bytes], place: _Place, *, is_proved: bool) -> Layout | None:
+    def _checked(self, arena: Bytes, index: list[bytes], place: Place, *, is_proved: bool) -> Layout | None:
         told = listed(arena, index)
         if not told.is_whole and not place.doubt:
             reason = "the index of a chunk does not match what it holds"
@@ -186,7 +177,7 @@ class _Recording:
             index.append(self.file.read(length))
         return []
 
-    def _scanned(self, arena: Bytes, index: list[bytes], place: _Place) -> Iterator[Batch]:
+    def _scanned(self, arena: Bytes, index: list[bytes], place: Place) -> Iterator[Batch]:
         """What a walk finds; from something unreadable it goes on at the next message that the index knows."""
         at = 0
         while at < arena.size:
@@ -205,21 +196,21 @@ class _Recording:
         arena = block(self.file.read(max(LOOSE_BYTES, HEAD.size + head.length)))
         end = 0
         for layout in walk(arena, 0, NOT_LOOSE):
-            yield from self._stretch(layout, arena, _Place(head.offset, layout.end))
+            yield from self._stretch(layout, arena, Place(head.offset, layout.end))
             end = layout.end
         self.file.seek(head.offset + end)
 
-    def _stretch(self, layout: Layout, arena: Bytes, place: _Place) -> Iterator[Batch]:
+    def _stretch(self, layout: Layout, arena: Bytes, place: Place) -> Iterator[Batch]:
         begin, view = 0, arena.data
         for at in layout.others:
             op, length = HEAD.unpack_from(view, at)
             body = view[at + HEAD.size : at + HEAD.size + length]
             if self._is_changed_by(op, body):
                 until = int(np.searchsorted(layout.offsets, at))
-                yield from self._placed(layout.messages.part(begin, until), arena, place)
+                yield from self._handed.batches(layout.messages.part(begin, until), arena, place)
                 begin = until
             self._learn(op, body, place)
-        yield from self._placed(layout.messages.part(begin, len(layout.offsets)), arena, place)
+        yield from self._handed.batches(layout.messages.part(begin, len(layout.offsets)), arena, place)
 
     def _is_changed_by(self, op: int, body: memoryview) -> bool:
         try:
@@ -227,34 +218,17 @@ class _Recording:
         except UNREADABLE:
             return False
 
-    def _learn(self, op: int, body: memoryview, place: _Place) -> None:
+    def _learn(self, op: int, body: memoryview, place: Place) -> None:
         try:
             self.known.learn(op, body)
         except UNREADABLE as error:
             self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
 
-    def _placed(self, messages: Placed, arena: Bytes, place: _Place) -> Iterator[Batch]:
-        for number, some in messages.grouped():
-            channel = self.known.channels.get(number) or self._described_in_summary(number)
-            count = len(some.starts)
-            if channel is None:
-                self.found.lose(*place[:2], f"{count} messages are of channel {number}, which is not described")
-                continue
-            self._messages += count
-            self._meet(channel)
-            yield some.batch(channel, arena, doubt=place.doubt, at=place.offset)
-
-    def _described_in_summary(self, number: int) -> Channel | None:
-        channel = self._summarised().known.channels.get(number)
-        if channel is not None:
-            self.known.channels[number] = channel
+    def _channel(self, number: int) -> Channel | None:
+        if number not in self.known.channels and number in self._summarised().known.channels:
+            self.known.channels[number] = self._summarised().known.channels[number]
             self.found.repair("the description of a channel was taken from the summary")
-        return channel
-
-    def _meet(self, channel: Channel) -> None:
-        if channel not in self._met:
-            self._met.add(channel)
-            self.found.meet(channel)
+        return self.known.channels.get(number)
 
 
 def _packed(body: memoryview) -> tuple[Packed, int]:

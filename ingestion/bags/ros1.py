@@ -1,169 +1,279 @@
 """ROS 1 bags (format 2.0), read from their first byte to their last: an index is not needed (wiki.ros.org/Bags/Format)."""
 
-import bz2
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import pyarrow as pa
-from rosbags.rosbag1.reader import normalize
+import numpy as np
 from rosbags.typesys.msg import normalize_msgtype
 
 from fleet.errors import Invalid
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Channel, Findings, Message
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
+from ingestion.bags.ros1_records import (
+    BAG_HEADER,
+    CHUNK,
+    CHUNK_INFO,
+    CONNECTION,
+    INDEX,
+    INDEX_ENTRY,
+    LARGEST_HEADER,
+    MESSAGE,
+    SMALLEST_HEADER,
+    U32,
+    Layout,
+    fields_of,
+    listed,
+    number,
+    record_at,
+    walk,
+)
 
 MAGIC = b"#ROSBAG V2.0\n"
-MESSAGE, BAG_HEADER, CHUNK, CHUNK_INFO, CONNECTION = 2, 3, 5, 6, 7
+INDEX_MAX_BYTES = 16 << 20
+LARGEST_ENDING_BYTES = 64 << 20
 READ = {MESSAGE, BAG_HEADER, CHUNK, CHUNK_INFO, CONNECTION}
+UNREADABLE = (KeyError, struct.error, UnicodeDecodeError)
 
 
-class _Record(NamedTuple):
+class _Head(NamedTuple):
     fields: Mapping[str, bytes]
-    content: bytes
     offset: int
-    size: int
+    body: int  # where the content begins
+    length: int  # of the content, as far as the file goes
+    is_cut: bool = False
 
     @property
     def op(self) -> int:
-        return self.fields.get("op", b"\0")[0]
+        return (self.fields.get("op") or b"\0")[0]
 
-    def number(self, name: str) -> int:
-        return int.from_bytes(self.fields[name], "little")
+    @property
+    def place(self) -> Place:
+        return Place(self.offset, self.body + self.length - self.offset)
 
 
 @dataclass
-class _Known:
+class _Ending:
+    """What the end of a bag says of it."""
+
     channels: dict[int, Channel] = field(default_factory=dict)
-    messages: int = 0
-    announced: int = 0
-    index_at: int = 0
+    chunks: list[int] = field(default_factory=list)
 
 
 def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """Every message that a sequential scan can reach, in file order.
+    """The messages of `batches` one by one."""
+    return messages_of(batches(path, found))
+
+
+def batches(path: Path, found: Findings) -> Iterator[Batch]:
+    """Every message that a sequential scan can reach, in file order within its channel.
 
     Raises:
-        Invalid: the bag is encrypted.
+        Invalid: the bag is encrypted, or there is nothing behind the magic.
     """
-    known = _Known()
     size = path.stat().st_size
+    if size <= len(MAGIC):
+        raise Invalid("The bag ends after its first line; nothing was recorded in it.")
     with path.open("rb") as file:
-        file.seek(len(MAGIC))
-        for record in _records(file, size, found, base=0):
-            if record.op == CHUNK:
-                yield from _chunk(record, known, found)
+        yield from _Recording(file, size, found).batches()
+
+
+class _Recording:
+    def __init__(self, file: BinaryIO, size: int, found: Findings) -> None:
+        self.file = file
+        self.size = size
+        self.found = found
+        self._channels: dict[int, Channel] = {}
+        self._handed = Handed(found, self._channel)
+        self._announced = 0
+        self._index_at = 0
+        self._ending: _Ending | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        self.file.seek(len(MAGIC))
+        for head in self._heads():
+            if head.length > LARGEST_CHUNK_BYTES and head.op in READ:
+                self.found.lose(*head.place[:2], f"a record is larger than {LARGEST_CHUNK_BYTES} bytes")
+                self.file.seek(head.length, 1)
+            elif head.op == CHUNK:
+                yield from self._chunk(head)
+            elif head.op == MESSAGE:
+                yield from self._loose(head)
+            elif head.op in READ:
+                self._learn(head.fields, memoryview(self.file.read(head.length)), head.place)
             else:
-                yield from _record(record, known, found)
-    if known.index_at > size:
-        found.lose(size, known.index_at - size, "the bag was cut before its index")
-    found.expect(known.announced, known.messages, size)
+                self.file.seek(head.length, 1)
+        for channel in self._channels.values():
+            self._handed.meet(channel)
+        if self._index_at > self.size:
+            self.found.lose(self.size, self._index_at - self.size, "the bag was cut before its index")
+        self.found.expect(self._announced, self._handed.messages, self.size)
 
+    def _heads(self) -> Iterator[_Head]:
+        """The heads of records; who takes one leaves the file where the next record begins."""
+        while (offset := self.file.tell()) < self.size:
+            head, reason = None, "the bag was cut inside a record"
+            try:
+                head = self._head()
+            except (struct.error, UnicodeDecodeError) as error:
+                reason = f"the bag was cut, or is damaged from here on: {error}"
+            if head and head.body + head.length <= self.size:
+                yield head
+                continue
+            resumed = self._chunk_after(offset)
+            self.found.lose(offset, (resumed or self.size) - offset, reason)
+            if head and head.op == CHUNK:
+                yield head._replace(length=(resumed or self.size) - head.body, is_cut=True)
+            if resumed is None:
+                return
+            self.file.seek(resumed)
 
-def _records(file: BinaryIO, size: int, found: Findings, *, base: int) -> Iterator[_Record]:
-    """The records of a file or of an unpacked chunk; what is of no use to us comes without its content."""
-    while (offset := file.tell()) < size:
+    def _head(self) -> _Head:
+        offset = self.file.tell()
+        (length,) = U32.unpack(self.file.read(4))
+        if not SMALLEST_HEADER <= length <= min(LARGEST_HEADER, self.size - offset):
+            raise struct.error(f"a header of {length} bytes does not fit")
+        fields = fields_of(self.file.read(length))
+        (length,) = U32.unpack(self.file.read(4))
+        return _Head(fields, offset, self.file.tell(), length)
+
+    def _chunk_after(self, offset: int) -> int | None:
+        """Where the end of the bag says that the next chunk begins."""
+        return min((at for at in self._ended().chunks if at > offset), default=None)
+
+    def _ended(self) -> _Ending:
+        if self._ending is None:
+            at = self.file.tell()
+            self._ending = _Ending()
+            if len(MAGIC) < self._index_at < self.size <= self._index_at + LARGEST_ENDING_BYTES:
+                self.file.seek(self._index_at)
+                _read_ending(block(self.file.read()), self._ending)
+                self.file.seek(at)
+        return self._ending
+
+    def _channel(self, connection: int) -> Channel | None:
+        if connection not in self._channels and connection in self._ended().channels:
+            self._channels[connection] = self._ended().channels[connection]
+            self.found.repair("the description of a connection was taken from the end of the bag")
+        return self._channels.get(connection)
+
+    def _chunk(self, head: _Head) -> Iterator[Batch]:
+        content = memoryview(self.file.read(head.length))
+        index = [] if head.is_cut else self._index()
+        place = head.place
         try:
-            fields = _fields(_sized(file, size))
-            (length,) = struct.unpack("<I", file.read(4))
-        except (struct.error, UnicodeDecodeError) as error:
-            found.lose(base + offset, size - offset, f"the bag was cut, or is damaged from here on: {error}")
+            packed = Packed(head.fields["compression"].decode(), number(head.fields, "size"), content)
+        except (KeyError, UnicodeDecodeError) as error:
+            self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error!r}")
             return
-        if file.tell() + length > size:
-            found.lose(base + offset, size - offset, "the bag was cut inside a record")
+        try:
+            arena = packed.unpacked()
+        except (OSError, ValueError) as error:
+            arena = packed.saved()
+            if not head.is_cut:
+                self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
+                place = place._replace(doubt=f"its chunk at byte {head.offset} cannot be unpacked as a whole")
+            yield from self._scanned(arena, [], place)
             return
-        is_read = fields.get("op", b"\0")[0] in READ
-        content = file.read(length) if is_read else b""
-        if not is_read:
-            file.seek(length, 1)
-        yield _Record(fields, content, base + offset, file.tell() - offset)
+        layout = self._checked(arena, index, place) if index else None
+        yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
+
+    def _checked(self, arena: Bytes, index: list[tuple[int, bytes]], place: Place) -> Layout | None:
+        told = listed(arena, index)
+        if not told.is_whole:
+            self.found.lose(place.offset, 0, "the index of a chunk does not match what it holds")
+        return told.layout(arena)
+
+    def _index(self) -> list[tuple[int, bytes]]:
+        """The entries of each connection in the index that follows a chunk; none when they are absurdly many."""
+        begin, index = self.file.tell(), list[tuple[int, bytes]]()
+        while (at := self.file.tell()) < min(self.size, begin + INDEX_MAX_BYTES):
+            try:
+                head = self._head()
+            except (struct.error, UnicodeDecodeError):
+                head = None
+            if head is None or head.op != INDEX or head.body + head.length > min(self.size, begin + INDEX_MAX_BYTES):
+                self.file.seek(at)
+                return index
+            entries = self.file.read(head.length)
+            if "conn" in head.fields:
+                index.append((number(head.fields, "conn"), entries[: len(entries) // INDEX_ENTRY.itemsize * 12]))
+        return index if at < begin + INDEX_MAX_BYTES else []
+
+    def _scanned(self, arena: Bytes, index: list[tuple[int, bytes]], place: Place) -> Iterator[Batch]:
+        """What a walk finds; from something unreadable it goes on at the next message that the index knows."""
+        at = 0
+        while at < arena.size:
+            for layout in walk(arena, at):
+                yield from self._stretch(layout, arena, place)
+                at = layout.end
+            if at < arena.size:
+                self.found.lose(*place[:2], f"a chunk holds something unreadable at its byte {at}")
+                offsets = listed(arena, index).offsets
+                behind = offsets[offsets > at]
+                at = int(behind[0]) if len(behind) else arena.size
+
+    def _loose(self, head: _Head) -> Iterator[Batch]:
+        """A message outside chunks."""
+        self.file.seek(head.offset)
+        arena = block(self.file.read(head.place.size))
+        for layout in walk(arena):
+            yield from self._stretch(layout, arena, head.place)
+
+    def _stretch(self, layout: Layout, arena: Bytes, place: Place) -> Iterator[Batch]:
+        for at in layout.others:
+            try:
+                record = record_at(arena.data, at)
+            except UNREADABLE as error:
+                self.found.lose(*place[:2], f"a record cannot be read: {error}")
+            else:
+                self._learn(record.fields, record.content, place)
+        yield from self._handed.batches(layout.messages, arena, place)
+
+    def _learn(self, fields: Mapping[str, bytes], content: memoryview, place: Place) -> None:
+        op = (fields.get("op") or b"\0")[0]
+        try:
+            if op == CONNECTION:
+                self._channels.setdefault(*_described(fields, content))
+            elif op == BAG_HEADER:
+                self._index_at = self._index_of(fields)
+            elif op == CHUNK_INFO:
+                self._announced += int(np.frombuffer(content, "<u4")[1::2].sum(dtype=np.int64))
+            elif op == MESSAGE:
+                self.found.lose(*place[:2], "a message has no time, or is of no connection")
+        except (*UNREADABLE, ValueError) as error:
+            self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
+
+    def _index_of(self, fields: Mapping[str, bytes]) -> int:
+        if fields.get("encryptor"):
+            raise Invalid(f"The bag is encrypted by {fields['encryptor'].decode(errors='replace')!r}; decrypt it.")
+        index_at = number(fields, "index_pos")
+        if index_at == 0:
+            self.found.repair("the bag was not closed and has no index")
+        return index_at
 
 
-def _sized(file: BinaryIO, size: int) -> bytes:
-    (length,) = struct.unpack("<I", file.read(4))
-    if file.tell() + length > size:
-        raise struct.error(f"a header of {length} bytes does not fit")
-    return file.read(length)
-
-
-def _fields(header: bytes) -> dict[str, bytes]:
-    fields, at = {}, 0
-    while at < len(header):
-        (length,) = struct.unpack_from("<I", header, at)
-        name, _, value = header[at + 4 : at + 4 + length].partition(b"=")
-        fields[name.decode()] = value
-        at += 4 + length
-    return fields
-
-
-def _chunk(record: _Record, known: _Known, found: Findings) -> Iterator[Message]:
-    try:
-        content = _unpack(record)
-    except (KeyError, OSError, ValueError) as error:
-        found.lose(record.offset, record.size, f"a chunk cannot be unpacked: {error}")
-        return
-    inner = Findings()
-    for part in _records(BytesIO(content), len(content), inner, base=0):
-        yield from _record(part._replace(offset=record.offset), known, found)
-    for lost in inner.lost:
-        found.lose(record.offset, record.size, f"at byte {lost.offset} of a chunk: {lost.reason}")
-
-
-def _unpack(record: _Record) -> bytes:
-    compression, size = record.fields["compression"].decode(), record.number("size")
-    if size > LARGEST_CHUNK_BYTES:
-        raise ValueError(f"it claims {size} bytes, more than {LARGEST_CHUNK_BYTES}")
-    if compression == "none":
-        return record.content
-    if compression == "lz4":
-        return bytes(pa.Codec("lz4").decompress(record.content, decompressed_size=size))
-    if compression != "bz2":
-        raise ValueError(f"its compression {compression!r} is not known")
-    content = bz2.BZ2Decompressor().decompress(record.content, max_length=size)
-    if len(content) != size:
-        raise ValueError(f"it claims {size} bytes and has {len(content)}")
-    return content
-
-
-def _record(record: _Record, known: _Known, found: Findings) -> Iterator[Message]:
-    try:
-        if record.op == MESSAGE:
-            yield from _message(record, known, found)
-        elif record.op == CONNECTION:
-            known.channels.setdefault(record.number("conn"), _channel(record, found))
-        elif record.op == BAG_HEADER:
-            known.index_at = _index_at(record, found)
-        elif record.op == CHUNK_INFO:
-            known.announced += sum(count for _, count in struct.iter_unpack("<II", record.content))
-    except (KeyError, struct.error, UnicodeDecodeError) as error:
-        found.lose(record.offset, record.size, f"a record of kind {record.op} cannot be read: {error}")
-
-
-def _message(record: _Record, known: _Known, found: Findings) -> Iterator[Message]:
-    number = record.number("conn")
-    seconds, nanoseconds = struct.unpack("<II", record.fields["time"])
-    if number not in known.channels:
-        found.lose(record.offset, record.size, f"a message is of connection {number}, which is not described")
-        return
-    known.messages += 1
-    yield Message(known.channels[number], seconds * 10**9 + nanoseconds, None, record.content)
-
-
-def _channel(record: _Record, found: Findings) -> Channel:
-    described = _fields(record.content)
-    name = normalize_msgtype(described["type"].decode())
+def _described(fields: Mapping[str, bytes], content: memoryview) -> tuple[int, Channel]:
+    """The number of a connection and its channel."""
+    described = fields_of(bytes(content))
     text = described["message_definition"].decode(errors="replace")
+    topic = fields["topic"].decode() or "/"
     # As rosbags does it: doubled slashes of a topic go, so that both name it alike.
-    topic = normalize(record.fields["topic"].decode() or "/")
-    return found.meet(Channel(topic, name, "ros1", "ros1msg", text))
+    topic = "/" * topic.startswith("/") + "/".join(part for part in topic.split("/") if part)
+    name = normalize_msgtype(described["type"].decode())
+    return number(fields, "conn"), Channel(topic, name, "ros1", "ros1msg", text)
 
 
-def _index_at(record: _Record, found: Findings) -> int:
-    if record.fields.get("encryptor"):
-        raise Invalid(f"The bag is encrypted by {record.fields['encryptor'].decode(errors='replace')!r}; decrypt it.")
-    index_at = record.number("index_pos")
-    if index_at == 0:
-        found.repairs.append("the bag was not closed and has no index")
-    return index_at
+def _read_ending(content: Bytes, ending: _Ending) -> None:
+    for layout in walk(content):
+        for at in layout.others:
+            try:
+                record = record_at(content.data, at)
+                if record.op == CONNECTION:
+                    ending.channels.setdefault(*_described(record.fields, record.content))
+                elif record.op == CHUNK_INFO:
+                    ending.chunks.append(number(record.fields, "chunk_pos"))
+            except UNREADABLE:
+                continue
