@@ -42,6 +42,32 @@ class LakeFile(BaseModel):
     sha256: str
 
 
+class Gap(BaseModel):
+    """A time without messages on a topic that else has them regularly; begins with the message before it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    begin_ns: int
+    length_ns: int
+
+
+class Quality(BaseModel):
+    """How regularly a topic was recorded. Intervals are those of log_time; skew is log_time less the header's stamp."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int = Field(0, description="Of the messages as they were recorded.")
+    rate_hz: float | None = Field(None, description="One message in the median interval.")
+    gaps: int = Field(0, description="Intervals more than five times the median.")
+    longest_gaps: list[Gap] = Field(default_factory=list, description="Ten at most, the longest first.")
+    duplicates: int = Field(0, description="Messages that equal the one before them, its time included.")
+    log_time_regressions: int = Field(0, description="Messages earlier than one before them in the recording.")
+    stamp_regressions: int = 0
+    unstamped: int = Field(0, description="Messages whose header says no time.")
+    skew_median_s: float | None = None
+    skew_largest_s: float | None = Field(None, description="The one furthest from none, with its sign.")
+
+
 class TopicTable(BaseModel):
     """What became of one topic. With `reason` it could not be decoded: its rows hold the raw messages."""
 
@@ -59,6 +85,9 @@ class TopicTable(BaseModel):
     last_ns: int | None = None
     reason: str | None = None
     files: list[LakeFile] = Field(default_factory=list)
+    media: int = Field(0, description="Files of pictures or clouds beside the table, which names each by its hash.")
+    media_bytes: int = 0
+    quality: Quality | None = None
 
 
 class Manifest(BaseModel):

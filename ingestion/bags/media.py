@@ -182,9 +182,15 @@ def _write_image(fields: Row, content: memoryview) -> Written:
 
 def _write_cloud(fields: Row, content: memoryview) -> Written:
     columns = (fields[f"fields.{name}"] for name in ("name", "offset", "datatype", "count"))
-    layout = tuple(Field(*values) for values in zip(*columns, strict=True))
-    sides = (fields[name] for name in ("width", "height", "point_step", "row_step"))
-    return Written("pcd", pcd(Cloud(*sides, bool(fields["is_bigendian"]), layout), content))
+    cloud = Cloud(
+        width=fields["width"],
+        height=fields["height"],
+        point_step=fields["point_step"],
+        row_step=fields["row_step"],
+        is_bigendian=bool(fields["is_bigendian"]),
+        fields=tuple(Field(*values) for values in zip(*columns, strict=True)),
+    )
+    return Written("pcd", pcd(cloud, content))
 
 
 SHAPES = (

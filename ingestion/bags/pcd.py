@@ -10,8 +10,17 @@ from functools import lru_cache
 
 import numpy as np
 
-# sensor_msgs/PointField: number of the datatype, PCD's letter, bytes
-DATATYPES = {1: "I1", 2: "U1", 3: "I2", 4: "U2", 5: "I4", 6: "U4", 7: "F4", 8: "F8"}
+# sensor_msgs/PointField: number of the datatype: PCD's letter, bytes
+DATATYPES = {
+    1: ("I", 1),
+    2: ("U", 1),
+    3: ("I", 2),
+    4: ("U", 2),
+    5: ("I", 4),
+    6: ("U", 4),
+    7: ("F", 4),
+    8: ("F", 8),
+}
 SAYABLE = re.compile(r"[!-~]{1,64}")
 MOST_FIELDS = 1000
 
@@ -100,8 +109,7 @@ def _checked(field: Field) -> tuple[str, int]:
         raise Unwritable(f"the field {field.name!r} is of datatype {field.datatype}, which is not known")
     if not SAYABLE.fullmatch(field.name):
         raise Unwritable(f"the field name {field.name[:64]!r} cannot stand in a PCD header")
-    letter, size = DATATYPES[field.datatype]
-    return letter, int(size)
+    return DATATYPES[field.datatype]
 
 
 def _padding(size: int) -> list[tuple[str, int, str, int]]:
