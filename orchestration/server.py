@@ -1,10 +1,14 @@
-"""Prefect's server on SQLite, so that it does not stand still: `python -m orchestration.server --host H --port P`.
+"""Prefect's server on SQLite, so that runs that change at once wait for each other: `python -m orchestration.server`.
 
-Python's sqlite3 leaves a statement that failed ("database is locked", an everyday thing when several runs change at once)
-open until its cursor is collected as garbage. The collector runs on any thread, often the server's event loop, and has to
-wait for the connection of that cursor. When that connection meanwhile waits for the write lock, and whoever has the lock
-waits for the event loop to go on, all of them stand still until SQLite gives up the waiting: for the 60 s that Prefect
-asks it to be patient. Here a statement that fails is closed at once, by the thread that it failed on.
+Two things are mended from outside, at the connections of Python's sqlite3 that the server works with:
+
+- Most of its transactions read, and then write. Begun as readers, they are refused ("database is locked", 503) whenever
+  another wrote in between, however patient the server is: on a busy machine every fifth request. They are begun as
+  writers, and wait for their turn.
+- A statement that failed stays open until its cursor is collected as garbage. The collector runs on any thread, often the
+  event loop's, and has to wait for the connection of that cursor. When that connection meanwhile waits for the write lock,
+  and who has the lock waits for the event loop to go on, all stand still until SQLite gives up waiting: for the 60 s that
+  Prefect asks it to be patient. So a statement that fails is closed at once, by the thread that it failed on.
 """
 
 import argparse
@@ -17,14 +21,16 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
 
+READS_FIRST, WRITES = "BEGIN DEFERRED", "BEGIN IMMEDIATE"
+
 
 class Cursor(sqlite3.Cursor):
-    """A cursor that leaves nothing behind when a statement fails."""
+    """A cursor that begins every transaction as a writer, and leaves nothing behind when a statement fails."""
 
-    def execute(self, *arguments: Any) -> "Cursor":
+    def execute(self, sql: str, *arguments: Any) -> "Cursor":
         """As sqlite3's."""
         try:
-            super().execute(*arguments)
+            super().execute(WRITES if sql == READS_FIRST else sql, *arguments)
         except sqlite3.Error:
             self.close()
             raise
@@ -41,7 +47,7 @@ class Cursor(sqlite3.Cursor):
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose cursors leave nothing behind."""
+    """A connection with such cursors."""
 
     def cursor(self, factory: Any = Cursor) -> Any:
         """As sqlite3's."""
