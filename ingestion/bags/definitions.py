@@ -6,10 +6,10 @@ definition, never by the name; each has a type store of its own.
 
 import hashlib
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -17,6 +17,8 @@ from rosbags.typesys.store import Typestore
 from fleet.errors import Invalid
 from ingestion.bags.recording import Channel
 
+DEEPEST = 64
+LONGEST_ARRAY = 65_536  # of texts or messages: each element is a piece of a program, ours and that of rosbags
 IDL_SEPARATOR = "=" * 80 + "\n"
 RECORDED = "recorded"
 # The definitions come from the recording: whatever is wrong with one, only its topic suffers. rosbags lets these out.
@@ -58,7 +60,16 @@ class Decoder:
     sha256: str
     origin: str
     types: Typestore
-    decode: Callable[[bytes], object]
+    is_cdr: bool
+
+    def decode(self, content: bytes) -> object:
+        """One message as rosbags reads it.
+
+        Raises:
+            DECODE_ERRORS: it does not fit the definition; PARSE_ERRORS: rosbags cannot use the definition itself.
+        """
+        read = self.types.deserialize_cdr if self.is_cdr else self.types.deserialize_ros1
+        return read(content, self.type)
 
 
 def definition_sha256(channel: Channel) -> str:
@@ -67,7 +78,6 @@ def definition_sha256(channel: Channel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-@lru_cache(maxsize=256)
 def decoder(channel: Channel, distribution: str = "humble") -> Decoder:
     """The decoder of a channel; without a recorded definition it is assumed from the ROS distribution.
 
@@ -76,19 +86,42 @@ def decoder(channel: Channel, distribution: str = "humble") -> Decoder:
     """
     if channel.encoding not in {"cdr", "ros1"}:
         raise Undecodable(f"Messages are laid out as {channel.encoding!r}; known are cdr and ros1.")
+    return _decoder(replace(channel, topic=""), distribution)
+
+
+@lru_cache(maxsize=256)
+def _decoder(channel: Channel, distribution: str) -> Decoder:
     types, origin = (
         (_recorded(channel), RECORDED)
         if channel.definition.strip() or channel.encoding == "ros1"
         else _assumed(channel, distribution)
     )
-    try:
-        types.get_msgdef(channel.type)
-    except PARSE_ERRORS as error:
-        raise Undecodable(f"The definition of {channel.type!r} is not usable: {_told(error)}.") from error
-    deserialise = types.deserialize_cdr if channel.encoding == "cdr" else types.deserialize_ros1
-    return Decoder(
-        channel.type, definition_sha256(channel), origin, types, lambda content: deserialise(content, channel.type)
-    )
+    _check(types, channel.type)
+    return Decoder(channel.type, definition_sha256(channel), origin, types, channel.encoding == "cdr")
+
+
+def _check(types: Typestore, type_name: str) -> None:
+    """Every type that a definition names is there, none contains itself, and none is endlessly large.
+
+    rosbags generates and compiles code for each type when the first message is read; this finds out without.
+    """
+    checked: set[str] = set()
+    _check_type(types, type_name, (), checked)
+
+
+def _check_type(types: Typestore, type_name: str, above: tuple[str, ...], checked: set[str]) -> None:
+    if type_name not in types.fielddefs:
+        raise Undecodable(f"The definition is not usable: it names {type_name!r} and does not say what that is.")
+    if type_name in above or len(above) > DEEPEST:
+        raise Undecodable(f"The definition of {type_name!r} contains itself or is nested deeper than {DEEPEST}.")
+    for name, (kind, detail) in types.fielddefs[type_name][1]:
+        element, count = detail if kind in {Nodetype.ARRAY, Nodetype.SEQUENCE} else ((kind, detail), 0)
+        is_unrolled = element[0] == Nodetype.NAME or element[1][0] == "string"
+        if kind == Nodetype.ARRAY and is_unrolled and count > LONGEST_ARRAY:
+            raise Undecodable(f"The array {name!r} has {count} elements; at most {LONGEST_ARRAY} are taken.")
+        if element[0] == Nodetype.NAME and element[1] not in checked:
+            _check_type(types, element[1], (*above, type_name), checked)
+    checked.add(type_name)
 
 
 def _recorded(channel: Channel) -> Typestore:

@@ -1,0 +1,156 @@
+"""Messages of one definition become Arrow columns, all at a time; what does not fit is read one by one by rosbags.
+
+A message is kept exactly when rosbags can read it, with the values that rosbags gives; the others are told with the
+reason. Whatever the bytes are: nothing is raised, nothing outside of a message is read as part of it, and memory stays
+in proportion to the bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ingestion.bags.arrays import TIME, array
+from ingestion.bags.bodies import BEGIN, MOST_BYTES, Bodies
+from ingestion.bags.columns import columns
+from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS
+from ingestion.bags.layout import Program
+from ingestion.bags.values import arrays
+from ingestion.bags.walk import Cursor, Ints, Memory, Unsound, locate
+
+LITTLE_ENDIAN = 0x0100  # the encapsulation 00 01, as one number
+ATTEMPTS, PARTS, SMALL_PART = 4, 8, 64
+MISFIT = "The message does not fit its definition."
+TOO_LARGE = "The message lies beyond the first 2 GiB of those that were read together."
+Columns = list[pa.Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The columns of the messages that were kept; `kept` and `bad` number the messages, rising."""
+
+    columns: dict[str, pa.Array]
+    kept: Ints
+    bad: list[tuple[int, str]]
+
+
+def decode(program: Program, bodies: Bodies) -> Decoded:
+    """The columns of these messages; every message is either kept or bad."""
+    done: list[tuple[Ints, Columns]] = []
+    odd: list[Ints] = []
+    rows = _regular(program, bodies)
+    if len(rows) < len(bodies.starts):
+        odd.append(np.setdiff1d(np.arange(len(bodies.starts)), rows))
+    waiting = [rows] if len(rows) else []
+    while waiting:
+        waiting += _attempt(program, bodies, waiting.pop(), done, odd)
+    slow, bad = _one_by_one(program, bodies, np.sort(np.concatenate(odd)).tolist() if odd else [])
+    if len(slow[0]):
+        done.append(slow)
+    kept, found = _together(program, done)
+    return Decoded(dict(zip((name for name, _ in program.columns), found, strict=True)), kept, bad)
+
+
+def _regular(program: Program, bodies: Bodies) -> Ints:
+    """The messages that can be read many at a time, as far as their first bytes tell."""
+    if not program.is_vectorised or not len(bodies.starts):
+        return np.empty(0, np.int64)
+    is_regular = bodies.lengths >= program.smallest + (BEGIN if program.is_cdr else 0)
+    if program.is_cdr:
+        heads = bodies.arena[: bodies.arena.size & -2].view("<u2")
+        is_regular &= heads.take(bodies.starts >> 1) == LITTLE_ENDIAN
+    if bodies.size > MOST_BYTES:
+        is_regular &= bodies.starts + bodies.lengths <= MOST_BYTES
+    return np.flatnonzero(is_regular)
+
+
+def _attempt(
+    program: Program, bodies: Bodies, rows: Ints, done: list[tuple[Ints, Columns]], odd: list[Ints]
+) -> list[Ints]:
+    """Read these messages; those that hinder go to `odd`, and where too many do, the rest is to be tried in parts."""
+    for _ in range(ATTEMPTS):
+        part = bodies if len(rows) == len(bodies.starts) else bodies.of(rows)
+        try:
+            done.append((rows, _fast(program, part)))
+        except Unsound as error:
+            hindering = np.unique(error.rows)
+            odd.append(rows[hindering])
+            rows = np.delete(rows, hindering)
+            if not len(rows):
+                return []
+        else:
+            return []
+    if len(rows) > SMALL_PART:
+        return np.array_split(rows, PARTS)
+    odd.append(rows)
+    return []
+
+
+def _fast(program: Program, bodies: Bodies) -> Columns:
+    memory = Memory(bodies.arena, program.is_cdr)
+    skip = BEGIN if program.is_cdr else 0
+    length = int(bodies.lengths[0])
+    is_equal = bool((bodies.lengths == length).all())
+    size = length - skip if is_equal else bodies.lengths - skip
+    cursor = Cursor(memory, bodies.starts + skip, size, stride=_stride(bodies.starts) if is_equal else 0)
+    found = arrays(program, memory, locate(program, cursor), len(cursor))
+    return [_stamp(program.stamp, found), *found] if program.stamp else found
+
+
+def _stride(starts: Ints) -> int:
+    """The distance of neighbours where it is always the same, else 0."""
+    if len(starts) == 1:
+        return 8
+    distance = int(starts[1] - starts[0])
+    return distance if bool((np.diff(starts) == distance).all()) else 0
+
+
+def _stamp(stamp: tuple[int, int], found: Columns) -> pa.Array:
+    seconds, rest = (
+        np.frombuffer(found[column].buffers()[1], found[column].type.to_pandas_dtype()).astype(np.int64)
+        for column in stamp
+    )
+    return array(seconds * 10**9 + rest, TIME)
+
+
+def _one_by_one(
+    program: Program, bodies: Bodies, rows: list[int]
+) -> tuple[tuple[Ints, Columns], list[tuple[int, str]]]:
+    """These messages as rosbags reads them, and why it cannot read the others."""
+    messages, kept, bad = [], [], []
+    for row in rows:
+        reason = _refusal(program, bodies, row)
+        if reason is None:
+            try:
+                messages.append(program.decoder.decode(bodies.content(row)))
+                kept.append(row)
+            except (*DECODE_ERRORS, *PARSE_ERRORS) as error:
+                reason = f"{type(error).__name__}: {error}"[:300]
+        if reason is not None:
+            bad.append((row, reason))
+    found = list(columns(program.decoder, messages).values()) if messages else []
+    return (np.array(kept, np.int64), found), bad
+
+
+def _refusal(program: Program, bodies: Bodies, row: int) -> str | None:
+    if bodies.size > MOST_BYTES and bodies.starts[row] + bodies.lengths[row] > MOST_BYTES:
+        return TOO_LARGE
+    # rosbags would make as many empty messages as a list claims.
+    return MISFIT if program.is_endless else None
+
+
+def _together(program: Program, done: list[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:
+    """The parts as one, in the order of the messages."""
+    if len(done) == 1:
+        return done[0]
+    if not done:
+        return np.empty(0, np.int64), [pa.nulls(0, kind) for _, kind in program.columns]
+    rows = np.concatenate([part for part, _ in done])
+    order = np.argsort(rows)
+    return rows[order], list(_joined(zip(*(found for _, found in done), strict=True), array(order, pa.int64())))
+
+
+def _joined(parts: "Iterator[tuple[pa.Array, ...]]", order: pa.Array) -> Iterator[pa.Array]:
+    for part in parts:
+        yield pa.concat_arrays(part).take(order)

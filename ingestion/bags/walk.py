@@ -1,0 +1,264 @@
+"""Finds where every field of many messages lies, all messages at a time; every length is checked before it is followed.
+
+The position in the messages is one int as long as it is the same in all of them, and an array from there on.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.bags.bodies import records
+from ingestion.bags.layout import Block, Group, Program, Run, Step, Text
+
+Ints: TypeAlias = NDArray[np.int64]
+Position: TypeAlias = int | Ints
+# Element by element pays while several messages still have elements; long lists of few messages are left to rosbags.
+FEW, MANY = 8, 128
+NUMBER, OCTET = np.dtype("<u4"), np.dtype(np.uint8)
+
+
+class Unsound(Exception):
+    """Some messages cannot be followed: `rows` of them, by number."""
+
+    def __init__(self, rows: Ints) -> None:
+        """Name the messages."""
+        super().__init__()
+        self.rows = rows
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """The arena as numbers; `is_aligned` where every number lies on a multiple of its size."""
+
+    arena: NDArray[np.uint8]
+    is_aligned: bool
+
+    def numbers(self, at: Ints) -> NDArray[np.uint32]:
+        """The unsigned 32-bit numbers that begin at these bytes."""
+        if self.is_aligned:
+            return self.arena[: self.arena.size & -4].view("<u4").take(at >> 2)
+        return records(self.arena, at, 4).view("<u4").reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Cursor:
+    """Some messages, or one element of each: where their payloads begin and how long those are.
+
+    `rows` numbers the messages, None for all in order; `stride` is the distance of their payloads when it is one;
+    `first` is the number of the first one among the elements of its list.
+    """
+
+    memory: Memory
+    base: Ints
+    size: Position
+    rows: Ints | None = None
+    stride: int = 0
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def demand(self, holds: "bool | NDArray[np.bool_]") -> None:
+        """Go on only when it holds for all messages.
+
+        Raises:
+            Unsound: it does not.
+        """
+        if isinstance(holds, bool):
+            if not holds:
+                raise Unsound(self.numbered)
+        elif not holds.all():
+            raise Unsound(self.numbered[~holds])
+
+    @property
+    def numbered(self) -> Ints:
+        """The number of each message."""
+        return np.arange(len(self.base)) if self.rows is None else self.rows
+
+    def number(self, pos: Position) -> Position:
+        """The unsigned 32-bit number at `pos`: one int when it is the same in all messages."""
+        found = self._column(pos, NUMBER) if self._is_regular(pos) else self.memory.numbers(self.base + pos)
+        first = found[0]
+        return int(first) if (found == first).all() else found.astype(np.int64)
+
+    def is_zero(self, pos: Position) -> "bool | NDArray[np.bool_]":
+        """Whether the byte at `pos` is 0."""
+        found = self._column(pos, OCTET) if self._is_regular(pos) else self.memory.arena.take(self.base + pos)
+        return found == 0 if found.any() else True
+
+    def _is_regular(self, pos: Position) -> bool:
+        return bool(self.stride) and isinstance(pos, int)
+
+    def _column(self, pos: Position, dtype: np.dtype[Any]) -> NDArray[Any]:
+        start = int(self.base[0]) + int(pos)
+        return np.ndarray((len(self.base),), dtype, self.memory.arena, start, (self.stride,))
+
+    def of(self, index: Ints, first: int) -> "Cursor":
+        """The cursor of elements that belong to these of its messages."""
+        size = self.size if isinstance(self.size, int) else self.size[index]
+        return Cursor(self.memory, self.base[index], size, self.numbered[index], 0, first)
+
+    def whole(self, first: int) -> "Cursor":
+        """The cursor of one element of every message."""
+        return Cursor(self.memory, self.base, self.size, self.rows, self.stride, first)
+
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """Where a field lies: at `pos`, `length` bytes or numbers, in every message of a cursor."""
+
+    cursor: Cursor
+    pos: Position
+    length: Position = 0
+
+
+@dataclass
+class Found:
+    """Where all fields lie; for a list, the numbers of elements, and of every element its owner and rank."""
+
+    spots: defaultdict[Step, list[Spot]] = field(default_factory=lambda: defaultdict(list))
+    owners: defaultdict[Group, list[tuple[Ints, Position]]] = field(default_factory=lambda: defaultdict(list))
+    elements: defaultdict[Group, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def locate(program: Program, cursor: Cursor) -> Found:
+    """Where every field of the messages lies.
+
+    Raises:
+        Unsound: some messages do not fit the definition, or are too odd to be read many at a time.
+    """
+    walk = _Walk(program.is_cdr)
+    end = walk.steps(program.steps, cursor, 0)
+    rest = cursor.size - end
+    cursor.demand(rest <= 3 if program.is_cdr else rest == 0)  # CDR may be padded to a multiple of four
+    return walk.found
+
+
+class _Walk:
+    def __init__(self, is_cdr: bool) -> None:
+        self.found = Found()
+        self.is_cdr = is_cdr
+
+    def steps(self, steps: tuple[Step, ...], cursor: Cursor, pos: Position) -> Position:
+        for step in steps:
+            if isinstance(step, Run):
+                pos = self._run(step, cursor, pos)
+            elif isinstance(step, Text):
+                pos = self._text(step, cursor, pos)
+            elif isinstance(step, Block):
+                pos = self._block(step, cursor, pos)
+            else:
+                pos = self._group(step, cursor, pos)
+        return pos
+
+    def _aligned(self, pos: Position, align: int) -> Position:
+        return (pos + (align - 1)) & -align if self.is_cdr and align > 1 else pos
+
+    def _run(self, step: Run, cursor: Cursor, pos: Position) -> Position:
+        pos = self._aligned(pos, step.align)
+        end = pos + step.width
+        cursor.demand(end <= cursor.size)
+        self.found.spots[step].append(Spot(cursor, pos))
+        return end
+
+    def _length(self, cursor: Cursor, pos: Position) -> tuple[Position, Position]:
+        pos = self._aligned(pos, 4)
+        cursor.demand(pos + 4 <= cursor.size)
+        return cursor.number(pos), pos + 4
+
+    def _text(self, step: Text, cursor: Cursor, pos: Position) -> Position:
+        length, pos = self._length(cursor, pos)
+        end = pos + length
+        cursor.demand(end <= cursor.size)
+        if self.is_cdr:
+            cursor.demand(length >= 1)
+            length = length - 1
+            cursor.demand(cursor.is_zero(end - 1))
+        self.found.spots[step].append(Spot(cursor, pos, length))
+        return end
+
+    def _block(self, step: Block, cursor: Cursor, pos: Position) -> Position:
+        count, pos = self._length(cursor, pos)
+        size = count * step.dtype.itemsize
+        cursor.demand(size <= cursor.size - pos)
+        if self.is_cdr and step.dtype.itemsize > 4:
+            pos = _where(count, self._aligned(pos, 8), pos)
+            cursor.demand(pos + size <= cursor.size)
+        self.found.spots[step].append(Spot(cursor, pos, count))
+        return pos + size
+
+    def _group(self, group: Group, cursor: Cursor, pos: Position) -> Position:
+        count: Position
+        if group.count is None:
+            count, pos = self._length(cursor, pos)
+            cursor.demand(count <= (cursor.size - pos) // max(group.smallest, 1))
+        else:
+            count = group.count
+        self.found.spots[group].append(Spot(cursor, pos, count))
+        if not group.steps or (isinstance(count, int) and not count):
+            return pos
+        is_few = isinstance(count, int) and isinstance(pos, int) and count * 8 <= len(cursor)
+        if group.stride is not None and not is_few:
+            return self._evenly(group, cursor, pos, count)
+        return self._one_by_one(group, cursor, pos, count)
+
+    def _evenly(self, group: Group, cursor: Cursor, pos: Position, count: Position) -> Position:
+        """Elements of one size: where each begins is plain arithmetic."""
+        begin = _where(count, self._aligned(pos, group.align), pos)
+        end = begin + _where(count, (count - 1) * (group.stride or 0) + group.width, 0)
+        cursor.demand(end <= cursor.size)
+        counts = np.broadcast_to(np.asarray(count, np.int64), len(cursor))
+        owner = np.repeat(np.arange(len(cursor)), counts)
+        rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = begin if isinstance(begin, int) else begin[owner]
+        inner = self._elements(group, cursor, owner, rank)
+        self.steps(group.steps, inner, starts + rank * (group.stride or 0))
+        return end
+
+    def _one_by_one(self, group: Group, cursor: Cursor, pos: Position, count: Position) -> Position:
+        """Elements of any size: the first of every message, then the second of those that have one, and so on."""
+        if isinstance(count, int):
+            self._bound(cursor, np.full(len(cursor), count))
+            for rank in range(count):
+                pos = self.steps(group.steps, self._elements(group, cursor, None, rank), pos)
+            return pos
+        self._bound(cursor, count)
+        ends = np.array(np.broadcast_to(pos, len(cursor)))
+        live = np.flatnonzero(count)
+        at = pos if isinstance(pos, int) else pos[live]
+        for rank in range(int(count.max())):
+            at = self.steps(group.steps, self._elements(group, cursor, live, rank), at)
+            goes_on = count[live] > rank + 1
+            if not goes_on.all():
+                ends[live] = at
+                live = live[goes_on]
+                at = at if isinstance(at, int) else at[goes_on]
+        return ends
+
+    def _bound(self, cursor: Cursor, counts: Ints) -> None:
+        """Leave long lists that only few messages have to rosbags: numbering them element by element is slower."""
+        if int(counts.max()) > MANY:
+            common = int(np.sort(counts)[-min(FEW, len(counts))])
+            cursor.demand(counts <= max(common if len(counts) >= FEW else 0, MANY))
+
+    def _elements(self, group: Group, cursor: Cursor, owner: Ints | None, rank: Position) -> Cursor:
+        first = self.found.elements[group]
+        if owner is None or (isinstance(rank, int) and len(owner) == len(cursor)):
+            inner = cursor.whole(first)
+            owners = np.arange(cursor.first, cursor.first + len(cursor))
+        else:
+            inner = cursor.of(owner, first)
+            owners = owner + cursor.first
+        self.found.owners[group].append((owners, rank))
+        self.found.elements[group] += len(inner)
+        return inner
+
+
+def _where(count: Position, some: Position, none: Position) -> Position:
+    """`some` in messages whose list has elements, `none` in the others."""
+    if isinstance(count, int):
+        return some if count else none
+    return np.where(count > 0, some, none)
