@@ -159,7 +159,7 @@ def _index(entries: Sequence[Entry]) -> list[pa.Array]:
 def _texts(values: Sequence[str | None]) -> pa.Array:
     content = [(value or "").encode() for value in values]
     offsets = np.cumsum([0, *map(len, content)], dtype=np.int32)
-    known = np.packbits([value is not None for value in values], bitorder="little")
+    known = np.packbits(np.array([value is not None for value in values], np.bool_), bitorder="little")
     buffers = [pa.py_buffer(known), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
     return pa.Array.from_buffers(pa.string(), len(content), buffers)
 
