@@ -41,7 +41,7 @@ def parsed():
         columns = zip(head["FIELDS"], head["TYPE"], head["SIZE"], head["COUNT"], strict=True)
         letters = {"F": "f", "I": "i", "U": "u"}
         dtype = [
-            (name if name != "_" else f"_{n}", f"<{letters[kind]}{size}", int(count))
+            (name if name != "_" else f"_{n}", f"<{letters[kind]}{size}", (int(count),) if count != "1" else ())
             for n, (name, kind, size, count) in enumerate(columns)
         ]
         points = np.frombuffer(content[end:], dtype)
