@@ -140,6 +140,26 @@ def test_a_cancelled_order_is_canceled_once_the_robot_stands_and_has_nothing_lef
     assert (over.report.status, over.report.reason) == (OrderStatus.canceled, "canceled on request")
 
 
+@pytest.mark.parametrize("wish", [{"is_cancel_asked": True}, {"cut_reason": "task 0 failed"}])
+def test_what_fails_while_a_cancel_is_under_way_ends_nothing_before_the_cancel(run, state, action_id, wish):
+    asked = following.heard(run, state, AT).model_copy(update=wish)
+    failed = {action_id: ActionSaid("FAILED"), asked.instant_id("cancelOrder", 0): ActionSaid("RUNNING")}
+    assert following.heard(asked, replace(state, nodes=(), edges=(), actions=failed), AT).report.status is (
+        OrderStatus.running
+    )
+
+
+def test_a_robot_that_may_wait_for_more_is_not_believed_to_be_cancelled_before_it_says_so(run, state):
+    asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True, "base_end": 2, "steps": ()})
+    waits = replace(state, nodes=(), edges=(), actions={}, last_node_id="gate", last_sequence=2)
+    assert following.heard(asked, waits, AT).report.status is OrderStatus.running
+    cancel = asked.instant_id("cancelOrder", 0)
+    said = following.heard(asked, replace(waits, actions={cancel: ActionSaid("FINISHED")}), AT)
+    assert said.report.status is OrderStatus.canceled
+    thrice = asked.model_copy(update={"cancel_sends": 3})
+    assert following.heard(thrice, waits, AT).report.status is OrderStatus.canceled, "one that lists no instant actions"
+
+
 def test_a_cancel_that_comes_after_the_end_leaves_the_order_succeeded(run, state, action_id):
     asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True})
     done = {action_id: ActionSaid("FINISHED"), asked.instant_id("cancelOrder", 0): ActionSaid("FAILED")}
@@ -162,6 +182,22 @@ def test_the_id_alone_without_its_route_ends_nothing(run, state):
     assert following.heard(shown, state, AT).report.status is OrderStatus.accepted
 
 
+def test_the_id_alone_beside_the_place_and_count_of_the_order_before_is_no_end(run, state, action_id):
+    # The order before ended at the same stop, the fourth item of its route as well.
+    before = replace(state, order_id="before", nodes=(), edges=(), actions={}, last_node_id="press", last_sequence=4)
+    sent = following.about_to_be_sent(run, before)
+    shown = following.heard(sent, replace(before, order_id=run.order_id), AT)
+    assert (shown.report.status, {task.status for task in shown.report.tasks}) == (OrderStatus.accepted, {"pending"})
+    assert following.heard(shown, state, AT).report.status is OrderStatus.accepted
+
+
+def test_an_order_that_is_done_before_its_first_state_has_succeeded_at_once(run, state, action_id):
+    sent = following.about_to_be_sent(run, replace(state, order_id=""))
+    done = replace(state, nodes=(), edges=(), actions={action_id: ActionSaid("FINISHED")})
+    over = following.heard(sent, replace(done, last_node_id="press", last_sequence=4), AT)
+    assert over.report.status is OrderStatus.succeeded
+
+
 def test_a_failed_action_asks_for_the_end_of_the_rest_and_fails_the_order(run, state, action_id):
     broken = replace(state, nodes=(4,), edges=(3,), actions={action_id: ActionSaid("FAILED", "arm stuck")})
     broken = replace(broken, last_node_id="gate", last_sequence=2)
@@ -173,6 +209,45 @@ def test_a_failed_action_asks_for_the_end_of_the_rest_and_fails_the_order(run, s
     )
     assert over.report.status is OrderStatus.failed
     assert "arm stuck" in over.report.reason
+
+
+def test_an_action_that_was_listed_and_no_longer_is_when_all_is_behind_the_robot_was_done(run, state, action_id):
+    waiting = following.heard(run, state, AT)
+    end = replace(state, nodes=(), edges=(), actions={}, last_node_id="press", last_sequence=4)
+    over = following.heard(waiting, end, AT)
+    assert over.report.status is OrderStatus.succeeded
+    assert over.report.tasks[1].message == "the robot lists it no longer"
+    assert following.heard(waiting, replace(end, lists_actions=False), AT).report.status is OrderStatus.running
+
+
+def test_a_robot_that_never_lists_its_actions_is_waited_for_with_the_reason(run, state):
+    driving = following.heard(run, replace(state, actions={}), AT)
+    over = following.heard(
+        driving, replace(state, nodes=(), edges=(), actions={}, last_sequence=4, last_node_id=""), AT
+    )
+    assert (over.report.status, over.report.reason) == (
+        OrderStatus.running,
+        "the robot lists no state of the action of task 1",
+    )
+
+
+def test_a_robot_without_lastnodesequenceid_is_followed_to_a_place_that_the_order_visits_twice(order, state):
+    there_and_back = (order.tasks[0], order.tasks[2], order.tasks[0].model_copy(update={"position": 2}))
+    ability = Ability(Envelope("2.1.0", "acme", "7"), RobotOptions(), None, Place(0.0, 0.0, 0.0, "hall", True), "x")
+    run = written(order.model_copy(update={"tasks": tuple(there_and_back)}), ability, AT, 0)
+    run = run.model_copy(update={"sends": 1})
+    at_gate = replace(state, nodes=(4, 6), edges=(3, 5), actions={}, last_node_id="gate")
+    run = following.heard(run, at_gate, AT)
+    ended_there = following.heard(run, replace(at_gate, nodes=(), edges=()), AT)
+    assert ended_there.report.status is OrderStatus.canceled
+    run = following.heard(run, replace(at_gate, nodes=(6,), edges=(5,), last_node_id="press"), AT)
+    assert following.heard(run, replace(at_gate, nodes=(), edges=()), AT).report.status is OrderStatus.succeeded
+
+
+def test_a_critical_error_about_an_action_of_the_order_ends_it(run, state, action_id):
+    trouble = Trouble("gripperError", "CRITICAL", "jammed", (("actionId", action_id),))
+    shown = following.heard(run, replace(state, troubles=(trouble,)), AT)
+    assert following.wants_end(shown, replace(state, troubles=(trouble,))) == "gripperError: jammed"
 
 
 def test_a_paused_robot_has_a_paused_order(run, state):
@@ -193,6 +268,19 @@ def test_a_paused_robot_has_a_paused_order(run, state):
 )
 def test_a_reading_is_taken_from_the_words_of_a_result(result, unit, expected):
     assert steps.reading(result, unit) == expected
+
+
+@pytest.mark.parametrize(("length", "is_numerical"), [(None, False), (20, False), (None, True), (12, True)])
+def test_an_order_id_is_known_again_without_the_factsheet_that_shaped_it(length, is_numerical):
+    ours = runs.shaped("m/1", length=length, is_numerical=is_numerical)
+    assert runs.shape_of(ours, "m/1") == (length, is_numerical)
+    assert runs.shape_of(ours, "m/2") is None
+    assert runs.shape_of(ours[:2], "m/1") is None, "so few characters may agree by chance"
+
+
+def test_a_run_that_another_release_kept_is_read(run):
+    kept = run.model_dump(mode="json") | {"last_node_id": "press", "is_end_unique": True}
+    assert runs.Run.model_validate(kept) == run
 
 
 def test_ids_follow_from_the_key_and_keep_the_robots_limits():

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from fleet.adapter import (
-    Accepted,
     Acknowledged,
     Capabilities,
     CommandOutcome,
@@ -23,6 +22,7 @@ from fleet.adapter import (
 )
 from fleet.adapters.vda5050 import answers, following, runs, updates
 from fleet.adapters.vda5050.answers import declined, kept_report, report_of, settled
+from fleet.adapters.vda5050.inheriting import doubt_of
 from fleet.adapters.vda5050.link import Link, log
 from fleet.adapters.vda5050.listening import complain_of_topic, take
 from fleet.adapters.vda5050.options import options_from
@@ -30,11 +30,12 @@ from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_sett
 from fleet.adapters.vda5050.robot import Robot
 from fleet.adapters.vda5050.routes import Unfit, written
 from fleet.adapters.vda5050.runs import Run
+from fleet.adapters.vda5050.waiting import confirmation, is_heard
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION
 from fleet.errors import Conflict, NotFound
 from fleet.journal import Entry, Journal
 from fleet.mqtt import open_mqtt
-from fleet.push import Exposure, PushAccount, PushAdapter, Told
+from fleet.push import Exposure, Inheritance, PushAccount, PushAdapter, Told
 from fleet.timepieces import Clock, SystemClock
 
 PURSUE_EVERY_S = 0.1
@@ -86,7 +87,27 @@ class Vda5050:
         async with robot.commands:
             known = await asyncio.to_thread(self._link.journal.entry, order.key)
             outcome = await self._begin(robot, order) if known is None else await self._again(robot, known)
-            return outcome or await self._confirmation(robot, order.key)
+            return outcome or await confirmation(self._link, robot, order.key)
+
+    async def inherit(self, order: Order, said: Inheritance) -> Unknown | None:
+        """Follow an order that another gateway may have sent, where the robot's state shows it."""
+        robot = self._link.robots.get(order.serial_number)
+        if robot is None:
+            return Unknown(why=f"{order.serial_number} is not held by this gateway")
+        return await asyncio.shield(self._inherit(robot, order, said))
+
+    async def _inherit(self, robot: Robot, order: Order, said: Inheritance) -> Unknown | None:
+        async with robot.commands:
+            if await asyncio.to_thread(self._link.journal.entry, order.key) is not None:
+                return None
+            if not await is_heard(self._link, robot):
+                return Unknown(why=f"{order.serial_number} has not been heard: whether it has the order is not known")
+            if robot.state is None or not runs.shape_of(robot.state.order_id, order.key):
+                return doubt_of(robot.state, said)
+            outcome = await self._begin(robot, order, said.sequence)
+            if isinstance(outcome, Refused):
+                return Unknown(why=outcome.reason)
+            return outcome if isinstance(outcome, Unknown) else None
 
     async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
         """What the robot's states say of the order."""
@@ -192,10 +213,10 @@ class Vda5050:
                     link.outbox.put(happening)
             await asyncio.sleep(PURSUE_EVERY_S)
 
-    async def _begin(self, robot: Robot, order: Order) -> SubmitOutcome | None:
-        """Keep a new order and send it; None when its confirmation is to be waited for."""
+    async def _begin(self, robot: Robot, order: Order, heard: int = -1) -> SubmitOutcome | None:
+        """Keep a new order and send it; None when its confirmation is to be waited for. `heard`: reports count from there."""
         link = self._link
-        if not await self._is_heard(robot):
+        if not await is_heard(link, robot):
             return Unknown(why=f"{order.serial_number} has not been heard; nothing was sent by this gateway")
         shape = runs.shape_of(robot.state.order_id, order.key) if robot.state else None
         reason = "" if shape else _occupied(robot) or robot.unready(link.now_s())
@@ -203,7 +224,7 @@ class Vda5050:
             return await self._refuse(order, reason)
         ability = replace(robot.ability, shape=shape)
         try:
-            run = written(order, ability, link.now(), int(link.now().timestamp() * 1000) - 1)
+            run = written(order, ability, link.now(), max(heard, int(link.now().timestamp() * 1000) - 1))
         except Unfit as error:
             if shape:
                 return Unknown(why=f"the robot has this order, and it cannot be followed: {error.message}")
@@ -261,40 +282,6 @@ class Vda5050:
             await link.keep(robot)
         link.send_order(robot)
         return None
-
-    async def _confirmation(self, robot: Robot, key: str) -> SubmitOutcome:
-        """What the robot's states say of an order that was sent, as soon as they say it."""
-        link = self._link
-        try:
-            async with asyncio.timeout(link.options.confirm_s):
-                while True:
-                    robot.changed.clear()
-                    run = robot.run
-                    if run is None or robot.key != key:
-                        return Unknown(why="another order took its place")
-                    if run.report.status is OrderStatus.rejected:
-                        return Refused(reason=run.report.reason)
-                    if run.is_confirmed:
-                        return Accepted(reference=run.order_id)
-                    if run.is_over:
-                        return Refused(reason=run.report.reason)
-                    await robot.changed.wait()
-        except TimeoutError:
-            sends = robot.run.sends if robot.run else 0
-            how = f"sent {sends} times" if sends else f"not sent yet ({link.mqtt.why or 'it is not heard'})"
-            return Unknown(why=f"the order was {how}, and no state of {robot.address} shows it")
-
-    async def _is_heard(self, robot: Robot) -> bool:
-        """Whether there is a fresh state, waited for a little; so is the end of a pause that we put on it before."""
-        link = self._link
-        try:
-            async with asyncio.timeout(link.options.confirm_s):
-                while not robot.is_fresh(link.now_s()) or robot.is_being_released:
-                    robot.changed.clear()
-                    await robot.changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _standing(self, robot: Robot, run: Run) -> OrderReport | Unknown:
         link = self._link

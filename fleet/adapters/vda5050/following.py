@@ -35,6 +35,7 @@ REFUSALS = frozenset(
     }
 )
 IDLES_BELIEVED = 3
+CANCELS_BELIEVED = 3
 
 
 def heard(run: Run, state: State, at: datetime) -> Run:
@@ -92,6 +93,7 @@ def _seen(run: Run, state: State) -> Run:
         "is_confirmed": True,
         "idles": -1 if state.has_work or run.idles < 0 else min(run.idles + 1, IDLES_BELIEVED),
         "has_shown_horizon": run.has_shown_horizon or bool(state.horizon),
+        "ahead": min(state.nodes) if state.nodes else run.ahead,
         "listed": tuple(sorted({*run.listed, *ours(run, state)})),
     }
     if state.update_id is not None and state.update_id > run.update_id:
@@ -132,7 +134,7 @@ def _status(run: Run, state: State, tasks: tuple[TaskReport, ...]) -> tuple[Orde
         done = bool(tasks) and all(task.status == "succeeded" for task in tasks)
         return (OrderStatus.succeeded, "") if done else (OrderStatus.canceled, "canceled on request")
     fatal = next((trouble for trouble in state.troubles if _is_end_of(run, trouble)), None)
-    if not is_busy:
+    if not is_busy and not _is_cancelling(run, state):
         return _finished(run, state, tasks, failed, fatal)
     if state.is_paused:
         return OrderStatus.paused, ""
@@ -160,7 +162,7 @@ def _finished(
         return OrderStatus.running, f"the robot lists no state of the action of task {waits}"
     if run.cut_reason or fatal is not None:
         return OrderStatus.failed, run.cut_reason or (fatal.words if fatal else "")
-    if not run.has_shown_horizon and is_at_decision(run, state) and not (run.is_whole and is_taken(run, state)):
+    if is_at_decision(run, state) and _may_wait(run, state):
         return OrderStatus.running, ""  # it does not list its horizon, and waits for more
     where = state.last_node_id or "an unnamed place"
     return OrderStatus.canceled, f"ended at the robot itself before its end, at {where}"
@@ -181,14 +183,25 @@ def _unlisted(run: Run, state: State) -> int | None:
     )
 
 
+def _is_cancelling(run: Run, state: State) -> bool:
+    """Whether a cancelOrder of ours is under way: what fails now fails because of it, and no new order is taken yet."""
+    said = state.actions.get(run.instant_id("cancelOrder", run.cancels))
+    return (run.is_cancel_asked or bool(run.cut_reason)) and said is not None and said.status not in DONE
+
+
 def _cancel_is_done(run: Run, state: State, *, is_busy: bool) -> bool:
     said = state.actions.get(run.instant_id("cancelOrder", run.cancels))
-    if said is not None and said.status == "FINISHED":
-        return True
-    if said is None and not _is_told_of(run, state):
+    if said is not None:
+        return said.status == "FINISHED" or (said.status == "FAILED" and not is_busy and not state.is_driving)
+    if not _is_told_of(run, state) or (_may_wait(run, state) and run.cancel_sends < CANCELS_BELIEVED):
         return False
     # Not every robot lists instant actions: nothing left to do and standing still says the same.
-    return not is_busy and not state.is_driving and (said is None or said.status in DONE)
+    return not is_busy and not state.is_driving
+
+
+def _may_wait(run: Run, state: State) -> bool:
+    """Whether a robot that shows nothing left may yet wait for more: not every one lists its horizon."""
+    return not run.has_shown_horizon and not (run.is_whole and is_taken(run, state))
 
 
 def cancel_failed(run: Run, state: State) -> bool:

@@ -121,6 +121,8 @@ class Link:
         """Ask the robot to end this order; only where its state shows it: in 2.x a cancelOrder names no order."""
         if robot.state is None or robot.state.order_id != run.order_id:
             return False
+        if robot.run is not None and robot.run.order_id == run.order_id:
+            robot.run = robot.run.model_copy(update={"cancel_sends": robot.run.cancel_sends + 1})
         named = {"orderId": run.order_id} if robot.envelope.major >= 3 else {}
         return self.send_instant(robot, run.instant_id("cancelOrder", run.cancels), "cancelOrder", **named)
 

@@ -134,7 +134,9 @@ def _questions(link: Link, robot: Robot) -> None:
         if _due(link, robot, "state", link.options.quiet_after_s):
             link.ask_for(robot, "stateRequest")
     elif robot.state_s is None and robot.connection not in AWAY:
-        if link.mqtt.is_connected and _due(link, robot, "first state", 1.0):
+        # In its own version, which the broker keeps with its connection or factsheet and tells at once.
+        is_known = robot.own.version or robot.told_version or now_s - robot.since_s > SETTLED_S
+        if is_known and link.mqtt.is_connected and _due(link, robot, "first state", 1.0):
             link.ask_for(robot, "stateRequest")
     elif _lacks_factsheet(robot, now_s) and _due(link, robot, "factsheet", FACTSHEET_EVERY_S):
         robot.next_s["asked"] = robot.next_s.get("asked", 0.0) + 1

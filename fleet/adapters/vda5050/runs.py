@@ -44,6 +44,7 @@ class Run(Frozen):
     is_cancel_asked: bool = False
     cut_reason: str = Field("", description="why the rest is cancelled by us although nobody asked: it ends as failed")
     cancels: int = Field(0, description="cancelOrder actions that the robot answered with FAILED")
+    cancel_sends: int = 0
     is_pause_asked: bool | None = None
     pauses: int = 0
     troubles_before: tuple[str, ...] = Field(
@@ -51,6 +52,9 @@ class Run(Frozen):
     )
     stood_at: tuple[str, int | None] | None = Field(None, description="last node and sequence before it was sent")
     listed: tuple[str, ...] = Field((), description="its actions that a state has listed")
+    ahead: int = Field(
+        -1, description="sequenceId of the first node that was still to come when a state last listed any"
+    )
     update_id: int = Field(0, description="orderUpdateId of what was sent last, or is about to be")
     stitch: int = Field(0, description="sequenceId of the node with which that begins")
     base_end: int | None = Field(None, description="sequenceId of the last node that it releases; None: the very last")
@@ -77,10 +81,10 @@ class Run(Frozen):
         here = names.get(sequence, "")
         if last_node_id and last_node_id != here:
             return False
-        is_only = list(names.values()).count(here) == 1
-        if last_sequence or not last_node_id or not is_only:
+        if last_sequence or not last_node_id:
             return last_sequence == sequence
-        return True
+        # Of stops at one place it is on this one if all before it are known to be passed.
+        return last_sequence == sequence or list(names.values()).count(here) == 1 or self.ahead >= sequence
 
     @property
     def _names(self) -> dict[int, str]:
