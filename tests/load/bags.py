@@ -1,6 +1,6 @@
 """How fast bags become Parquet, beside the path people write by hand and a compiled loader, in the same run.
 
-`python tests/load/bags.py small|media|db3|ros1|memory|cores [--scale 0.1] [--keep FOLDER]` measures and prints; `make bench
+`python tests/load/bags.py small|decode|media|db3|ros1|memory|cores [--scale 0.1] [--keep FOLDER]` measures and prints; `make bench
 PARTS=bags` runs all. Every path runs in a process of its own on one core; what counts is its processor time, without
 the start of Python. The naive path is rosbags' deserialiser, dictionaries and pyarrow; the compiled one is
 `rerun mcap convert` (whole process) where rerun-sdk is installed.
@@ -36,6 +36,8 @@ SMALL_S = 530.0  # 254,400 messages
 MEDIA_S = 60.0
 NAIVE_ROWS = 10_000
 NAIVE_BYTES = 64 << 20
+ARROW_ROWS = 65_536  # as a row group of ours
+ARROW_BYTES = 8 << 20
 Figure = tuple[str, str, str]
 
 
@@ -55,6 +57,16 @@ def small(scale: float, keep: Path | None) -> Iterator[Figure]:
     with _folder(keep) as folder:
         source = recordings.write_ros2(folder, SMALL_S * scale, media=False)
         yield from _beside(source, "small", wanted="15 or more, aim 20", size_wanted="0.75 or less")
+
+
+def decode(scale: float, keep: Path | None) -> Iterator[Figure]:
+    """Many small messages from MCAP to Arrow, nothing written."""
+    with _folder(keep) as folder:
+        source = recordings.write_ros2(folder, SMALL_S * scale, media=False)
+        naive, ours = _measure("naive to arrow", source), _measure("ours to arrow", source)
+    yield "decode: naive to Arrow", _told(naive), ""
+    yield "decode: ours to Arrow", _told(ours), ""
+    yield "decode: ours beside naive", f"{naive.work_s / ours.work_s:.1f} times as fast", "20 or more"
 
 
 def media(scale: float, keep: Path | None) -> Iterator[Figure]:
@@ -215,11 +227,37 @@ def _ours() -> Callable[[Path, Path], object]:
     return convert
 
 
+def _ours_to_arrow() -> Callable[[Path, Path], object]:
+    sys.path.insert(0, str(ROOT))
+    from ingestion.bags import mcap
+    from ingestion.bags.bodies import gather, join
+    from ingestion.bags.decode import decode
+    from ingestion.bags.definitions import decoder
+    from ingestion.bags.layout import program
+    from ingestion.bags.recording import Findings
+
+    def run(source: Path, _: Path) -> None:
+        waiting = defaultdict(list)
+        for batch in mcap.batches(source, Findings()):
+            parts = waiting[batch.channel]
+            parts.append(gather(batch))
+            if sum(len(part.starts) for part in parts) >= ARROW_ROWS or sum(part.size for part in parts) >= ARROW_BYTES:
+                decode(program(decoder(batch.channel)), join(waiting.pop(batch.channel)))
+        for channel, parts in waiting.items():
+            decode(program(decoder(channel)), join(parts))
+
+    return run
+
+
+def _naive_to_arrow() -> Callable[[Path, Path], object]:
+    return lambda source, out: naive(source, out, is_written=False)
+
+
 def _naive() -> Callable[[Path, Path], object]:
     return naive
 
 
-def naive(source: Path, out: Path) -> None:
+def naive(source: Path, out: Path, *, is_written: bool = True) -> None:
     """What people write: every message deserialised into an object, a dictionary, a list, a table, a file per topic."""
     out.mkdir(parents=True)
     waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -229,10 +267,11 @@ def naive(source: Path, out: Path) -> None:
 
     def flush(topic: str) -> None:
         table = pa.Table.from_pylist(waiting[topic])
-        if topic not in writers:
+        if is_written and topic not in writers:
             name = topic.strip("/").replace("/", "_")
             writers[topic] = pq.ParquetWriter(out / f"{name}.parquet", table.schema, compression="zstd")
-        writers[topic].write_table(table.cast(writers[topic].schema))
+        if is_written:
+            writers[topic].write_table(table.cast(writers[topic].schema))
         waiting[topic], sizes[topic] = [], 0
 
     with AnyReader([place], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
@@ -245,7 +284,8 @@ def naive(source: Path, out: Path) -> None:
     for topic in list(waiting):
         if waiting[topic]:
             flush(topic)
-        writers[topic].close()
+    for writer in writers.values():
+        writer.close()
 
 
 def _dictionary(message: Any) -> dict[str, Any]:
@@ -262,8 +302,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-PATHS: dict[str, Callable[[], Callable[[Path, Path], object]]] = {"naive": _naive, "ours": _ours}
-PARTS = {"small": small, "media": media, "db3": db3, "ros1": ros1, "memory": memory, "cores": cores}
+PATHS: dict[str, Callable[[], Callable[[Path, Path], object]]] = {
+    "naive": _naive,
+    "ours": _ours,
+    "naive to arrow": _naive_to_arrow,
+    "ours to arrow": _ours_to_arrow,
+}
+PARTS = {"small": small, "decode": decode, "media": media, "db3": db3, "ros1": ros1, "memory": memory, "cores": cores}
 
 
 def figures() -> Iterator[Figure]:
