@@ -1,0 +1,207 @@
+"""A recording that is a folder: the files of rosbag2 in the order of its metadata.yaml, or what lies there by name."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fleet.errors import Invalid
+from ingestion.bags.archives import unzstd
+from ingestion.bags.formats import READERS, ZSTD, head_of, reader_of_file
+from ingestion.bags.recording import Batch, Findings
+
+METADATA = "metadata.yaml"
+LARGEST_METADATA_BYTES = 4 << 20
+MOST_MEMBERS = 10_000
+DEEPEST = 3
+READ_AT_ONCE = 1 << 20
+
+
+class Metadata(BaseModel):
+    """What rosbag2 writes about a recording, as far as we use it."""
+
+    relative_file_paths: list[str]
+    message_count: int | None = None
+    ros_distro: str = ""
+
+
+@dataclass
+class Listing:
+    """The files of a recording in their order."""
+
+    files: list[Path]
+    missing: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
+    announced: int | None = None
+    distribution: str = ""
+
+
+def members_of(folder: Path) -> list[Path]:
+    """The files below a folder in the order of their names, hidden ones left out.
+
+    Raises:
+        Invalid: there are absurdly many, or one leads out of the folder.
+    """
+    members = []
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+            continue
+        if not path.resolve().is_relative_to(root):
+            raise Invalid(f"{path} leads out of its folder; put the file itself there.", source=str(path))
+        members.append(path)
+        if len(members) > MOST_MEMBERS:
+            raise Invalid(f"The folder {folder} holds more than {MOST_MEMBERS} files.", source=str(folder))
+    return sorted(members, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def sha256_of(folder: Path) -> str:
+    """The SHA-256 of a folder: that of its list as sha256sum prints it, `<sha256>  <name>` a line, sorted by name.
+
+    Raises:
+        Invalid: as of `members_of`.
+    """
+    whole = hashlib.sha256()
+    for path in members_of(folder):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while content := file.read(READ_AT_ONCE):
+                digest.update(content)
+        whole.update(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n".encode())
+    return whole.hexdigest()
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in members_of(folder))
+
+
+def batches(folder: Path, found: Findings) -> Iterator[Batch]:
+    """Every message of every file that can be read, one file after the other; losses are told with the file's name.
+
+    Raises:
+        Invalid: there is no recording in it, or more than one, or none of its files can be read.
+    """
+    listing = listing_of(folder)
+    found.distribution = listing.distribution
+    for repair in listing.repairs:
+        found.repair(repair)
+    for name in listing.missing:
+        found.lose(0, 0, f"the file {name} is missing")
+    refusals, messages = [], 0
+    for path in listing.files:
+        inner = Findings()
+        try:
+            for batch in _member(path, inner):
+                messages += len(batch.starts)
+                yield batch
+        except Invalid as error:
+            refusals.append(f"{path.name}: {error.message}")
+            inner.lose(0, path.stat().st_size, error.message)
+        _merge(inner, found, path.name)
+    if len(refusals) == len(listing.files):
+        raise Invalid(" ".join(refusals[:3]) or f"None of the files that {METADATA} names is there.")
+    found.expect(listing.announced, messages, 0)
+
+
+def _member(path: Path, found: Findings) -> Iterator[Batch]:
+    if head_of(path).startswith(ZSTD):
+        yield from unpacked_batches(path, found)
+        return
+    _, reader = reader_of_file(path)
+    yield from reader(path, found)
+
+
+def unpacked_batches(path: Path, found: Findings) -> Iterator[Batch]:
+    """The messages of a recording that is compressed as a whole with zstd.
+
+    Raises:
+        Invalid: there is no recording in it.
+    """
+    with TemporaryDirectory(prefix="yardmaster-zstd-") as folder:
+        target = Path(folder) / path.stem
+        damage = unzstd(path, target)
+        _, reader = reader_of_file(target)
+        yield from reader(target, found)
+    if damage:
+        found.lose(path.stat().st_size, 0, damage)
+
+
+def _merge(inner: Findings, found: Findings, name: str) -> None:
+    for channel in inner.channels:
+        found.meet(channel)
+    for repair in inner.repairs:
+        found.repair(f"{name}: {repair}")
+    for lost in inner.lost:
+        found.lose(lost.offset, lost.bytes, f"{name}: {lost.reason}")
+    found.distribution = found.distribution or inner.distribution
+
+
+def listing_of(folder: Path) -> Listing:
+    """The files of the one recording in a folder.
+
+    Raises:
+        Invalid: there is none, or more than one.
+    """
+    members = members_of(folder)
+    recorded = [path for path in members if path.name == METADATA or _is_recording(path)]
+    homes = {path.parent for path in recorded}
+    if not homes:
+        raise Invalid(f"There is no recording (.bag, .db3 or .mcap) in the folder {folder.name}.", source=str(folder))
+    if len(homes) > 1:
+        names = ", ".join(sorted(home.relative_to(folder).as_posix() for home in homes)[:5])
+        raise Invalid(
+            f"The folder holds {len(homes)} recordings ({names}); convert each by itself.", source=str(folder)
+        )
+    (home,) = homes
+    files = sorted((path for path in recorded if path.name != METADATA), key=_natural)
+    if not (home / METADATA).is_file():
+        kinds = {reader_of_file(path)[0] for path in files if not head_of(path).startswith(ZSTD)}
+        if len(kinds) > 1:
+            raise Invalid(f"The folder holds recordings of several formats ({', '.join(sorted(kinds))}).")
+        return Listing(files, repairs=[f"there is no {METADATA}"] if kinds != {"bag"} else [])
+    metadata = _metadata(home / METADATA)
+    if metadata is None:
+        return Listing(files, repairs=[f"{METADATA} cannot be read"])
+    return _listed(home, files, metadata)
+
+
+def _is_recording(path: Path) -> bool:
+    head = head_of(path)
+    return head.startswith((*READERS, ZSTD))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Order in which bag_2 comes before bag_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,18})", path.name)]
+
+
+def _metadata(path: Path) -> Metadata | None:
+    if path.stat().st_size > LARGEST_METADATA_BYTES:
+        return None
+    try:
+        # The loader in Python: that in C overflows the stack where this one raises RecursionError.
+        content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506  it makes nothing but texts
+        return Metadata.model_validate(content["rosbag2_bagfile_information"])
+    except (yaml.YAMLError, ValidationError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _listed(home: Path, there: list[Path], metadata: Metadata) -> Listing:
+    by_name = {path.name: path for path in there}
+    files, missing = list[Path](), list[str]()
+    for written in dict.fromkeys(metadata.relative_file_paths):
+        # Only the name counts, as for rosbag2: a path can lead anywhere.
+        name = PurePosixPath(written).name
+        path = next((home / each for each in (name, f"{name}.zstd") if name and (home / each).is_file()), None)
+        if path is None:
+            missing.append(name or repr(written))
+        elif path not in files:
+            files.append(path)
+    repairs = [f"{name} is not in {METADATA} and was left out" for name in by_name if home / name not in files]
+    return Listing(files, missing, repairs, metadata.message_count, metadata.ros_distro)

@@ -1,0 +1,55 @@
+"""Which reader reads a file: told by its first bytes, never by its name."""
+
+from pathlib import Path
+
+from fleet.errors import Invalid
+from ingestion.bags import mcap, ros1, sqlite
+from ingestion.bags.recording import BatchReader
+
+READERS: dict[bytes, tuple[str, BatchReader]] = {
+    mcap.MAGIC: ("mcap", mcap.batches),
+    ros1.MAGIC: ("bag", ros1.batches),
+    sqlite.MAGIC: ("db3", sqlite.batches),
+}
+ZIP = b"PK\x03\x04"
+ZSTD = b"\x28\xb5\x2f\xfd"
+LONGEST_MAGIC = 32
+NOT_A_RECORDING = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the recording: fetch the file itself (git lfs pull)",
+    b"#ROSBAG V1": "it is of ROS bag format 1: convert it with `rosbag fix` first",
+    b"#ROSBAG V": "it is of a ROS bag format that nobody has described; known is 2.0",
+    b"\x89MCAP": "it is MCAP of another version than 0, the only one there is",
+    b"PK\x05\x06": "it is an empty zip archive",
+    ZIP: "it is a zip archive inside of another container: unpack it first",
+    ZSTD: "it is compressed twice: decompress it with zstd first",
+    b"\x1f\x8b": "it is compressed as a whole: decompress it with gunzip first",
+    b"BZh": "it is compressed as a whole: decompress it with bunzip2 first",
+    b"\xfd7zXZ": "it is compressed as a whole: decompress it with unxz first",
+}
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(LONGEST_MAGIC)
+
+
+def reader_of_file(path: Path) -> tuple[str, BatchReader]:
+    """The format of a recording that is one file, and its reader.
+
+    Raises:
+        Invalid: it is no recording that we know; says what it looks like.
+    """
+    head = head_of(path)
+    if not head:
+        raise Invalid("The file is empty.")
+    for magic, found in READERS.items():
+        if head.startswith(magic):
+            return found
+    for magic, told in NOT_A_RECORDING.items():
+        if head.startswith(magic):
+            raise Invalid(f"This is no recording: {told}.")
+    for magic, (name, _) in READERS.items():
+        if magic.startswith(head):
+            raise Invalid(f"The file ends after {len(head)} bytes, within the first word of a {name} recording.")
+    raise Invalid(f"This is no recording we know (.bag, .db3 or .mcap): it begins with {head[:16]!r}.")
