@@ -14,9 +14,9 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
+from ingestion.bags.arrays import TIME
 from ingestion.bags.definitions import Decoder, Undecodable
 
-TIME = pa.timestamp("ns", tz="UTC")
 RESERVED = ("log_time", "publish_time", "header_stamp")
 FILLER = "structure_needs_at_least_one_member"
 BYTES = {"uint8", "byte", "char"}
@@ -49,11 +49,19 @@ def columns(decoder: Decoder, messages: Sequence[object]) -> Columns:
     stamp = _stamp(decoder.types, decoder.type, messages)
     if stamp is not None:
         found["header_stamp"] = stamp
-    for name, array in _message(decoder.types, decoder.type, messages):
-        while name in RESERVED:
-            name += "_"
-        found[name] = array
-    return found
+    fields = list(_message(decoder.types, decoder.type, messages))
+    return found | dict(zip(unique_names([name for name, _ in fields]), (array for _, array in fields), strict=True))
+
+
+def unique_names(names: list[str]) -> Iterator[str]:
+    """Every name once, and none of ours: a second one gets an underscore."""
+    taken = set(RESERVED)
+    for name in names:
+        own = name
+        while own in taken:
+            own += "_"
+        taken.add(own)
+        yield own
 
 
 def _stamp(types: Typestore, type_name: str, messages: Sequence[Any]) -> pa.Array | None:

@@ -4,7 +4,6 @@ Fields of fixed size that lie side by side are one step (a run); a text, a seque
 are a step each. CDR aligns every number to its own size (OMG CDR, version 1), ROS 1 nothing.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -14,7 +13,8 @@ import pyarrow as pa
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
 
-from ingestion.bags.columns import BASE, BYTES, FILLER, RESERVED, TIME
+from ingestion.bags.arrays import TIME
+from ingestion.bags.columns import BASE, BYTES, FILLER, unique_names
 from ingestion.bags.definitions import Decoder, Undecodable
 
 MOST_FIELDS = 10_000
@@ -105,7 +105,7 @@ def program(decoder: Decoder) -> Program:
     kinds = [kind for _, kind in draft.columns]
     return Program(
         decoder,
-        (*reserved, *zip(_unique(names), kinds, strict=True)),
+        (*reserved, *zip(unique_names(names), kinds, strict=True)),
         body.closed(),
         decoder.is_cdr,
         body.smallest,
@@ -120,17 +120,6 @@ def _stamp(decoder: Decoder, names: list[str]) -> tuple[int, int] | None:
     found = [names.index(name) for name in STAMP if name in names]
     is_stamped = fields.get("header") == (Nodetype.NAME, HEADER) and len(found) == len(STAMP)
     return (found[0], found[1]) if is_stamped else None
-
-
-def _unique(names: list[str]) -> Iterator[str]:
-    """Every name once, and none of ours: a second one gets an underscore."""
-    taken = set(RESERVED)
-    for name in names:
-        own = name
-        while own in taken:
-            own += "_"
-        taken.add(own)
-        yield own
 
 
 @dataclass

@@ -184,6 +184,8 @@ def _shape(slot: Slot, of: int | None = None) -> tuple[int, ...]:
 
 def _field(copied: NDArray[np.uint8], slot: Slot) -> NDArray[Any]:
     """A field of copied runs, as a view."""
+    if not len(copied):
+        return np.empty((0, *_shape(slot)), slot.dtype)
     strides = (copied.shape[1], *_shape(slot, slot.dtype.itemsize))
     return np.ndarray((len(copied), *_shape(slot)), slot.dtype, copied, slot.offset, strides)
 
