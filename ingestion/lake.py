@@ -179,6 +179,12 @@ class Lake:
         return key
 
 
+def media_beside(table: LakeFile) -> str:
+    """The folder of the media files that the rows of this table name, relative to the root of the lake."""
+    folder, _, name = table.path.rpartition("/")
+    return f"{folder}/{name.removesuffix('.parquet').replace('part-', 'media-', 1)}"
+
+
 def _folder_name(value: str) -> str:
     quoted = quote(value, safe="")
     if len(quoted) <= LONGEST_FOLDER:

@@ -6,7 +6,6 @@ simply run again.
 
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -17,8 +16,8 @@ import structlog
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import CHUNK_BYTES, ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
-from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, read
-from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant
+from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
+from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, media_beside
 from ingestion.statuses import BagStatus
 
 UNKNOWN_ROBOT = "unknown"
@@ -72,9 +71,10 @@ def convert_into(lake: Lake, source: Source) -> Manifest:
     if before is not None and _is_current(lake, before, source):
         return before
     with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
-        manifest = _publish(lake, source, read(source, Path(folder)))
+        reading = read(source, Path(folder))
+        manifest = _publish(lake, source, reading)
     if before is not None:
-        _remove_superseded(lake, before, manifest)
+        _remove_superseded(lake, before, manifest, reading.media_keys)
     log.info("bag converted", bag=source.sha256[:16], status=manifest.status.value, messages=manifest.messages)
     return manifest
 
@@ -98,7 +98,7 @@ def _disk_errors(source: Source) -> Iterator[None]:
 def _publish(lake: Lake, source: Source, reading: Reading) -> Manifest:
     times = reading.times_ns
     on = instant(min(times)).date() if times else None
-    topics = _store_topics(lake, source, reading, on)
+    topics = _store_topics(lake, reading, on)
     rejects = reading.rejects
     manifest = Manifest(
         converter=CONVERTER,
@@ -124,31 +124,40 @@ def _publish(lake: Lake, source: Source, reading: Reading) -> Manifest:
     return manifest
 
 
-def _store_topics(lake: Lake, source: Source, reading: Reading, on: date | None) -> list[TopicTable]:
-    parts: Counter[str] = Counter()
-    tables = []
-    for topic in reading.topics.values():
-        files = []
-        if on is not None and topic.file.rows:
-            folder = lake.folder(robot=source.robot, on=on, topic=topic.channel.topic)
-            path = f"{folder}/part-{source.sha256[:16]}-{parts[folder]}.parquet"
-            parts[folder] += 1
-            files.append(_store(lake, path, topic.file.path, topic.file.rows))
-        tables.append(_table(topic, files))
-    return tables
+def _store_topics(lake: Lake, reading: Reading, on: date | None) -> list[TopicTable]:
+    return [
+        _table(topic, _store_topic(lake, reading, topic, on) if on and topic.rows.file.rows else [])
+        for topic in reading.topics.values()
+    ]
+
+
+def _store_topic(lake: Lake, reading: Reading, topic: ReadTopic, on: date) -> list[LakeFile]:
+    source, local = reading.source, topic.rows.file.path
+    folder = lake.folder(robot=source.robot, on=on, topic=topic.channel.topic)
+    if topic.rows.media is not None:
+        beside = lake.key(f"{folder}/{media_folder(source, topic.number)}")
+        media = {f"{beside}/{path.name}": path for path in sorted(local.with_suffix("").iterdir())}
+        lake.objects.put_files(media)
+        reading.media_keys.update(media)
+    path = f"{folder}/part-{source.sha256[:16]}-{topic.number}.parquet"
+    return [_store(lake, path, local, topic.rows.file.rows)]
 
 
 def _table(topic: ReadTopic, files: list[LakeFile]) -> TopicTable:
+    rows, media = topic.rows, topic.rows.media
     return TopicTable(
         name=topic.channel.topic,
         type=topic.channel.type,
         definition_sha256=definition_sha256(topic.channel),
         definition=topic.origin,
-        rows=topic.file.rows,
-        rejected=topic.file.rejected,
-        first_ns=topic.file.first_ns,
-        last_ns=topic.file.last_ns,
+        rows=rows.file.rows,
+        rejected=rows.rejected,
+        first_ns=rows.file.first_ns,
+        last_ns=rows.file.last_ns,
         reason=topic.reason,
+        media=media.files if media else 0,
+        media_bytes=media.bytes if media else 0,
+        quality=rows.quality.result() if rows.file.rows else None,
         files=files,
     )
 
@@ -165,7 +174,7 @@ def _refusal(reading: Reading) -> str | None:
 
 
 def _status(reading: Reading) -> BagStatus:
-    undecodable = any(topic.reason and topic.file.rows for topic in reading.topics.values())
+    undecodable = any(topic.reason and topic.rows.file.rows for topic in reading.topics.values())
     if _refusal(reading):
         return BagStatus.refused
     if reading.found.lost or reading.rejects.rows or undecodable:
@@ -173,8 +182,13 @@ def _status(reading: Reading) -> BagStatus:
     return BagStatus.repaired if reading.found.repairs else BagStatus.complete
 
 
-def _remove_superseded(lake: Lake, before: Manifest, now: Manifest) -> None:
-    kept = {file.path for file in now.files}
-    for file in before.files:
-        if file.path not in kept:
-            lake.objects.delete(lake.key(file.path))
+def _remove_superseded(lake: Lake, before: Manifest, now: Manifest, media_keys: set[str]) -> None:
+    kept = media_keys | {lake.key(file.path) for file in now.files}
+    old = [lake.key(file.path) for file in before.files]
+    for topic in before.topics:
+        if topic.media:
+            for file in topic.files:
+                old += lake.objects.list(lake.key(media_beside(file)))
+    for key in old:
+        if key not in kept:
+            lake.objects.delete(key)

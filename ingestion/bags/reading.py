@@ -1,18 +1,22 @@
 """A recording read into one local Parquet file per topic and definition, in bounded memory; nothing is published yet."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.errors import Invalid
-from ingestion.bags.columns import columns
 from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Undecodable, decoder, definition_sha256
+from ingestion.bags.layout import Program, program
+from ingestion.bags.media import MediaFiles, kind_of
 from ingestion.bags.recording import Channel, Findings
+from ingestion.bags.rejects import RejectsFile
 from ingestion.bags.sources import reader_of
-from ingestion.bags.tables import RejectsFile, TopicFile
+from ingestion.bags.topics import TopicFile
+from ingestion.bags.units import units
 
-CONVERTER = "1"
-WAITING_MAX_BYTES = 64 << 20
-LOOK_EVERY = 256
+CONVERTER = "2"
+HELD_MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -28,29 +32,37 @@ class Source:
 
 @dataclass(frozen=True)
 class ReadTopic:
-    """One topic as it was read; with a `reason` it could not be decoded and is kept raw."""
+    """One topic as it was read; with a `reason` it could not be decoded and is kept raw.
+
+    `number` tells definitions of one topic apart, in the order of their first messages.
+    """
 
     channel: Channel
+    number: int
     origin: str
     reason: str | None
-    file: TopicFile
+    rows: TopicFile
 
 
 @dataclass
 class Reading:
     """All that reading a recording gave; with a `refusal` it could not be read at all."""
 
+    source: Source
     folder: Path
     rejects: RejectsFile
     format: str = ""
     refusal: str | None = None
     found: Findings = field(default_factory=Findings)
     topics: dict[Channel, ReadTopic] = field(default_factory=dict)
+    numbers: Counter[str] = field(default_factory=Counter)
+    held_bytes: int = 0
+    media_keys: set[str] = field(default_factory=set)
 
     @property
     def messages(self) -> int:
         """Messages that were read, the rejected ones too."""
-        return sum(topic.file.rows for topic in self.topics.values()) + self.rejects.rows
+        return sum(topic.rows.file.rows for topic in self.topics.values()) + self.rejects.rows
 
     @property
     def times_ns(self) -> list[int]:
@@ -58,61 +70,85 @@ class Reading:
         return [
             time
             for topic in self.topics.values()
-            for time in (topic.file.first_ns, topic.file.last_ns)
+            for time in (topic.rows.file.first_ns, topic.rows.file.last_ns)
             if time is not None
         ]
 
 
 def read(source: Source, folder: Path) -> Reading:
     """Read `source` into files below `folder`; what is damaged or undecodable is told in the result, never raised."""
-    reading = Reading(folder, RejectsFile(folder / "rejects.parquet"))
+    reading = Reading(source, folder, RejectsFile(folder / "rejects.parquet"))
     try:
-        reading.format, reader = reader_of(source.path)
-        for number, message in enumerate(reader(source.path, reading.found)):
-            topic = reading.topics.get(message.channel) or _open(reading, message.channel, source)
-            topic.file.add(message)
-            if number % LOOK_EVERY == 0:
-                _bound_memory(reading)
+        reading.format, batches = reader_of(source.path)
+        for batch in batches(source.path, reading.found):
+            rows = (reading.topics.get(batch.channel) or _open(reading, batch.channel)).rows
+            before = rows.held_bytes
+            rows.add(batch)
+            reading.held_bytes += rows.held_bytes - before
+            if reading.held_bytes > HELD_MAX_BYTES:
+                _release_largest(reading)
     except Invalid as error:
         reading.refusal = error.message
     for channel in reading.found.channels:
         if channel not in reading.topics:
-            _open(reading, channel, source)
+            _open(reading, channel)
     for topic in reading.topics.values():
-        topic.file.close()
+        topic.rows.close()
     reading.rejects.close()
     return reading
 
 
-def _open(reading: Reading, channel: Channel, source: Source) -> ReadTopic:
-    known, reason = _decoder(channel, reading.found.distribution)
-    metadata = {
+def _open(reading: Reading, channel: Channel) -> ReadTopic:
+    steps, known, reason = _program(channel, reading.found.distribution)
+    name, number = str(len(reading.topics)), reading.numbers[channel.topic]
+    reading.numbers[channel.topic] += 1
+    kind = kind_of(channel.type, steps.columns) if steps else None
+    rows = TopicFile(
+        reading.folder / f"{name}.parquet",
+        channel,
+        steps,
+        metadata=_metadata(reading, channel, known, steps),
+        rejects=reading.rejects,
+        media=MediaFiles(kind, reading.folder / name, media_folder(reading.source, number)) if kind else None,
+    )
+    reading.topics[channel] = ReadTopic(channel, number, known.origin if known else "", reason, rows)
+    return reading.topics[channel]
+
+
+def media_folder(source: Source, number: int) -> str:
+    """The folder of a topic's media files, relative to that of its Parquet file."""
+    return f"media-{source.sha256[:16]}-{number}"
+
+
+def _metadata(reading: Reading, channel: Channel, known: Decoder | None, steps: Program | None) -> dict[str, str]:
+    told = {
         "topic": channel.topic,
         "type": channel.type,
         "definition_sha256": definition_sha256(channel),
         "definition": channel.definition,
-        "bag_sha256": source.sha256,
-        "robot": source.robot,
+        "bag_sha256": reading.source.sha256,
+        "robot": reading.source.robot,
         "converter": CONVERTER,
     }
-    file = TopicFile(reading.folder / f"{len(reading.topics)}.parquet", known, metadata, reading.rejects.add)
-    reading.topics[channel] = ReadTopic(channel, known.origin if known else "", reason, file)
-    return reading.topics[channel]
+    if known is not None and steps is not None:
+        told["units"] = json.dumps(
+            units(known, channel.definition, (name for name, _ in steps.columns)), sort_keys=True
+        )
+    return told
 
 
-def _decoder(channel: Channel, distribution: str) -> tuple[Decoder | None, str | None]:
-    """The decoder of a channel, or the reason why it has none; tried on no message, so that every column has a type."""
+def _program(channel: Channel, distribution: str) -> tuple[Program | None, Decoder | None, str | None]:
+    """How the messages of a channel are decoded, or the reason why they cannot be."""
     try:
         known = decoder(channel, distribution or "humble")
-        columns(known, [])
+        return program(known), known, None
     except Undecodable as error:
-        return None, error.message
+        return None, None, error.message
     except PARSE_ERRORS as error:
-        return None, f"The definition of {channel.type!r} is not usable: {type(error).__name__} {error}."
-    return known, None
+        return None, None, f"The definition of {channel.type!r} is not usable: {type(error).__name__} {error}."
 
 
-def _bound_memory(reading: Reading) -> None:
-    files = [topic.file for topic in reading.topics.values()]
-    if sum(file.waiting_bytes for file in files) > WAITING_MAX_BYTES:
-        max(files, key=lambda file: file.waiting_bytes).write_waiting()
+def _release_largest(reading: Reading) -> None:
+    rows = max((topic.rows for topic in reading.topics.values()), key=lambda rows: rows.held_bytes)
+    reading.held_bytes -= rows.held_bytes
+    rows.release()

@@ -1,39 +1,34 @@
-"""Which reader reads a file: told by its first bytes, never by its name."""
+"""Which reader reads a recording: a file, a folder, or either packed as a whole."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from fleet.errors import Invalid
-from ingestion.bags import mcap, ros1, sqlite
-from ingestion.bags.recording import Reader
-
-READERS: dict[bytes, tuple[str, Reader]] = {
-    mcap.MAGIC: ("mcap", mcap.messages),
-    ros1.MAGIC: ("bag", ros1.messages),
-    sqlite.MAGIC: ("db3", sqlite.messages),
-}
-NOT_A_RECORDING = {
-    b"version https://git-lfs": "it is a Git LFS pointer, not the recording: fetch the file itself (git lfs pull)",
-    b"PK\x03\x04": "it is a zip archive: unpack it and upload the recordings in it",
-    b"#ROSBAG V1": "it is of ROS bag format 1: convert it with `rosbag fix` first",
-    b"\x28\xb5\x2f\xfd": "it is compressed as a whole: decompress it with zstd first",
-    b"\x1f\x8b": "it is compressed as a whole: decompress it with gunzip first",
-}
+from ingestion.bags import directories
+from ingestion.bags.archives import unzip
+from ingestion.bags.directories import unpacked_batches
+from ingestion.bags.formats import ZIP, ZSTD, head_of, reader_of_file
+from ingestion.bags.recording import Batch, BatchReader, Findings
 
 
-def reader_of(path: Path) -> tuple[str, Reader]:
-    """The format of a recording and its reader.
+def reader_of(path: Path) -> tuple[str, BatchReader]:
+    """How a recording was given (mcap, bag, db3, folder, zip, zstd) and its reader.
 
     Raises:
-        Invalid: it is no recording that we know; says what it looks like.
+        Invalid: it is no recording that we know; says what it looks like. What is within a folder, zip or zstd is told
+            by the reader.
     """
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head:
-        raise Invalid("The file is empty.")
-    for magic, found in READERS.items():
-        if head.startswith(magic):
-            return found
-    for magic, told in NOT_A_RECORDING.items():
-        if head.startswith(magic):
-            raise Invalid(f"This is no recording: {told}.")
-    raise Invalid(f"This is no recording we know (.bag, .db3 or .mcap): it begins with {head[:16]!r}.")
+    if path.is_dir():
+        return "folder", directories.batches
+    head = head_of(path)
+    if head.startswith(ZIP):
+        return "zip", _unzipped_batches
+    if head.startswith(ZSTD):
+        return "zstd", unpacked_batches
+    return reader_of_file(path)
+
+
+def _unzipped_batches(path: Path, found: Findings) -> Iterator[Batch]:
+    with TemporaryDirectory(prefix="yardmaster-zip-") as folder:
+        unzip(path, Path(folder))
+        yield from directories.batches(Path(folder), found)

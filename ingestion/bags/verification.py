@@ -1,6 +1,13 @@
-"""The proof: every field of every message in a dataset, compared with what rosbags' own reader and deserialiser give."""
+"""The proof: every field of every message in a dataset, compared with what rosbags' own reader and deserialiser give.
 
-from collections.abc import Iterator
+What lies in files beside a table is read back to the bytes that were recorded. Messages that could not be decoded are
+compared byte by byte with the rejects.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -19,12 +26,15 @@ from rosbags.typesys.store import Typestore
 
 from fleet.errors import Invalid
 from fleet.objectstore import ObjectStore
+from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import FILLER, RESERVED
 from ingestion.bags.conversion import LOCAL, file_sha256
-from ingestion.lake import Lake, Manifest
+from ingestion.bags.definitions import DECODE_ERRORS
+from ingestion.lake import Lake, Manifest, TopicTable
 
 MOST_TOLD = 20
-At = tuple[int, list[dict[str, Any]]]
+Row = dict[str, Any]
+At = tuple[int, list[Row]]
 
 
 def verify(source: Path, folder: Path) -> list[str]:
@@ -54,15 +64,48 @@ def _manifest(source: Path, folder: Path) -> Manifest:
 def _differences(reader: AnyReader, manifest: Manifest, folder: Path) -> Iterator[str]:
     names = sorted({table.name for table in manifest.topics} | {connection.topic for connection in reader.connections})
     for name in names:
-        connections = [connection for connection in reader.connections if connection.topic == name]
-        recorded = _by_time(_recorded(reader, connections, _raw_types(manifest, name)))
-        stored = _by_time(_stored(manifest, name, folder))
-        told = (_difference(name, ours, theirs) for ours, theirs in zip_longest(stored, recorded))
+        topic = _Topic(name, [table for table in manifest.topics if table.name == name], folder)
+        rejects = Counter(_rejects(manifest, name, folder))
+        recorded = _by_time(_recorded(reader, topic, rejects))
+        told = (_difference(name, ours, theirs) for ours, theirs in zip_longest(_by_time(topic.rows()), recorded))
         yield from [difference for difference in told if difference][:MOST_TOLD]
+        if missing := rejects.total():
+            yield f"{name}: {missing} messages among the rejects are not in the recording"
 
 
-def _raw_types(manifest: Manifest, topic: str) -> set[str]:
-    return {table.type for table in manifest.topics if table.name == topic and table.reason is not None}
+@dataclass(frozen=True)
+class _Topic:
+    """What a dataset holds of one topic."""
+
+    name: str
+    tables: list[TopicTable]
+    folder: Path
+
+    @property
+    def raw_types(self) -> set[str]:
+        return {table.type for table in self.tables if table.reason is not None}
+
+    @property
+    def blobs(self) -> list[str]:
+        """The fields whose bytes lie in files."""
+        paths = [self.folder / file.path for table in self.tables if table.media for file in table.files]
+        return sorted({name for path in paths for name in blob_names(pq.read_schema(path).names)})
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """The rows of all tables by time."""
+        paths = [self.folder / file.path for table in self.tables for file in table.files]
+        yield from merge(*(_rows(path, self.blobs) for path in paths), key=lambda row: row[0])
+
+
+def _rejects(manifest: Manifest, topic: str, folder: Path) -> Iterator[str]:
+    if manifest.rejects is not None:
+        with pq.ParquetFile(folder / manifest.rejects.path) as file:
+            for batch in file.iter_batches(batch_size=1024, columns=["topic", "raw"]):
+                yield from (_digest(row["raw"]) for row in batch.to_pylist() if row["topic"] == topic)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _difference(topic: str, ours: At | None, theirs: At | None) -> str | None:
@@ -75,29 +118,49 @@ def _difference(topic: str, ours: At | None, theirs: At | None) -> str | None:
     return f"{topic}: at {ours[0]} the dataset has {mine[0][:300]} and the recording {yours[0][:300]}"
 
 
-def _by_time(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[At]:
+def _by_time(rows: Iterator[tuple[int, Row]]) -> Iterator[At]:
     for time, group in groupby(rows, key=lambda row: row[0]):
         yield time, [dict(sorted(values.items())) for _, values in group]
 
 
-def _recorded(
-    reader: AnyReader, connections: list[Connection], raw_types: set[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _recorded(reader: AnyReader, topic: _Topic, rejects: Counter[str]) -> Iterator[tuple[int, Row]]:
+    """The messages as rosbags gives them, but for those that are among the rejects, which are taken off."""
+    connections = [connection for connection in reader.connections if connection.topic == topic.name]
     if not connections:
         return
+    blobs, raw_types = topic.blobs, topic.raw_types
     for connection, time, content in reader.messages(connections):
-        if connection.msgtype in raw_types:
+        if rejects and rejects[_digest(content)]:
+            rejects[_digest(content)] -= 1
+        elif connection.msgtype in raw_types:
             yield time, {"raw": bytes(content)}
         else:
-            message = reader.deserialize(content, connection.msgtype)
-            yield time, dict(_fields(reader.typestore, connection.msgtype, message, ""))
+            yield time, without_padding(_decoded(reader, connection, content), blobs)
+
+
+def _decoded(reader: AnyReader, connection: Connection, content: bytes) -> Row:
+    try:
+        message = reader.deserialize(content, connection.msgtype)
+    except DECODE_ERRORS as error:
+        return {"rosbags cannot read it": str(error)}
+    return _named(_fields(reader.typestore, connection.msgtype, message, ""))
+
+
+def _named(fields: Iterable[tuple[str, Any]]) -> Row:
+    """The fields by name; one whose name is taken gets an underscore."""
+    found: Row = {}
+    for name, value in fields:
+        own = name
+        while own in RESERVED or own in found:
+            own += "_"
+        found[own] = value
+    return found
 
 
 def _fields(types: Typestore, type_name: str, message: object, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, description in types.fielddefs[type_name][1]:
         if name != FILLER:
-            path = prefix + name if prefix or name not in RESERVED else f"{name}_"
-            yield from _values(types, description, getattr(message, normalize_fieldname(name)), path)
+            yield from _values(types, description, getattr(message, normalize_fieldname(name)), prefix + name)
 
 
 def _values(types: Typestore, description: Any, value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -131,14 +194,10 @@ def _leaves(types: Typestore, type_name: str, prefix: str) -> Iterator[str]:
             yield from _leaves(types, nested, f"{prefix}{name}.")
 
 
-def _stored(manifest: Manifest, topic: str, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    paths = [folder / file.path for table in manifest.topics if table.name == topic for file in table.files]
-    yield from merge(*map(_rows, paths), key=lambda row: row[0])
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: Path, blobs: list[str]) -> Iterator[tuple[int, Row]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=1024):
             times = batch["log_time"].cast(pa.int64()).to_pylist()
             fields = batch.drop_columns([name for name in RESERVED if name in batch.schema.names])
-            yield from zip(times, fields.to_pylist(), strict=True)
+            rows = (with_blobs(row, blobs, path.parent) for row in fields.to_pylist())
+            yield from zip(times, rows, strict=True)

@@ -22,7 +22,11 @@ def sort(tmp_path: Path):
             for times in groups:
                 places = np.argsort(times, kind="stable") + start
                 start += len(times)
-                columns = [pa.array(np.sort(times)).cast(TIME), pa.array(places), pa.array([f"row {n}" for n in places])]
+                columns = [
+                    pa.array(np.sort(times)).cast(TIME),
+                    pa.array(places),
+                    pa.array([f"row {n}" for n in places]),
+                ]
                 writer.write_table(pa.table(columns, schema=schema))
         ordering.sort_file(path, pq.ParquetWriter, group_rows=1000, group_bytes=10_000)
         with pq.ParquetFile(path) as file:

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore
-from ingestion.bags import convert, tables
+from ingestion.bags import convert, tables, waiting
 from ingestion.bags.verification import verify
 from ingestion.models import BagStatus
 
@@ -113,7 +113,7 @@ def test_messages_of_one_instant_keep_the_order_of_the_file(points, tmp_path, mo
 
 
 def test_a_row_group_holds_no_more_bytes_than_the_cap(points, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 5 * (tables.MESSAGE_COST_BYTES + 28))
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 5 * (waiting.MESSAGE_COST_BYTES + 28))
     source = tmp_path / "points.mcap"
     source.write_bytes(points(range(23)).content())
     (file,) = convert(source, tmp_path / "out").topics[0].files

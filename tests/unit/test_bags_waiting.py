@@ -1,0 +1,62 @@
+"""Messages that wait come back as they were taken, in order, also when they were put aside in a file in between."""
+
+import numpy as np
+import pytest
+
+from ingestion.bags.recording import Batch, Channel
+from ingestion.bags.waiting import NO_TIME, Messages, Waiting
+
+CHANNEL = Channel("/said", "std_msgs/msg/String", "cdr", "ros2msg", "string data\n")
+
+
+@pytest.fixture
+def batch():
+    """A batch of these contents, recorded from a time on."""
+
+    def make(*contents: bytes, start: int = 0, published: bool = True) -> Batch:
+        arena = np.frombuffer(b"head" + b"".join(contents), np.uint8)
+        lengths = np.array([len(content) for content in contents], np.int64)
+        times = np.arange(start, start + len(contents), dtype=np.uint64)
+        starts = np.cumsum(lengths) - lengths + 4
+        return Batch(CHANNEL, times, times + 1 if published else None, arena, starts, lengths, None, 0)
+
+    return make
+
+
+@pytest.mark.parametrize("aside_after", [set(), {0}, {1}, {0, 1, 2}])
+def test_messages_come_back_in_order_also_from_a_file(tmp_path, batch, aside_after):
+    waiting = Waiting(tmp_path / "waiting")
+    contents = [(b"one", b"three"), (b"", b"x" * 3000), (b"last",)]
+    for number, some in enumerate(contents):
+        waiting.add(Messages.of(batch(*some, start=number * 10, published=number != 1)), 100)
+        if number in aside_after:
+            waiting.put_aside()
+    assert (waiting.rows, waiting.bytes) == (5, 300)
+    taken = waiting.take()
+    assert [taken.bodies.content(row) for row in range(5)] == [b"one", b"three", b"", b"x" * 3000, b"last"]
+    assert taken.log_time.tolist() == [0, 1, 10, 11, 20]
+    assert taken.publish_time.tolist() == [1, 2, NO_TIME, NO_TIME, 21]
+    assert (waiting.rows, waiting.bytes, waiting.held_bytes, list(tmp_path.iterdir())) == (0, 0, 0, [])
+
+
+def test_what_was_put_aside_holds_no_memory(tmp_path, batch):
+    waiting = Waiting(tmp_path / "waiting")
+    waiting.add(Messages.of(batch(b"x" * 1000)), 1040)
+    assert waiting.held_bytes > 1000
+    waiting.put_aside()
+    waiting.put_aside()
+    assert (waiting.held_bytes, waiting.rows, waiting.bytes) == (0, 1, 1040)
+
+
+def test_the_arena_of_a_batch_may_change_afterwards(batch):
+    arena = np.frombuffer(bytearray(b"head1234"), np.uint8)
+    made = batch(b"1234")
+    messages = Messages.of(Batch(CHANNEL, made.log_time, None, arena, made.starts, made.lengths, None, 0))
+    arena[:] = 0
+    made.log_time[:] = 7
+    assert (messages.bodies.content(0), messages.log_time.tolist()) == (b"1234", [0])
+
+
+def test_none_of_the_messages_is_an_answer_too(batch):
+    messages = Messages.of(batch(b"a", b"b")).at(np.zeros(0, np.int64))
+    assert (len(messages), messages.bodies.size) == (0, 0)
