@@ -45,12 +45,19 @@ def columns(decoder: Decoder, messages: Sequence[object]) -> Columns:
     Raises:
         Undecodable: the definition has a field that has no column type.
     """
-    found: Columns = {}
+    found = fields(decoder, messages)
     stamp = _stamp(decoder.types, decoder.type, messages)
-    if stamp is not None:
-        found["header_stamp"] = stamp
-    fields = list(_message(decoder.types, decoder.type, messages))
-    return found | dict(zip(unique_names([name for name, _ in fields]), (array for _, array in fields), strict=True))
+    reserved = {} if stamp is None else {"header_stamp": stamp}
+    return reserved | dict(zip(unique_names([name for name, _ in found]), (array for _, array in found), strict=True))
+
+
+def fields(decoder: Decoder, messages: Sequence[object]) -> list[tuple[str, pa.Array]]:
+    """The flat fields of these messages in the order of the definition, under the names that they have there.
+
+    Raises:
+        Undecodable: the definition has a field that has no column type.
+    """
+    return list(_message(decoder.types, decoder.type, messages))
 
 
 def unique_names(names: list[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ingestion.bags.arrays import TIME, array
 from ingestion.bags.bodies import BEGIN, MOST_BYTES, Bodies
-from ingestion.bags.columns import columns
+from ingestion.bags.columns import fields
 from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS
 from ingestion.bags.layout import Program
 from ingestion.bags.values import arrays
@@ -94,8 +94,7 @@ def _fast(program: Program, bodies: Bodies) -> Columns:
     is_equal = bool((bodies.lengths == length).all())
     size = length - skip if is_equal else bodies.lengths - skip
     cursor = Cursor(memory, bodies.starts + skip, size, stride=_stride(bodies.starts) if is_equal else 0)
-    found = arrays(program, memory, locate(program, cursor), len(cursor))
-    return [_stamp(program.stamp, found), *found] if program.stamp else found
+    return _stamped(program, arrays(program, memory, locate(program, cursor), len(cursor)))
 
 
 def _stride(starts: Ints) -> int:
@@ -106,12 +105,14 @@ def _stride(starts: Ints) -> int:
     return distance if bool((np.diff(starts) == distance).all()) else 0
 
 
-def _stamp(stamp: tuple[int, int], found: Columns) -> pa.Array:
+def _stamped(program: Program, found: Columns) -> Columns:
+    if program.stamp is None:
+        return found
     seconds, rest = (
-        np.frombuffer(found[column].buffers()[1], found[column].type.to_pandas_dtype()).astype(np.int64)
-        for column in stamp
+        np.frombuffer(found[column].buffers()[1], str(found[column].type), len(found[column])).astype(np.int64)
+        for column in program.stamp
     )
-    return array(seconds * 10**9 + rest, TIME)
+    return [array(seconds * 10**9 + rest, TIME), *found]
 
 
 def _one_by_one(
@@ -129,8 +130,8 @@ def _one_by_one(
                 reason = f"{type(error).__name__}: {error}"[:300]
         if reason is not None:
             bad.append((row, reason))
-    found = list(columns(program.decoder, messages).values()) if messages else []
-    return (np.array(kept, np.int64), found), bad
+    found = [values for _, values in fields(program.decoder, messages)] if messages else []
+    return (np.array(kept, np.int64), _stamped(program, found) if messages else []), bad
 
 
 def _refusal(program: Program, bodies: Bodies, row: int) -> str | None:

@@ -100,7 +100,7 @@ def program(decoder: Decoder) -> Program:
     body = _Body(draft, known=8)
     body.message(decoder.type, "")
     names = [name for name, _ in draft.columns]
-    stamp = _stamp(decoder, names)
+    stamp = _stamp(decoder, draft.columns)
     reserved = [("header_stamp", TIME)] if stamp else []
     kinds = [kind for _, kind in draft.columns]
     return Program(
@@ -115,11 +115,11 @@ def program(decoder: Decoder) -> Program:
     )
 
 
-def _stamp(decoder: Decoder, names: list[str]) -> tuple[int, int] | None:
+def _stamp(decoder: Decoder, columns: list[tuple[str, pa.DataType]]) -> tuple[int, int] | None:
     fields = dict(decoder.types.fielddefs[decoder.type][1])
-    found = [names.index(name) for name in STAMP if name in names]
-    is_stamped = fields.get("header") == (Nodetype.NAME, HEADER) and len(found) == len(STAMP)
-    return (found[0], found[1]) if is_stamped else None
+    parts = [n for n, (name, kind) in enumerate(columns) if name in STAMP and pa.types.is_integer(kind)]
+    is_stamped = fields.get("header") == (Nodetype.NAME, HEADER) and len(parts) == len(STAMP)
+    return (parts[0], parts[1]) if is_stamped else None
 
 
 @dataclass
@@ -256,6 +256,6 @@ def _arrow(name: str) -> pa.DataType:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    kind = _arrow(name)
-    # Any byte but 0 is true.
-    return np.dtype(np.uint8 if kind == pa.bool_() else kind.to_pandas_dtype()).newbyteorder("<")
+    _arrow(name)
+    # Any byte but 0 is true. (What Arrow knows of NumPy's types it imports pandas for.)
+    return np.dtype({"bool": "u1", "byte": "i1", "char": "u1"}.get(name, name)).newbyteorder("<")
