@@ -23,10 +23,12 @@ from fleet import gateways, link_commands
 from fleet.clock import database_now
 from fleet.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable, YardmasterError
 from fleet.group_commit import GroupCommit
-from fleet.link_commands import LinkCommand
+from fleet.link_commands import CommandKind, Handed, LinkCommand
 from fleet.link_frames import SILENCE_S, Outcome
 from fleet.organisations import principal_of
+from fleet.push import Inheritance
 from fleet.runtime import Runtime
+from missions import inheritance
 
 log = structlog.get_logger(__name__)
 
@@ -121,17 +123,43 @@ class Exchange:
                 continue
             try:
                 now, found = await asyncio.to_thread(self._look, list(self._connections))
+                found, inherited = await asyncio.to_thread(self._hand_out, self._news(found))
             except Unavailable as error:
                 log.warning("commands for gateways cannot be read now", error=error.message)
                 continue
             for gateway_id, command in found:
                 connection = self._connections.get(gateway_id)
                 if connection is not None:
-                    connection.offer(command, (command.expires_at - now).total_seconds())
+                    connection.offer(command, (command.expires_at - now).total_seconds(), inherited.get(command.key))
+
+    def _news(self, found: Sequence[tuple[UUID, LinkCommand]]) -> list[tuple[UUID, LinkCommand]]:
+        lines = self._connections
+        return [one for one in found if one[0] in lines and lines[one[0]].is_news(one[1])]
 
     def _look(self, gateway_ids: Sequence[UUID]) -> tuple[datetime, list[tuple[UUID, LinkCommand]]]:
         with self._runtime.reading() as session:
             return database_now(session), link_commands.open_commands(session, gateway_ids)
+
+    def _hand_out(
+        self, found: Sequence[tuple[UUID, LinkCommand]]
+    ) -> tuple[list[tuple[UUID, LinkCommand]], dict[str, tuple[Handed, Inheritance]]]:
+        """What may go out now, and by key what is known of the orders that another gateway may have begun."""
+        asked = {command.id for _, command in found if _is_order(command)}
+        if asked:  # before it goes out: whoever takes the robot over asks by it
+            with self._runtime.transaction() as session:
+                may_go = link_commands.hand_out(session, asked)
+            found = [one for one in found if one[1].id not in asked or one[1].id in may_go]
+        keys = {command.key for _, command in found if command.robot_id is not None and command.key}
+        if not keys:
+            return list(found), {}
+        with self._runtime.reading() as session:
+            handed = link_commands.handed_before(session, keys)
+            known = inheritance.inheritances(session, {key: one.first_at for key, one in handed.items()})
+        return list(found), {key: (one, known[key]) for key, one in handed.items()}
+
+
+def _is_order(command: LinkCommand) -> bool:
+    return command.kind is CommandKind.submit and command.robot_id is not None
 
 
 def _keep(session: Session, batch: Sequence[tuple[UUID, Outcome]]) -> list[None]:

@@ -21,7 +21,7 @@ from fleet.accounts import ManufacturerAccount
 from fleet.errors import Conflict, Forbidden, Invalid, TooLarge, Unavailable, YardmasterError
 from fleet.gateways import Held
 from fleet.group_commit import GroupCommit
-from fleet.link_commands import LinkCommand
+from fleet.link_commands import Handed, LinkCommand
 from fleet.link_frames import (
     AWAY,
     DISPLACED,
@@ -48,6 +48,7 @@ from fleet.link_frames import (
     Welcome,
     from_gateway,
 )
+from fleet.push import Inheritance
 from fleet.runtime import Runtime
 from ingestion import inbox
 
@@ -145,11 +146,15 @@ class Connection:
     async def _stopped(self) -> None:
         raise await self._ended
 
-    def offer(self, command: LinkCommand, within_s: float) -> None:
-        """Send the command, unless that was done on this line."""
-        name = str(command.id)
-        if name in self._sent or str(command.account_id) not in self._accounts:
+    def is_news(self, command: LinkCommand) -> bool:
+        """Whether the command is for this gateway, and was not sent on this line."""
+        return str(command.id) not in self._sent and str(command.account_id) in self._accounts
+
+    def offer(self, command: LinkCommand, within_s: float, inherited: tuple[Handed, Inheritance] | None = None) -> None:
+        """Send the command, unless that was done on this line; `inherited`: another gateway may have begun its order."""
+        if not self.is_news(command):
             return
+        name = str(command.id)
         self._sent[name] = None
         while len(self._sent) > SENT_KEPT:
             self._sent.popitem(last=False)
@@ -161,7 +166,8 @@ class Connection:
                 "address": command.serial_number,
                 "key": command.key,
                 "fence": command.fence,
-                "order": command.order_json,
+                "order": command.order_json or (inherited and inherited[0].order),
+                "inheritance": inherited and inherited[1],
                 "within_s": within_s,
             }
         )

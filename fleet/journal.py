@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS orders (
   number INTEGER NOT NULL, PRIMARY KEY (account, key));
 CREATE INDEX IF NOT EXISTS live_orders ON orders (account, number) WHERE is_over = 0;
 CREATE TABLE IF NOT EXISTS fences (account TEXT NOT NULL, robot TEXT NOT NULL, fence INTEGER NOT NULL, PRIMARY KEY (account, robot));
+CREATE TABLE IF NOT EXISTS leases (account TEXT NOT NULL, robot TEXT NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (account, robot));
 CREATE TABLE IF NOT EXISTS spool (number INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -138,6 +139,25 @@ class Journal:
         """See `JournalFile.of`."""
         self._file, self._account = file, account
 
+    def hold(self, epochs: Mapping[str, int]) -> list[str]:
+        """These robots are held under leases of these epochs; gives the keys of the live orders that are forgotten for it.
+
+        Those are of robots that somebody else has held since: how far they are by now is not known here any more.
+        """
+        known = self._file.rows("SELECT robot, epoch FROM leases WHERE account = ?", (self._account,))
+        was = {str(robot): epoch for robot, epoch in known}
+        news = {robot: epoch for robot, epoch in epochs.items() if was.get(robot) != epoch}
+        if not news:
+            return []
+        forgotten: list[str] = []
+        with self._file.writing() as connection:
+            for robot, epoch in news.items():
+                connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (self._account, robot, epoch))
+                if robot in was:
+                    gone = connection.execute(FORGET_LIVE, (self._account, robot)).fetchall()
+                    forgotten += [str(key) for (key,) in gone]
+        return forgotten
+
     def admit(self, order: Order, state: Mapping[str, object] | None = None) -> Entry | None:
         """Keep a new order; None when it is new and kept now, else what is known of its key. Idempotent by the key.
 
@@ -218,6 +238,7 @@ class Journal:
         )
 
 
+FORGET_LIVE = "DELETE FROM orders WHERE account = ? AND robot = ? AND is_over = 0 RETURNING key"
 SELECT = "SELECT key, robot, sent, state, is_over FROM orders"
 
 

@@ -1,11 +1,12 @@
 """What gateways are asked: rows that somebody leaves and waits upon, sent on by the process that has the gateway's line."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, Index, and_, delete, update
+from sqlalchemy import Column, Index, and_, delete, text, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.clock import database_now
@@ -33,7 +34,15 @@ class LinkCommand(SQLModel, table=True):
     """Something that a gateway is asked, and its answer; sent again, it is harmless."""
 
     __tablename__ = "link_commands"
-    __table_args__ = (Index("ix_link_commands_open", "answered_at", "expires_at"),)
+    __table_args__ = (
+        Index("ix_link_commands_open", "answered_at", "expires_at"),
+        Index(
+            "ix_link_commands_handed",
+            "key",
+            sqlite_where=text("handed_epoch IS NOT NULL"),
+            postgresql_where=text("handed_epoch IS NOT NULL"),
+        ),
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
@@ -44,6 +53,9 @@ class LinkCommand(SQLModel, table=True):
     key: str = ""
     fence: int = 0
     order_json: dict[str, object] | None = Field(default=None, sa_column=Column(JSONColumn, nullable=True))
+    handed_epoch: int | None = Field(
+        default=None, description="Of the lease under which an order went out; written before it does."
+    )
     created_at: datetime = Field(sa_type=UTCDateTime)
     expires_at: datetime = Field(sa_type=UTCDateTime)
     answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -81,9 +93,10 @@ def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object
     session.info["ring"] = bool(answers)
 
 
-def forget_commands(session: Session, *, before: datetime, limit: int) -> int:
-    """Remove what was asked earlier than `before`, at most `limit`; gives their number."""
-    old = select(LinkCommand.id).where(LinkCommand.created_at < before).order_by(col(LinkCommand.id))
+def forget_commands(session: Session, *, before: datetime, limit: int, but_for: Collection[str] = ()) -> int:
+    """Remove what was asked earlier than `before`, at most `limit`, but for orders of these keys; gives their number."""
+    is_old = (LinkCommand.created_at < before, col(LinkCommand.key).not_in(but_for))
+    old = select(LinkCommand.id).where(*is_old).order_by(col(LinkCommand.id))
     chosen = claim(session, old, limit=limit)
     session.execute(delete(LinkCommand).where(col(LinkCommand.id).in_(chosen)))
     return len(chosen)
@@ -97,18 +110,47 @@ def reached_by(session: Session, robot_ids: Collection[UUID]) -> dict[UUID, int]
     return dict(session.exec(query.where(held)).all())
 
 
-def orders_sent(session: Session, places: Collection[tuple[UUID, str]]) -> dict[str, dict[str, object]]:
-    """The orders that were sent to these robots under these keys, by key, as far as they are remembered."""
-    if not places:
-        return {}
-    robot_ids, keys = {robot_id for robot_id, _ in places}, {key for _, key in places}
-    query = select(LinkCommand.key, LinkCommand.order_json).where(
-        col(LinkCommand.robot_id).in_(robot_ids),
-        LinkCommand.kind == CommandKind.submit,
-        col(LinkCommand.key).in_(keys),
-        col(LinkCommand.order_json).is_not(None),
+@dataclass(frozen=True)
+class Handed:
+    """An order that went out under another lease than the one of now: who holds the robot may not know it."""
+
+    order: dict[str, object]
+    first_at: datetime
+
+
+def hand_out(session: Session, command_ids: Collection[UUID]) -> set[UUID]:
+    """Note under which lease these orders go out; gives those that may.
+
+    One that went out under another lease may not: who holds the robot by now is asked about it first.
+    """
+    mine = col(LinkCommand.id).in_(command_ids)
+    lease = select(RobotLink.epoch).where(col(RobotLink.robot_id) == col(LinkCommand.robot_id))
+    first = update(LinkCommand).where(mine, col(LinkCommand.handed_epoch).is_(None))
+    session.execute(
+        first.values(handed_epoch=lease.scalar_subquery()), execution_options={"synchronize_session": False}
     )
-    return {key: dict(order) for key, order in session.exec(query).all() if order is not None}
+    is_current = and_(
+        col(RobotLink.robot_id) == col(LinkCommand.robot_id),
+        col(RobotLink.epoch) == col(LinkCommand.handed_epoch),
+        col(RobotLink.expires_at) > database_now(session),
+    )
+    return set(session.exec(select(LinkCommand.id).join(RobotLink, is_current).where(mine)).all())
+
+
+def handed_before(session: Session, keys: Collection[str]) -> dict[str, Handed]:
+    """Those of these orders that went out under another lease of their robot than the one of now, by key."""
+    if not keys:
+        return {}
+    is_former = and_(
+        col(RobotLink.robot_id) == col(LinkCommand.robot_id), col(RobotLink.epoch) != col(LinkCommand.handed_epoch)
+    )
+    query = (
+        select(LinkCommand.key, LinkCommand.order_json, LinkCommand.created_at)
+        .join(RobotLink, is_former)
+        .where(col(LinkCommand.key).in_(keys), col(LinkCommand.handed_epoch).is_not(None))
+        .order_by(col(LinkCommand.id).desc())
+    )
+    return {key: Handed(dict(order or {}), at) for key, order, at in session.exec(query).all()}
 
 
 def robot_ids_at(session: Session, places: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:

@@ -21,7 +21,7 @@ from fleet.adapter import (
     Unsupported,
 )
 from fleet.errors import Invalid, complaints
-from fleet.push import Exposure, Heard
+from fleet.push import Exposure, Heard, Inheritance
 
 PROTOCOL = 1
 FRAME_MAX_BYTES = 1_000_000
@@ -128,6 +128,7 @@ class Command(Frozen):
     key: str = ""
     fence: int = 0
     order: Order | None = None
+    inheritance: Inheritance | None = Field(default=None, description="Given when another may have begun the order.")
     within_s: float
 
 

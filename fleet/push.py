@@ -80,6 +80,17 @@ class Heard(Frozen):
 Told = Reported | Exposure | Heard
 
 
+class Inheritance(Frozen):
+    """What the platform knows of an order that another gateway, or this one with another journal, may have begun."""
+
+    since_s: float = Field(description="how long ago it was first handed to the other")
+    done: tuple[int, ...] = Field(default=(), description="positions of the tasks that were told to be done")
+    is_begun: bool = Field(default=False, description="whether it was told that the robot has it")
+    sequence: int = Field(default=-1, description="of the newest report that was heard of it")
+    earlier: tuple[str, ...] = Field(default=(), description="keys of the orders before it on this robot, newest first")
+    has_worked: bool = Field(default=False, description="whether the robot had one of those")
+
+
 class PushAccount(Frozen):
     """What a push adapter needs of an account to open its link; `options` are the adapter's own, see its README."""
 
@@ -105,6 +116,14 @@ class PushAdapter(Protocol):
 
     async def submit(self, order: Order) -> SubmitOutcome:
         """Send the order; sending one key again does not start it twice."""
+        ...
+
+    async def inherit(self, order: Order, said: Inheritance) -> Unknown | None:
+        """Go on with an order that another gateway may have begun, at the place that is certain by robot and platform.
+
+        None when the order is known from here on, or when it certainly never came to the robot. Unknown when neither is
+        sure; nothing is sent then. Nothing to do for one that is known here.
+        """
         ...
 
     async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:

@@ -162,11 +162,6 @@ def _write(clock: Clock, session: Session, batch: Sequence[_Question]) -> list[O
     epochs = link_commands.reached_by(session, list(robots.values())) if robots else {}
     loose = {one.asked.account_id for one in batch if one.asked.place not in robots}
     served = gateways.present(session, loose)
-    # Whoever took a robot over may not know the order that it is asked about: it is told, so that it goes on with it.
-    taken_over = {
-        (robots[one.asked.place], one.asked.key) for one in batch if _is_taken_over(one.asked, robots, epochs)
-    }
-    orders = link_commands.orders_sent(session, taken_over)
     answers: list[Outcome | None] = []
     for one in batch:
         robot_id = robots.get(one.asked.place)
@@ -177,18 +172,12 @@ def _write(clock: Clock, session: Session, batch: Sequence[_Question]) -> list[O
             answers.append(Unknown(why=_away(one.asked)))
         else:
             answers.append(None)
-            session.add(_row(session, one, robot_id, left_s, orders.get(one.asked.key)))
+            session.add(_row(session, one, robot_id, left_s))
             session.info["ring"] = True
     return answers
 
 
-def _is_taken_over(asked: Asked, robots: Mapping[Place, UUID], epochs: Mapping[UUID, int]) -> bool:
-    return asked.kind == "query" and asked.place in robots and epochs.get(robots[asked.place], 1) > 1
-
-
-def _row(
-    session: Session, one: _Question, robot_id: UUID | None, left_s: float, sent: dict[str, object] | None
-) -> LinkCommand:
+def _row(session: Session, one: _Question, robot_id: UUID | None, left_s: float) -> LinkCommand:
     now, asked = database_now(session), one.asked
     return LinkCommand(
         id=one.id,
@@ -199,7 +188,7 @@ def _row(
         serial_number=asked.address,
         key=asked.key,
         fence=asked.fence,
-        order_json=asked.order.model_dump(mode="json") if asked.order else sent,
+        order_json=asked.order.model_dump(mode="json") if asked.order else None,
         created_at=now,
         expires_at=now + timedelta(seconds=left_s),
     )

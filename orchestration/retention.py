@@ -15,6 +15,7 @@ from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
 from ingestion import inbox
+from missions import inheritance
 from missions.schedules import retention as occurrences
 
 log = structlog.get_logger(__name__)
@@ -60,7 +61,6 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
     with runtime.transaction() as session:
         decided = occurrences.forget(session, before=database_now(session) - kept, limit=limit)
     with runtime.transaction() as session:
-        asked = link_commands.forget_commands(
-            session, before=database_now(session) - link_commands.KEEP_COMMANDS, limit=limit
-        )
+        before = database_now(session) - link_commands.KEEP_COMMANDS
+        asked = link_commands.forget_commands(session, before=before, limit=limit, but_for=inheritance.live(session))
     return Forgotten(deliveries, published, decided, asked)

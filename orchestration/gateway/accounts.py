@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 
 import structlog
@@ -41,7 +41,8 @@ class Account:
         self.served = served
         self.journal = file.of(served.id)
         self._tell, self._clock = tell, clock
-        self._held: frozenset[str] = frozenset()
+        self._held: dict[str, int] = {}
+        self._settled: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._is_holding = asyncio.Lock()
         self.adapter: PushAdapter | None = None
@@ -50,12 +51,12 @@ class Account:
     @property
     def held(self) -> frozenset[str]:
         """The addresses of the robots that this gateway holds."""
-        return self._held
+        return frozenset(self._held)
 
-    def hold(self, addresses: frozenset[str]) -> None:
-        """From now on these are held."""
-        if addresses != self._held:
-            self._held = addresses
+    def hold(self, epochs: Mapping[str, int]) -> None:
+        """From now on these addresses are held, each under a lease of this epoch."""
+        if epochs != self._held:
+            self._held = dict(epochs)
             self._changed.set()
 
     async def run(self) -> None:
@@ -105,12 +106,24 @@ class Account:
                 return
             self._changed.clear()  # before it is begun: what changes meanwhile is told next
             is_done = False
+            held = dict(self._held)
             try:
-                await adapter.hold(self._held)
+                await self._let_go_of_others(adapter, held)
+                await adapter.hold(frozenset(held))
+                self._settled = held
                 is_done = True
             finally:
                 if not is_done:
                     self._changed.set()
+
+    async def _let_go_of_others(self, adapter: PushAdapter, held: Mapping[str, int]) -> None:
+        """What another gateway held meanwhile is begun anew: its orders are asked about, not gone on with from memory."""
+        changed = {address for address, epoch in held.items() if self._settled.get(address, epoch) != epoch}
+        if changed:
+            await adapter.hold(frozenset(held) - changed)
+        forgotten = await asyncio.to_thread(self.journal.hold, held)
+        if forgotten:
+            log.info("another gateway held robots meanwhile; their orders are asked about", orders=forgotten)
 
     def _note_trouble(self, why: str) -> None:
         if why != self.trouble:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from fleet.adapter import OrderReport, OrderStatus, Refused, Unknown, Unsupported
+from fleet.adapter import Refused, Unknown, Unsupported
 from fleet.errors import Conflict, NotFound, YardmasterError
 from fleet.link_frames import FRAME_MAX_BYTES, Answer, Command, Discovered, Missing, Outcome
 from fleet.push import PushAdapter
@@ -19,7 +19,6 @@ ANSWERS_KEPT = 2000
 WAITING_MAX = 8  # commands to one robot, and to the account as a whole; the platform asks for one after the other
 BUSY_MAX = 512
 ENVELOPE_BYTES = 200  # of an answer beside its outcome
-LIVE = (OrderStatus.accepted, OrderStatus.running, OrderStatus.paused)
 
 
 class Leases:
@@ -38,6 +37,10 @@ class Leases:
     def hold(self, robots: frozenset[tuple[str, str]]) -> None:
         """From now on these (account, address) are held."""
         self._robots = robots
+
+    def last(self, seconds: float) -> bool:
+        """Whether what is held is sure for so long yet."""
+        return self._clock.monotonic() + seconds < self._until
 
     def why_not(self, account: str, address: str) -> str:
         """Why nothing new may be begun on the robot; empty when it may."""
@@ -124,9 +127,11 @@ class Commands:
             return await adapter.exposure(command.address)
         await account.settle(adapter)
         why_not = self._leases.why_not(command.account, command.address)
-        if command.what == "query":
-            return await _query(account, adapter, command, may_adopt=not why_not)
-        return Unknown(why=why_not) if why_not else await _tell(adapter, command)
+        if why_not and (command.what != "query" or command.inheritance is not None):
+            return Unknown(why=why_not)
+        if command.inheritance is not None and (doubt := await _inherit(adapter, command)) is not None:
+            return doubt
+        return await _tell(adapter, command)
 
 
 def _sayable(outcome: Outcome) -> Outcome:
@@ -137,16 +142,14 @@ def _sayable(outcome: Outcome) -> Outcome:
     return Unknown(why=f"the answer has {size} bytes, and at most {FRAME_MAX_BYTES} can be told")
 
 
-async def _query(account: Account, adapter: PushAdapter, command: Command, *, may_adopt: bool) -> Outcome:
-    """How the order stands; one that lives at the robot and that another gateway sent is taken on from here."""
-    said = await adapter.query(command.address, command.key)
-    lives = isinstance(said, OrderReport) and said.status in LIVE
-    if lives and may_adopt and command.order is not None:
-        known = await asyncio.to_thread(account.journal.entry, command.key)
-        if known is None:
-            taken = await adapter.submit(command.order)
-            log.info("an order of another gateway is taken on", order=command.key, outcome=taken.kind)
-    return said
+async def _inherit(adapter: PushAdapter, command: Command) -> Unknown | None:
+    """Go on with an order that another gateway may have begun; why not, when it is not certain how it stands."""
+    if command.order is None or command.inheritance is None:
+        return Unknown(why="another gateway may have begun the order, and what it was is not remembered")
+    doubt = await adapter.inherit(command.order, command.inheritance)
+    if doubt is not None:
+        log.warning("how an order of another gateway stands is not known", order=command.key, why=doubt.why)
+    return doubt
 
 
 def _tell(adapter: PushAdapter, command: Command) -> Awaitable[Outcome]:

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 ALONE_S = 5.0  # how long a gateway that begins waits for the platform, before it takes up what it had
 GRACE_S = 3.0
 COUNT_S = 60.0
+LAPSE_LOOK_S, LAPSE_MARGIN_S = 1.0, 2.0  # nothing goes on by itself when another gateway may hold the robot
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -44,14 +45,16 @@ class Gateway:
         self._leases = Leases(clock)
         self._telling = Telling(file, clock)
         self._commands = Commands(self._accounts, self._leases, lambda answer: self._line.answer(answer))
-        ears = Ears(self._welcomed, self._holds, self._leases.renew, self._commands.take)
+        ears = Ears(self._welcomed, self._holds, self._renewed, self._commands.take)
         self._line = Line(address, ears, self._telling, clock)
         self._is_told = False
+        self._robots: tuple[HeldRobot, ...] = ()
+        self._has_lapsed = False
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve; ends when it is cancelled, in good order."""
-        works = [self._line.run(), self._take_up(), self._count()]
+        works = [self._line.run(), self._take_up(), self._watch_leases(), self._count()]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             await asyncio.gather(*tasks)
@@ -73,8 +76,27 @@ class Gateway:
 
     def _holds(self, said: Hold, until: float) -> None:
         self._leases.renew(until)
+        self._has_lapsed, self._robots = False, said.robots
         self._hold(said.robots)
         self._keep("robots", said.model_dump_json())
+
+    def _renewed(self, until: float) -> None:
+        self._leases.renew(until)
+        if self._has_lapsed:  # nobody took them meanwhile: the platform would have said so
+            self._has_lapsed = False
+            self._hold(self._robots)
+
+    async def _watch_leases(self) -> None:
+        """Robots that another gateway may take over are let go of in time: what runs at them goes on, nothing is begun."""
+        while True:
+            await asyncio.sleep(LAPSE_LOOK_S)
+            if self._has_lapsed or self._leases.last(LAPSE_MARGIN_S):
+                continue
+            self._has_lapsed = True
+            for account in self._accounts.values():
+                if account.served.is_shared and account.held:
+                    log.warning("out of touch with the platform: its robots are let go of", account=account.served.name)
+                    account.hold({})
 
     def _keep(self, name: str, value: str) -> None:
         task = asyncio.create_task(self._write_fact(name, value))
@@ -100,13 +122,14 @@ class Gateway:
                 account = Account(served, self._file, tell=self._telling.take, clock=self._clock)
                 self._accounts[account_id] = account
                 self._runs[account_id] = asyncio.create_task(_run_after(ending.get(account_id), account))
+            self._accounts[account_id].served = served  # it may be shared from now on
 
     def _hold(self, robots: tuple[HeldRobot, ...]) -> None:
         held = frozenset((robot.account, robot.address) for robot in robots)
         self._leases.hold(held)
         self._telling.forget(held)
         for account_id, account in self._accounts.items():
-            account.hold(frozenset(address for of, address in held if of == account_id))
+            account.hold({robot.address: robot.epoch for robot in robots if robot.account == account_id})
 
     async def _take_up(self) -> None:
         """Go on without the platform with what this gateway had last, where no other gateway may have it."""

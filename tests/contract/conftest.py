@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from deployments.links import own_domain
-from fleet.adapter import Adapter, AdapterAccount, Order, OrderReport, OrderStatus, OrderTask, TaskKind
+from fleet.adapter import Adapter, AdapterAccount, Order, OrderReport, OrderStatus, OrderTask, TaskKind, Unknown
 from fleet.adapters import opener, push_opener
 from fleet.adapters.simulated.site import Site, SiteOptions, running
 from fleet.journal import JournalFile
-from fleet.push import PushAccount, PushAdapter, events_from
+from fleet.push import Inheritance, PushAccount, PushAdapter, events_from
 
 DATA = Path(__file__).parents[1] / "data" / "simulated"
 PATIENCE_S = 20.0
@@ -210,6 +210,7 @@ class PushStand:
         self.serial_numbers = ["/robot_01", "/robot_02"]
         self.adapter: PushAdapter | None = None
         self.told = []
+        self.epoch = 0  # of the lease under which the gateway holds both
         self._name = f"mission-{uuid.uuid4().hex[:8]}"  # the robots remember what they did in other tests
         self._opener, self._folder = opener, folder
         self._orders = 0
@@ -220,6 +221,7 @@ class PushStand:
         file = JournalFile(self._folder / f"{journal}.db")
         self._stack.callback(file.close)
         self.file = file
+        file.of("bench").hold(dict.fromkeys(self.serial_numbers, self.epoch))
         self.adapter = await self._stack.enter_async_context(self._opener(self.account, file.of("bench")))
         listening = asyncio.create_task(self._listen(self.adapter))
         self._stack.push_async_callback(asyncio.gather, listening, return_exceptions=True)
@@ -237,6 +239,16 @@ class PushStand:
     async def close(self) -> None:
         """The gateway dies: what it had out stays out."""
         await self._stack.aclose()
+
+    @property
+    def tells_goals_apart(self) -> bool:
+        """Whether a gateway can tell on this link which goals another one sent."""
+        return self.name != "ros2-rosbridge"
+
+    async def inherit(self, order: Order, **known: object) -> Unknown | None:
+        """The platform says that another gateway may have begun the order."""
+        said = Inheritance.model_validate({"since_s": 1.0, **known})
+        return await self.adapter.inherit(order, said)
 
     async def reopen(self, journal: str = "journal") -> None:
         """It comes back, or another one on another journal."""

@@ -241,6 +241,85 @@ async def test_another_gateway_without_the_journal_begins_nothing_anew(push_stan
     assert len(await push_stand.peer.executed(order.serial_number)) == 1
 
 
+async def test_an_order_that_ended_while_no_gateway_was_there_is_not_said_to_be_canceled_by_the_next_one(push_stand):
+    order = push_stand.order()
+    await push_stand.adapter.submit(order)
+    await push_stand.close()
+    await asyncio.sleep(0.5)  # the robot goes on by itself; nobody here can see when it is done
+    await push_stand.open(journal="another")
+    doubt = await push_stand.inherit(order)
+    if push_stand.tells_goals_apart:
+        assert doubt is None
+        await push_stand.adapter.cancel(order.serial_number, order.key, order.fence)
+        assert (await push_stand.until(order, *OVER)).status is OrderStatus.succeeded
+    else:
+        assert isinstance(doubt, Unknown)
+    assert len(await push_stand.peer.executed(order.serial_number)) == 1
+
+
+async def test_another_gateway_goes_on_with_the_tasks_that_are_left_and_begins_none_twice(push_stand):
+    order = push_stand.order(stops=3)
+    await push_stand.adapter.submit(order)
+    await push_stand.reopen(journal="another")
+    doubt = await push_stand.inherit(order, is_begun=True)
+    if push_stand.tells_goals_apart:
+        assert (await push_stand.until(order, *OVER)).status is OrderStatus.succeeded
+    else:
+        assert isinstance(doubt, Unknown)
+    began = await push_stand.peer.executed(order.serial_number)
+    assert len(began) == len(set(began))
+
+
+async def test_a_gateway_that_comes_back_asks_about_what_another_did_meanwhile_and_goes_on_with_nothing_from_memory(
+    push_stand,
+):
+    if not push_stand.tells_goals_apart:
+        pytest.skip("the other gateway does not go on here")
+    order, next_one = push_stand.order(stops=2), push_stand.order(fence=2, stops=2)
+    push_stand.epoch = 1
+    await push_stand.reopen()
+    await push_stand.adapter.submit(order)
+    push_stand.epoch = 2
+    await push_stand.reopen(journal="another")
+    assert await push_stand.inherit(order) is None
+    await push_stand.until(order, OrderStatus.succeeded)
+    await push_stand.adapter.submit(next_one)
+    await push_stand.until(next_one, OrderStatus.succeeded)
+    began = await push_stand.peer.executed(order.serial_number)
+    push_stand.epoch = 3
+    await push_stand.reopen()  # its journal ends in the middle of the first order
+    assert push_stand.file.of("bench").live() == []
+    assert await push_stand.inherit(next_one, earlier=(order.key,), has_worked=True) is None
+    assert (await push_stand.until(next_one, *OVER)).status is OrderStatus.succeeded
+    assert await push_stand.peer.executed(order.serial_number) == began
+
+
+async def test_an_order_that_never_came_is_known_never_to_have_come_where_the_robot_tells(push_stand):
+    before, never = push_stand.order(), push_stand.order(fence=2)
+    await push_stand.adapter.submit(before)
+    await push_stand.until(before, OrderStatus.succeeded)
+    await push_stand.reopen(journal="another")
+    doubt = await push_stand.inherit(never, earlier=(before.key,), has_worked=True)
+    if not push_stand.tells_goals_apart:
+        assert isinstance(doubt, Unknown)
+        return
+    assert doubt is None
+    await push_stand.until(never, OrderStatus.not_found)
+    assert isinstance(await push_stand.adapter.submit(never), Accepted)
+    assert (await push_stand.until(never, *OVER)).status is OrderStatus.succeeded
+
+
+async def test_an_order_that_may_be_done_and_forgotten_is_unknown_and_nothing_is_sent(push_stand):
+    order = push_stand.order()
+    await push_stand.adapter.submit(order)
+    await push_stand.until(order, OrderStatus.succeeded)
+    await push_stand.close()
+    await push_stand.peer.restart()
+    await push_stand.open(journal="another")
+    assert isinstance(await push_stand.inherit(order, is_begun=True), Unknown)
+    assert len(await push_stand.peer.executed(order.serial_number)) == 1
+
+
 async def test_a_robot_that_restarts_and_forgets_leaves_no_order_that_seems_to_run_and_is_not_sent_it_again(push_stand):
     order = push_stand.long_order()
     await push_stand.adapter.submit(order)

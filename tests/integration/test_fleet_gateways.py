@@ -213,14 +213,16 @@ def test_a_robot_is_found_by_the_names_of_both_its_accounts(here, place, account
         assert list(robots_by_serial(session, account.id, {"SN-amr-01", "/amr-01"})) == ["/amr-01"]
 
 
-def _ask(here: Runtime, place, account, *, age_s: float = 0.0) -> LinkCommand:
+def _ask(here: Runtime, place, account, *, age_s: float = 0.0, kind: str = "query", key: str = "") -> LinkCommand:
     now = here.clock.now() - timedelta(seconds=age_s)
     row = LinkCommand(
         organisation_id=place.organisation.id,
         account_id=account.id,
         robot_id=place.robots["amr-01"].id,
-        kind=link_commands.CommandKind.query,
+        kind=link_commands.CommandKind(kind),
         serial_number="/amr-01",
+        key=key,
+        order_json={"key": key} if kind == "submit" else None,
         created_at=now,
         expires_at=now + timedelta(seconds=link_commands.COMMAND_S),
     )
@@ -267,5 +269,52 @@ def test_commands_of_another_day_are_forgotten(here, place, account):
     with here.transaction() as session:
         before = here.clock.now() - link_commands.KEEP_COMMANDS
         assert link_commands.forget_commands(session, before=before, limit=10) == 1
+    with here.reading() as session:
+        assert session.exec(select(LinkCommand.id)).all() == [kept.id]
+
+
+def test_an_order_goes_out_under_one_lease_and_whoever_takes_over_is_told_that_another_may_have_it(
+    here, place, account, add, dial, hold, clock: SteppableClock
+):
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    first = _ask(here, place, account, kind="submit", key="m/1")
+    assert (_hand_out(here, first), _handed_before(here, "m/1")) == ({first.id}, {})
+    assert _hand_out(here, first) == {first.id}, "to the same holder it may go again"
+    clock.step(LEASE_S + 1)
+    hold(other, dial(other))
+    assert _hand_out(here, first) == set()
+    assert _handed_before(here, "m/1")["m/1"].order == {"key": "m/1"}
+    second = _ask(here, place, account, kind="submit", key="m/2")
+    assert _handed_before(here, "m/2") == {}
+    assert (_hand_out(here, second), _handed_before(here, "m/2")) == ({second.id}, {})
+
+
+def test_an_order_that_no_gateway_holds_the_robot_for_does_not_go_out(
+    here, place, account, add, dial, hold, clock: SteppableClock
+):
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+    command = _ask(here, place, account, kind="submit", key="m/1")
+    clock.step(LEASE_S + 1)
+    assert _hand_out(here, command) == set()
+
+
+def _hand_out(here: Runtime, command: LinkCommand) -> set:
+    with here.transaction() as session:
+        return link_commands.hand_out(session, [command.id])
+
+
+def _handed_before(here: Runtime, key: str) -> dict:
+    with here.reading() as session:
+        return link_commands.handed_before(session, [key])
+
+
+def test_orders_of_attempts_that_live_are_remembered(here, place, account):
+    kept = _ask(here, place, account, age_s=90_000, kind="submit", key="m/1")
+    _ask(here, place, account, age_s=90_000, kind="submit", key="m/2")
+    with here.transaction() as session:
+        before = here.clock.now() - link_commands.KEEP_COMMANDS
+        assert link_commands.forget_commands(session, before=before, limit=10, but_for=["m/1"]) == 1
     with here.reading() as session:
         assert session.exec(select(LinkCommand.id)).all() == [kept.id]

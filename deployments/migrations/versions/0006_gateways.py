@@ -107,6 +107,7 @@ def _link_commands() -> None:
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("order_json", _json(), nullable=True),
+        sa.Column("handed_epoch", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
@@ -123,6 +124,14 @@ def _link_commands() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_link_commands")),
     )
     op.create_index("ix_link_commands_open", "link_commands", ["answered_at", "expires_at"], unique=False)
+    op.create_index(
+        "ix_link_commands_handed",
+        "link_commands",
+        ["key"],
+        unique=False,
+        sqlite_where=sa.text("handed_epoch IS NOT NULL"),
+        postgresql_where=sa.text("handed_epoch IS NOT NULL"),
+    )
     op.create_index(op.f("ix_link_commands_account_id"), "link_commands", ["account_id"], unique=False)
     op.create_index(op.f("ix_link_commands_organisation_id"), "link_commands", ["organisation_id"], unique=False)
     op.create_index(op.f("ix_link_commands_robot_id"), "link_commands", ["robot_id"], unique=False)

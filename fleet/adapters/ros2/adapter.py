@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import structlog
 
 from fleet.adapter import (
-    Accepted,
     Acknowledged,
     Capabilities,
     CommandOutcome,
@@ -16,44 +15,29 @@ from fleet.adapter import (
     Order,
     OrderReport,
     OrderStatus,
-    Refused,
     SubmitOutcome,
     Unknown,
     Unsupported,
 )
-from fleet.adapters.ros2.bindings import kinds_of, robot_of, steps_of, stops_of
+from fleet.adapters.ros2.admission import Admission, outcome_of
+from fleet.adapters.ros2.bindings import kinds_of, robot_of, stops_of
 from fleet.adapters.ros2.dds import open_dds
 from fleet.adapters.ros2.exposure import canonical, discovered, exposure_of, robots_in
 from fleet.adapters.ros2.held import HeldRobot
 from fleet.adapters.ros2.link import RosLink, Seen
-from fleet.adapters.ros2.marks import cancelled_before, furthest, opening, refused
+from fleet.adapters.ros2.marks import cancelled_before
 from fleet.adapters.ros2.options import Options, options_of
 from fleet.adapters.ros2.orders import Ground, OrderDrive
 from fleet.adapters.ros2.outgoing import Outgoing
 from fleet.adapters.ros2.rosbridge import RosbridgeLink, open_rosbridge
-from fleet.adapters.ros2.runner import turn
-from fleet.adapters.ros2.runs import (
-    Begun,
-    CallStep,
-    GivenUp,
-    GoalStep,
-    OrderState,
-    Step,
-    Wish,
-    Wished,
-    Woken,
-    present_goal,
-    reference_of,
-    report_of,
-)
+from fleet.adapters.ros2.runs import OrderState, Wish, Wished, Woken, present_goal, report_of
 from fleet.adapters.ros2.turns import Turns
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.journal import Entry, Journal
-from fleet.push import Exposure, PushAccount, PushAdapter, Told
+from fleet.push import Exposure, Inheritance, PushAccount, PushAdapter, Told
 from fleet.timepieces import Clock, SystemClock
 
 JUDGE_S = 1.0
-FREE_S = 2.0  # for a goal of somebody else that is about to end, or that our own last one left behind
 
 log = structlog.get_logger()
 
@@ -66,6 +50,7 @@ class Ros2Adapter:
         self._ground, self._options, self._kind, self._trouble = ground, options, kind, trouble
         self._robots: dict[str, HeldRobot] = {}
         self._turns = Turns()
+        self._admission = Admission(ground, options, self._look)
         self._outgoing = Outgoing()
         self._digests: dict[str, str] = {}
         self._endpoints: Sequence[Seen] | None = None
@@ -198,76 +183,20 @@ class Ros2Adapter:
         robot = self._robots.get(order.serial_number)
         if robot is None:
             return Unknown(why=f"{order.serial_number} is not held by this gateway")
-        known, settled = await self._turns.take(order.serial_number, self._take_in(robot, order))
+        known, settled = await self._turns.take(order.serial_number, self._admission.take_in(robot, order))
         if settled is not None:
             return settled
         if robot.drive is not None and robot.drive.order.key == order.key:
             return await robot.drive.outcome()
         known = known or await asyncio.to_thread(self._ground.journal.entry, order.key)
-        return self._known(known)
+        return outcome_of(known)
 
-    async def _take_in(self, robot: HeldRobot, order: Order) -> tuple[Entry | None, SubmitOutcome | None]:
-        known = await asyncio.to_thread(self._ground.journal.entry, order.key)
-        return known, await self._admit(robot, order) if known is None else None
-
-    def _known(self, known: Entry | None) -> SubmitOutcome:
-        if known is None:
-            return Unknown(why="the journal does not have it")
-        state = OrderState.model_validate(dict(known.state))
-        if known.order is None or state.status is OrderStatus.rejected:
-            return Refused(reason=state.reason)
-        return Accepted(reference=reference_of(known.order))
-
-    async def _admit(self, robot: HeldRobot, order: Order) -> SubmitOutcome | None:
-        """Keep the order and begin it; an outcome when that is all there is to say."""
-        journal = self._ground.journal
-        try:
-            await asyncio.to_thread(journal.check_fence, order.serial_number, order.fence)
-            self._look()
-            if not robot.seen:
-                return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent")
-            prepared = await self._prepared(robot, order)
-            if inherited := robot.inherited():
-                return Unknown(why=inherited)
-            if isinstance(prepared, str):
-                return await self._refuse(order, prepared)
-            first = furthest(order, opening(order, prepared), robot.listed(), self._ground.clock.now())
-            made = turn(order, first, Begun(), self._ground.around(first))
-            await asyncio.to_thread(journal.admit, order, made.state.model_dump(mode="json"))
-        except Conflict as error:
-            return Refused(reason=error.message)
-        drive = OrderDrive(self._ground, order, made.state, robot.ended)
-        drive.stops = stops_of(self._options, robot.robot, order)
-        robot.carry(drive)
-        await drive.start(made.effects, is_news=made.state.status is not OrderStatus.accepted)
-        return None
-
-    async def _refuse(self, order: Order, reason: str) -> Refused:
-        state = refused(order, reason, self._ground.clock.now()).model_dump(mode="json")
-        await asyncio.to_thread(self._ground.journal.admit, order, state)
-        await asyncio.to_thread(self._ground.journal.save, order.key, state, is_over=True)
-        return Refused(reason=reason)
-
-    async def _prepared(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str:
-        """What will be sent for the order, or why it cannot be begun."""
-        drive = robot.drive
-        if drive is not None and drive.doubt() and order.fence > drive.order.fence:
-            await drive.hear(GivenUp(order.key))  # the platform has ended its hold since
-        elif drive is not None and not drive.state.is_over:
-            return f"{robot.address} works on {drive.order.key}"
-        try:
-            steps = steps_of(self._options, robot.robot, order)
-        except Invalid as error:
-            return error.message
-        for step in steps:
-            if isinstance(step, GoalStep | CallStep):
-                name = step.action if isinstance(step, GoalStep) else step.service
-                objection = self._ground.link.objection(name, step.type)
-                if objection:
-                    return objection
-        await robot.relisted()
-        await robot.free(order.key, within_s=FREE_S)
-        return robot.busy(order.key) or steps
+    async def inherit(self, order: Order, said: Inheritance) -> Unknown | None:
+        """Go on with an order that another gateway may have begun, where it is certain how far it is."""
+        robot = self._robots.get(order.serial_number)
+        if robot is None:
+            return Unknown(why=f"{order.serial_number} is not held by this gateway")
+        return await self._turns.take(order.serial_number, self._admission.inherit(robot, order, said))
 
     async def query(self, serial_number: str, key: str) -> OrderReport | Unknown:
         """How the order stands; `not_found` when neither the journal nor the robot knows it."""

@@ -14,15 +14,14 @@ from fleet.adapter import Activity, OrderStatus
 from fleet.adapters.ros2 import telemetry
 from fleet.adapters.ros2.bindings import Robot, actions_of, robot_of
 from fleet.adapters.ros2.exposure import canonical
+from fleet.adapters.ros2.inheriting import goals_known
 from fleet.adapters.ros2.link import Closable, GoalSeen, Sample, Seen, Statuses
-from fleet.adapters.ros2.marks import RUNS_KNOWN
 from fleet.adapters.ros2.options import Options, Telemetry
 from fleet.adapters.ros2.orders import Ground, OrderDrive
 from fleet.adapters.ros2.runs import GoalStep, OrderState, goal_id
 from fleet.errors import Invalid
 from fleet.push import Heard, Hearing, Told
 
-TASKS_KNOWN = 50
 UNWANTED_MAX = 100
 TOGETHER_S = 0.05
 LISTS_S = 2.0  # a status list is told to whoever comes later, but not at once
@@ -150,19 +149,22 @@ class HeldRobot:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
 
-    def listed(self) -> set[UUID]:
-        """The ids of all goals that it lists."""
-        return {goal for statuses in self._statuses.values() for goal in statuses.goals}
+    async def heard_of(self, *, within_s: float) -> None:
+        """Return when it is known which goals it has, or when that took too long."""
+        until = self._ground.clock.monotonic() + within_s
+        while not self.is_listed() and self._ground.clock.monotonic() < until:
+            self._relisted.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
+
+    def listed(self) -> dict[UUID, tuple[str, GoalSeen]]:
+        """All goals that it lists, with their action."""
+        return {goal: (action, seen) for action, list in self._statuses.items() for goal, seen in list.goals.items()}
 
     def goals_of(self, key: str) -> dict[UUID, tuple[str, GoalSeen]]:
         """The goals that the robot lists and that some gateway sent for this order, with their action."""
-        ids = _known(key)
-        return {
-            goal: (action, seen)
-            for action, statuses in self._statuses.items()
-            for goal, seen in statuses.goals.items()
-            if goal in ids
-        }
+        ids = goals_known(key)
+        return {goal: listed for goal, listed in self.listed().items() if goal in ids}
 
     async def cancel_goals(self, key: str) -> None:
         """Cancel what still runs of an order that this gateway does not have."""
@@ -263,7 +265,7 @@ class HeldRobot:
         }
         if not found or not key:
             return found
-        own = _known(key)
+        own = goals_known(key)
         return {action: goal for action, goal in found.items() if goal not in own}
 
     # How well it is heard
@@ -299,10 +301,6 @@ class HeldRobot:
         if not others_heard and not self.seen:
             return Hearing.trouble, "nobody is heard on this link: is it the right domain, network, peers?"
         return Hearing.silent, words
-
-
-def _known(key: str) -> set[UUID]:
-    return {goal_id(key, position, run) for position in range(TASKS_KNOWN) for run in range(RUNS_KNOWN)}
 
 
 def _goals_of(key: str, state: OrderState) -> set[UUID]:

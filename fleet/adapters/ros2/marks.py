@@ -1,40 +1,16 @@
 """The state of an order, changed in one respect each (pure): parts of `runner`."""
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from fleet.adapter import Order, OrderStatus, OrderTask, TaskReport
 from fleet.adapters.ros2.outcomes import Came
-from fleet.adapters.ros2.runs import Ending, GoalStep, OrderState, RestStep, Stage, Step, goal_id
-
-RUNS_KNOWN = 20  # runs of a task whose ids are recognised as ours, of an order that another gateway sent
+from fleet.adapters.ros2.runs import Ending, OrderState, RestStep, Stage, Step
 
 
 def opening(order: Order, steps: tuple[Step, ...]) -> OrderState:
     """The state of an order that has just been taken."""
     tasks = tuple(TaskReport(position=task.position, status="pending") for task in order.tasks)
     return OrderState(steps=steps, tasks=tasks)
-
-
-def furthest(order: Order, state: OrderState, listed: Collection[UUID], now: datetime) -> OrderState:
-    """The state of an order of which the robot lists goals that an earlier gateway sent: at the last of them.
-
-    What comes before it was done, else that goal would not have been sent; the robot may have forgotten it, and would do it again.
-    """
-    found = [
-        (at, run)
-        for at, step in enumerate(state.steps)
-        for run in range(RUNS_KNOWN)
-        if isinstance(step, GoalStep) and goal_id(order.key, step.positions[0], run) in listed
-    ]
-    if not found:
-        return state
-    last, run = max(found)
-    for at in range(last):
-        done = marked(state.model_copy(update={"at": at}), "succeeded", now, came=Came(message="under another gateway"))
-        state = done
-    return state.model_copy(update={"at": last, "run": run, "status": OrderStatus.running})
 
 
 def refused(order: Order, reason: str, now: datetime) -> OrderState:

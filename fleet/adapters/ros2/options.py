@@ -110,6 +110,9 @@ class Options(Frozen):
     bindings: dict[TaskKind, Binding | Named] = Field(default_factory=dict)
     telemetry: TelemetryOptions = TelemetryOptions()
     answer_s: float = Field(default=5.0, gt=0, description="how long a rosbridge's word on a goal is waited for")
+    remembers_s: float = Field(
+        default=8.0, gt=0, description="how long the action servers surely remember a goal that has ended"
+    )
     exposes: dict[str, str] = Field(
         default_factory=dict, description="name -> type of what a rosbridge without rosapi cannot tell"
     )

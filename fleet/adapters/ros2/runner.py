@@ -126,7 +126,7 @@ def _begin(order: Order, state: OrderState, around: Surroundings) -> Turn:
     if state.wish is Wish.pause:
         return Turn(held(state))
     fresh = {"begun_at": now, "ending": Ending.none, "cancelled_at": None, "sent_at": None, "sends": 0, "doubt": ""}
-    fresh |= {"known_as": "", "is_declined": False, "before": None, "server": "", "reason": ""}
+    fresh |= {"known_as": "", "is_declined": False, "is_inherited": False, "before": None, "server": "", "reason": ""}
     begun = marked(state.model_copy(update=fresh), "running", now)
     begun = begun.model_copy(update={"status": OrderStatus.running if state.at or state.run else state.status})
     step = state.step
@@ -271,6 +271,9 @@ def _unknown(order: Order, state: OrderState, server: str, around: Surroundings)
         return _stopped(order, state, "the robot knows no such goal", around)
     if state.ending is Ending.timeout:
         return Turn(failed(state, overdue(order, state), around.now))
+    if state.is_inherited:
+        why = "the robot listed the goal of an earlier gateway, and knows nothing of it now; whether it was done is not known"
+        return Turn(state.model_copy(update={"doubt": why}))
     soon = since(state.sent_at, around.now) < FORGETS_AFTER_S
     if state.stage is Stage.sent and server and server == state.server and soon and state.sends < SENDS_MAX:
         again = state.model_copy(update={"sends": state.sends + 1})
@@ -308,7 +311,7 @@ def _goal_canceled(order: Order, state: OrderState, around: Surroundings) -> Tur
         return Turn(failed(state, overdue(order, state), around.now))
     if state.ending in {Ending.cancel, Ending.pause}:
         return _stopped(order, state, "", around)
-    if state.is_declined:  # an earlier gateway had sent it and stopped it: a pause
+    if state.is_declined or state.is_inherited:  # an earlier gateway had sent it and stopped it: a pause
         return _stopped(order, state.model_copy(update={"wish": Wish.pause}), "", around)
     why = "canceled at the robot, and not by us"
     return Turn(over(state, OrderStatus.canceled, why, around.now))

@@ -118,6 +118,7 @@ class OrderState(Frozen):
     )
     known_as: str = Field(default="", description="the goal's id at the robot, where it is not ours to choose")
     is_declined: bool = False
+    is_inherited: bool = Field(default=False, description="the goal that is out was sent by an earlier gateway")
     begun_at: AwareDatetime | None = Field(default=None, description="when this run of the step began")
     spent_s: float = Field(default=0.0, description="time that earlier runs of the step took")
     cancelled_at: AwareDatetime | None = Field(default=None, description="when the cancel was last sent")

@@ -73,10 +73,14 @@ BINDINGS: Mapping[str, object] = {
 }
 
 
+REMEMBERS_S = 600.0  # the servers keep ended goals for longer, as rclpy's do
+
+
 def account_options() -> dict[str, object]:
     """The options of an account of these robots: what a platform cannot find out by looking."""
     telemetry = {"pose": {"topic": "odom", "is_map": True}, "battery": {"topic": "battery_state"}, "rate_hz": 1.0}
-    return {"distro": DISTRO, "definitions": DEFINITIONS, "bindings": BINDINGS, "telemetry": telemetry}
+    options = {"distro": DISTRO, "definitions": DEFINITIONS, "bindings": BINDINGS, "telemetry": telemetry}
+    return {**options, "remembers_s": REMEMBERS_S}
 
 
 def namespace_of(robot: DiscoveredRobot) -> str:

@@ -26,11 +26,12 @@ from fleet.adapter import (
     OrderReport,
     OrderStatus,
     TaskKind,
+    Unknown,
 )
 from fleet.clock import SystemClock
 from fleet.errors import NotFound
 from fleet.journal import JournalFile
-from fleet.push import Endpoint, Exposure, Heard, Hearing, PushAccount, to_bytes
+from fleet.push import Endpoint, Exposure, Heard, Hearing, Inheritance, PushAccount, to_bytes
 from fleet.robots import Robot
 from fleet.runtime import Runtime, open_runtime
 from orchestration.gateway.line import Address
@@ -43,6 +44,8 @@ class Yard:
 
     submitted: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    inherited: list[tuple[str, Inheritance]] = field(default_factory=list)
+    doubt: Unknown | None = None
     held: list[frozenset[str]] = field(default_factory=list)
     opened: int = 0
     fails_to_open: Exception | None = None
@@ -114,6 +117,10 @@ class ScriptedPush:
         return OrderReport(
             key=key, serial_number=serial_number, status=status, observed_at=SystemClock().now(), sequence=1
         )
+
+    async def inherit(self, order, said):
+        self.yard.inherited.append((order.key, said))
+        return self.yard.doubt
 
     async def cancel(self, serial_number, key, fence):
         self.yard.cancelled.append(key)

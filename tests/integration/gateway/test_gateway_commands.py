@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, OrderStatus, Refused, Unknown, Unsupported
+from fleet.adapter import Accepted, Acknowledged, Order, OrderReport, Refused, Unknown, Unsupported
 from fleet.clock import SteppableClock, SystemClock
 from fleet.errors import Conflict, Unavailable
 from fleet.journal import JournalFile
 from fleet.link_frames import Command, Discovered, Missing, ServedAccount, from_platform
-from fleet.push import Exposure
+from fleet.push import Exposure, Inheritance
 from orchestration.gateway.accounts import Account
 from orchestration.gateway.commands import WAITING_MAX, Commands, Leases
 
@@ -37,7 +37,7 @@ async def test_robots_that_are_given_while_a_link_is_being_opened_are_held_too(y
     async with asyncio.timeout(5):
         while not told:  # noqa: ASYNC110  what is waited for is a list
             await asyncio.sleep(0.005)
-        account.hold(frozenset({HELD[1]}))
+        account.hold({HELD[1]: 1})
         may_go_on.set()
         while told[-1] != frozenset({HELD[1]}):  # noqa: ASYNC110  what is waited for is a list
             await asyncio.sleep(0.005)
@@ -75,8 +75,8 @@ async def desk(yard, clock, tmp_path):
         tell=lambda *_: None,
         clock=SystemClock(),
     )
-    account.hold(frozenset({HELD[1]}))
-    desk.leases = Leases(clock)
+    account.hold({HELD[1]: 1})
+    desk.account, desk.leases = account, Leases(clock)
     desk.leases.hold(frozenset({HELD}))
     desk.leases.renew(15.0)
     desk.commands = Commands({"a": account}, desk.leases, lambda said: desk.answers.update({said.id: said}))
@@ -197,30 +197,35 @@ async def test_an_account_that_is_not_served_is_unknown(desk):
     assert await desk.outcome("query", account="b") == Unknown(why="this gateway does not serve the account")
 
 
-async def test_an_order_that_another_gateway_sent_and_that_lives_at_the_robot_is_taken_on(desk, yard, monkeypatch):
-    async def runs(serial_number, key):
-        return OrderReport(
-            key=key, serial_number=serial_number, status=OrderStatus.running, observed_at=SystemClock().now()
-        )
-
-    monkeypatch.setattr(yard.adapter, "query", runs)
-    for _ in range(2):
-        assert (await desk.outcome("query", **_order("m/1"))).status is OrderStatus.running
-    assert yard.submitted == ["m/1"]
+INHERITED = Inheritance(since_s=20.0, done=(0,), is_begun=True)
 
 
-async def test_an_order_that_the_robot_does_not_know_is_not_begun_by_a_question(desk, yard):
-    assert (await desk.outcome("query", **_order("m/1"))).status is OrderStatus.not_found
-    assert yard.submitted == []
+@pytest.mark.parametrize("what", ["submit", "query", "cancel", "pause", "resume"])
+async def test_an_order_that_another_gateway_may_have_begun_is_inherited_before_anything_else(desk, yard, what):
+    await desk.outcome(what, **_order("m/1"), inheritance=INHERITED)
+    assert yard.inherited == [("m/1", INHERITED)]
 
 
-async def test_without_a_lease_nothing_is_taken_on(desk, yard, clock, monkeypatch):
-    async def runs(serial_number, key):
-        return OrderReport(
-            key=key, serial_number=serial_number, status=OrderStatus.running, observed_at=SystemClock().now()
-        )
+@pytest.mark.parametrize("what", ["submit", "query", "cancel", "pause", "resume"])
+async def test_nothing_is_done_about_an_order_of_which_it_is_not_certain_how_it_stands(desk, yard, what):
+    yard.doubt = Unknown(why="the robot lists no goal of it")
+    assert await desk.outcome(what, **_order("m/1"), inheritance=INHERITED) == yard.doubt
+    assert (yard.submitted, yard.cancelled) == ([], [])
 
-    monkeypatch.setattr(yard.adapter, "query", runs)
+
+async def test_an_order_that_is_not_remembered_is_not_said_never_to_have_come(desk, yard):
+    assert isinstance(await desk.outcome("query", key="m/1", inheritance=INHERITED), Unknown)
+
+
+async def test_without_a_lease_nothing_is_inherited_and_nothing_said_of_it(desk, yard, clock):
     clock.step(15.0)
-    await desk.outcome("query", **_order("m/1"))
-    assert yard.submitted == []
+    assert isinstance(await desk.outcome("query", **_order("m/1"), inheritance=INHERITED), Unknown)
+    assert yard.inherited == []
+
+
+async def test_a_robot_that_another_gateway_held_meanwhile_is_begun_anew_without_what_was_remembered(desk, yard, until):
+    account = desk.account
+    account.journal.admit(_order("m/1")["order"])
+    account.hold({HELD[1]: 2})
+    await until(lambda: yard.held[1:] == [frozenset(), frozenset({HELD[1]})])
+    assert account.journal.entry("m/1") is None

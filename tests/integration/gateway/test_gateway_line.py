@@ -297,17 +297,65 @@ async def test_a_changed_account_is_opened_anew(platform, yard, until):
     assert yard.adapter.account.options == {"speed": 2}
 
 
-async def test_a_gateway_with_another_journal_is_told_the_order_that_it_is_asked_about(platform, yard, link, until):
+async def test_a_gateway_with_another_journal_inherits_the_order_that_it_is_asked_about(platform, yard, link, until):
     async with platform.dialled(journal="one.db"):
         await until(lambda: platform.link() is not None and platform.link().hearing is not None)
         await link.submit(_order())
         await link.query("/amr-01", "m/1")
+    assert yard.inherited == []
     async with platform.dialled(journal="two.db"):
         await until(lambda: platform.link().epoch >= 2 and platform.link().hearing is not None)
         await link.query("/amr-01", "m/1")
+        await link.cancel("/amr-01", "m/1", 1)
         await link.query("/amr-01", "m/9")
-    asked = [(one.key, one.order_json is not None) for one in _commands(platform) if one.kind == "query"]
-    assert sorted(asked) == [("m/1", False), ("m/1", True), ("m/9", False)]
+    assert [key for key, _ in yard.inherited] == ["m/1", "m/1"]
+    assert 0 <= yard.inherited[0][1].since_s < 60
+
+
+async def test_a_gateway_that_comes_back_with_its_journal_inherits_nothing(platform, yard, link, until):
+    for _ in range(2):
+        async with platform.dialled(journal="one.db"):
+            await until(lambda: platform.link() is not None and platform.link().hearing is not None)
+            await link.submit(_order())
+    assert yard.inherited == []
+
+
+async def test_an_order_that_went_out_under_another_lease_does_not_go_to_the_next_gateway_by_itself(
+    platform, yard, link, until
+):
+    yard.goes_on.clear()
+    async with platform.dialled(journal="one.db"):
+        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
+        submitting = asyncio.create_task(link.submit(_order()))
+        async with asyncio.timeout(10):
+            await yard.adapter.reached.wait()
+    yard.goes_on.set()
+    async with platform.dialled(journal="two.db"):
+        await until(lambda: platform.link().epoch >= 2 and platform.link().hearing is not None)
+        await link.query("/amr-01", "m/9")
+        assert yard.submitted == []
+        submitting.cancel()
+        with suppress(asyncio.CancelledError):
+            await submitting
+
+
+async def test_a_gateway_out_of_touch_lets_go_of_robots_that_another_may_take_over_and_of_no_others(
+    platform, yard, until, monkeypatch
+):
+    monkeypatch.setattr("orchestration.gateway.process.LAPSE_LOOK_S", 0.02)
+    both = frozenset({"/amr-01", "/amr-02"})
+    for is_shared in (False, True):
+        yard.held.clear()
+        async with platform.dialled() as gateway:
+            await until(lambda: yard.held[-1:] == [both])
+            gateway._leases._until = 0.0
+            await until(lambda gateway=gateway: gateway._has_lapsed)
+            held_now = set().union(*(account.held for account in gateway._accounts.values()))
+            assert held_now == (set() if is_shared else both)
+            gateway._renewed(gateway._clock.monotonic() + 60)
+            await until(lambda: yard.held[-1] == both)
+        if not is_shared:
+            platform.add_gateway("south")
 
 
 async def test_a_gateway_that_begins_while_the_platform_is_away_goes_on_with_what_it_had(
