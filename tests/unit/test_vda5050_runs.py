@@ -150,8 +150,9 @@ def test_what_fails_while_a_cancel_is_under_way_ends_nothing_before_the_cancel(r
 
 
 def test_a_robot_that_may_wait_for_more_is_not_believed_to_be_cancelled_before_it_says_so(run, state):
-    asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True, "base_end": 2, "steps": ()})
-    waits = replace(state, nodes=(), edges=(), actions={}, last_node_id="gate", last_sequence=2)
+    asked = following.heard(run, state, AT).model_copy(update={"is_cancel_asked": True, "base_end": 2})
+    failed = {run.steps[1].action_id: ActionSaid("FAILED")}
+    waits = replace(state, nodes=(), edges=(), actions=failed, last_node_id="gate", last_sequence=2)
     assert following.heard(asked, waits, AT).report.status is OrderStatus.running
     cancel = asked.instant_id("cancelOrder", 0)
     said = following.heard(asked, replace(waits, actions={cancel: ActionSaid("FINISHED")}), AT)
@@ -211,13 +212,17 @@ def test_a_failed_action_asks_for_the_end_of_the_rest_and_fails_the_order(run, s
     assert "arm stuck" in over.report.reason
 
 
-def test_an_action_that_was_listed_and_no_longer_is_when_all_is_behind_the_robot_was_done(run, state, action_id):
-    waiting = following.heard(run, state, AT)
+def test_an_action_that_ran_and_is_no_longer_listed_when_all_is_behind_the_robot_was_done(run, state, action_id):
+    acting = following.heard(run, replace(state, actions={action_id: ActionSaid("RUNNING")}), AT)
     end = replace(state, nodes=(), edges=(), actions={}, last_node_id="press", last_sequence=4)
-    over = following.heard(waiting, end, AT)
+    over = following.heard(acting, end, AT)
     assert over.report.status is OrderStatus.succeeded
     assert over.report.tasks[1].message == "the robot lists it no longer"
-    assert following.heard(waiting, replace(end, lists_actions=False), AT).report.status is OrderStatus.running
+    blamed = replace(end, troubles=(Trouble("actionError", "WARNING", "", (("actionId", action_id),)),))
+    for doubt in (replace(end, lists_actions=False), blamed):
+        assert following.heard(acting, doubt, AT).report.status is OrderStatus.running
+    asked = acting.model_copy(update={"is_cancel_asked": True})
+    assert following.heard(asked, end, AT).report.status is OrderStatus.canceled
 
 
 def test_a_robot_that_never_lists_its_actions_is_waited_for_with_the_reason(run, state):

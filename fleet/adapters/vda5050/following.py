@@ -94,7 +94,6 @@ def _seen(run: Run, state: State) -> Run:
         "idles": -1 if state.has_work or run.idles < 0 else min(run.idles + 1, IDLES_BELIEVED),
         "has_shown_horizon": run.has_shown_horizon or bool(state.horizon),
         "ahead": min(state.nodes) if state.nodes else run.ahead,
-        "listed": tuple(sorted({*run.listed, *ours(run, state)})),
     }
     if state.update_id is not None and state.update_id > run.update_id:
         news |= {"update_id": state.update_id, "stitch": run.released_to, "base_end": base_shown(run, state)}
@@ -186,7 +185,7 @@ def _unlisted(run: Run, state: State) -> int | None:
 def _is_cancelling(run: Run, state: State) -> bool:
     """Whether a cancelOrder of ours is under way: what fails now fails because of it, and no new order is taken yet."""
     said = state.actions.get(run.instant_id("cancelOrder", run.cancels))
-    return (run.is_cancel_asked or bool(run.cut_reason)) and said is not None and said.status not in DONE
+    return run.is_cancel_asked or (bool(run.cut_reason) and said is not None and said.status not in DONE)
 
 
 def _cancel_is_done(run: Run, state: State, *, is_busy: bool) -> bool:

@@ -51,7 +51,6 @@ class Run(Frozen):
         (), description="order errors that stood before it was sent, or its update"
     )
     stood_at: tuple[str, int | None] | None = Field(None, description="last node and sequence before it was sent")
-    listed: tuple[str, ...] = Field((), description="its actions that a state has listed")
     ahead: int = Field(
         -1, description="sequenceId of the first node that was still to come when a state last listed any"
     )

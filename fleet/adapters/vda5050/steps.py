@@ -59,8 +59,8 @@ def _step(run: Run, step: Step, state: State, old: Status) -> tuple[Status, str]
         return _driven(run, step, state), ""
     said = state.actions.get(step.action_id)
     if said is None:
-        was_there = old == "running" or step.action_id in run.listed
-        if was_there and _is_reached(run, step, state) and _is_through(run, state):
+        is_ending = run.is_cancel_asked or run.cut_reason or _blame(state, step.action_id)
+        if old == "running" and not is_ending and _is_reached(run, step, state) and _is_through(run, state):
             return "succeeded", "the robot lists it no longer"
         return old, ""
     if said.status == "FINISHED":
@@ -104,8 +104,12 @@ def _is_reached(run: Run, step: Step, state: State) -> bool:
 
 
 def _why(state: State, action_id: str) -> str:
-    about = next((trouble for trouble in state.troubles if trouble.of("actionId") == action_id), None)
-    return about.words if about else "the robot gave no reason"
+    return _blame(state, action_id) or "the robot gave no reason"
+
+
+def _blame(state: State, action_id: str) -> str:
+    """What an error says of this action."""
+    return next((trouble.words for trouble in state.troubles if trouble.of("actionId") == action_id), "")
 
 
 def reading(result: str, unit: str) -> tuple[float | None, str | None]:
