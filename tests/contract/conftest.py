@@ -351,30 +351,33 @@ class Vda5050Stand(PushStand):
 def vda5050_peers(standing_broker):
     """Vehicles of each version at one broker, by version, begun when they are first asked for."""
     url = standing_broker.url
-    peers = {version: Peer(str(HERE / "vda5050_robots.py"), url, version) for version in VDA5050.values()}
+    peers = {version: Peer(str(HERE / "vda5050_robots.py"), url, version) for version, _ in VDA5050.values()}
     yield peers
     for peer in peers.values():
         peer.stop()
 
 
 @contextlib.asynccontextmanager
-async def vda5050_stand(peer: Peer, folder: Path) -> AsyncIterator[PushStand]:
+async def vda5050_stand(peer: Peer, folder: Path, horizon: int | None = None) -> AsyncIterator[PushStand]:
     url, version = peer.command[1:]
     options = {"confirm_s": 1.0, "resend_s": 0.2, "resend_for_s": 2.0, "quiet_after_s": 0.5, "silent_after_s": 1.5}
-    account = PushAccount(name="bench", url=url, options=options)
+    account = PushAccount(name="bench", url=url, options=options | {"horizon": horizon})
     found = Vda5050Stand(f"vda5050-{version}", account, push_opener("vda5050"), peer, folder)
     found.serial_numbers = [f"bench/{version}-robot_01", f"bench/{version}-robot_02"]
     async with _at_work(found) as stand:
         yield stand
 
 
-VDA5050 = {f"vda5050-{version}": version for version in ("2.0.0", "2.1.0", "3.0.0")}
+VDA5050 = {f"vda5050-{version}": (version, None) for version in ("2.0.0", "2.1.0", "3.0.0")}
+VDA5050 |= {f"vda5050-{version}-horizon": (version, 1) for version in ("2.1.0", "3.0.0")}  # released stop by stop
 PUSH_STANDS = [
     "ros2-dds",
     "ros2-rosbridge",
     pytest.param("vda5050-2.0.0", marks=pytest.mark.proof),
     pytest.param("vda5050-2.1.0", marks=pytest.mark.proof),
     "vda5050-3.0.0",
+    pytest.param("vda5050-2.1.0-horizon", marks=pytest.mark.proof),
+    pytest.param("vda5050-3.0.0-horizon", marks=pytest.mark.proof),
 ]
 
 
@@ -383,7 +386,8 @@ async def push_stand(request, tmp_path):
     """Each kind of push link in turn."""
     name = request.param
     if name in VDA5050:
-        stand = vda5050_stand(request.getfixturevalue("vda5050_peers")[VDA5050[name]], tmp_path)
+        version, horizon = VDA5050[name]
+        stand = vda5050_stand(request.getfixturevalue("vda5050_peers")[version], tmp_path, horizon)
     else:
         stand = ros2_stand(name, request.getfixturevalue(f"{name.replace('-', '_')}_peer"), tmp_path)
     async with stand as found:

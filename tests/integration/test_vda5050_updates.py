@@ -86,7 +86,7 @@ class Bench:
                 await asyncio.sleep(0.02)
 
 
-@pytest.fixture(params=["2.1.0", "3.0.0"])
+@pytest.fixture(params=["2.1.0", pytest.param("3.0.0", marks=pytest.mark.proof)])
 async def bench(request, broker, tmp_path):
     found = Bench(broker, tmp_path, request.param)
     speech = Speech("bench", request.param, "uagv", 0.2)
