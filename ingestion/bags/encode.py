@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-SAMPLE_ROWS = 4_096
-SAMPLE_BYTES = 2 << 20
+SAMPLE_VALUES = 4_096
+SAMPLE_BYTES = 1 << 20
 SAMPLE_PARTS = 8
 DICTIONARY, SPLIT, DELTA, LENGTHS, PLAIN = (
     "RLE_DICTIONARY",
@@ -42,38 +42,49 @@ class Encodings:
         return cls([path for path in chosen if path not in others], others)
 
 
+@dataclass(frozen=True)
+class _Unclear:
+    """A leaf for which several encodings come into question; it has `scale` times as many values as the sample."""
+
+    path: str
+    sample: pa.Array
+    scale: float
+    candidates: list[str]
+
+
 def encodings(table: pa.Table) -> Encodings:
-    """The encodings that make the rows of this table small; a few thousand of them are looked at."""
-    sample = _sample(table)
-    scale = max(1.0, table.num_rows / max(1, sample.num_rows))
+    """The encodings that make the rows of this table small; a few thousand values of each leaf are looked at."""
     chosen: dict[str, str] = {}
-    unclear: dict[str, list[str]] = {}
-    for path, values in leaves(sample):
-        candidates = _candidates(values)
+    unclear: dict[int, list[_Unclear]] = {}
+    for path, values in leaves(table):
+        sample = _sample(values)
+        candidates = _candidates(sample)
         chosen[path] = candidates[0]
         if len(candidates) > 1:
-            unclear[path] = candidates
-    return Encodings.of(chosen | _smallest(sample, unclear, scale))
+            scale = len(values) / len(sample)
+            unclear.setdefault(len(sample), []).append(_Unclear(path, sample, scale, candidates))
+    for alike in unclear.values():
+        chosen |= _smallest(alike)
+    return Encodings.of(chosen)
 
 
 def leaves(table: pa.Table) -> Iterator[Leaf]:
     """Every leaf column by its Parquet path, with its values."""
     for name, column in zip(table.column_names, table.columns, strict=True):
-        path, values = name, column.combine_chunks()
+        path, values = name, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         while pa.types.is_list(values.type):
             path, values = f"{path}.list.element", values.flatten()
         yield path, values
 
 
-def _sample(table: pa.Table) -> pa.Table:
-    """Rows of all parts of the table: a robot that stands still at first does not decide for the rest."""
-    bytes_per_row = max(1, table.nbytes // max(1, table.num_rows))
-    wanted = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // bytes_per_row))
-    if table.num_rows <= wanted:
-        return table
-    each = max(1, wanted // SAMPLE_PARTS)
-    step = table.num_rows // SAMPLE_PARTS
-    return pa.concat_tables([table.slice(part * step, each) for part in range(SAMPLE_PARTS)])
+def _sample(values: pa.Array) -> pa.Array:
+    """Values of all parts: a robot that stands still at first does not decide for the rest."""
+    size = max(1, values.nbytes // max(1, len(values)))
+    each = max(1, min(SAMPLE_VALUES, SAMPLE_BYTES // size) // SAMPLE_PARTS)
+    if len(values) <= each * SAMPLE_PARTS:
+        return values
+    step = len(values) // SAMPLE_PARTS
+    return pa.concat_arrays([values.slice(part * step, each) for part in range(SAMPLE_PARTS)])
 
 
 def _candidates(values: pa.Array) -> list[str]:
@@ -83,11 +94,12 @@ def _candidates(values: pa.Array) -> list[str]:
         return [PLAIN]
     usual = _usual(kind)
     distinct = pc.count_distinct(values).as_py() if len(values) else 0
-    if distinct <= len(values) * CLEARLY_REPEATED and len(values):
+    if usual != LENGTHS and (distinct <= 1 or distinct >= len(values) * CLEARLY_DISTINCT):
+        # What never changed so far is small in any encoding, and must not get large when it changes later.
+        return [usual]
+    if distinct <= len(values) * CLEARLY_REPEATED:
         return [DICTIONARY]
-    if usual == LENGTHS:
-        return [DICTIONARY, PLAIN, LENGTHS] if len(values) else [DICTIONARY]
-    return [usual] if distinct >= len(values) * CLEARLY_DISTINCT else [DICTIONARY, usual, PLAIN]
+    return [DICTIONARY, PLAIN, LENGTHS] if usual == LENGTHS else [DICTIONARY, usual, PLAIN]
 
 
 def _usual(kind: pa.DataType) -> str:
@@ -96,44 +108,31 @@ def _usual(kind: pa.DataType) -> str:
     return DELTA if pa.types.is_integer(kind) or pa.types.is_timestamp(kind) else LENGTHS
 
 
-def _smallest(sample: pa.Table, unclear: Mapping[str, list[str]], scale: float) -> dict[str, str]:
-    """Which candidate of each leaf takes fewest bytes when the sample is written with it."""
-    names = [name for name in sample.column_names if any(_is_of(path, name) for path in unclear)]
-    part = sample.select(names)
-    best: dict[str, tuple[float, str]] = {}
-    for turn in range(max(map(len, unclear.values()), default=0)):
-        chosen = {path: candidates[turn] for path, candidates in unclear.items() if turn < len(candidates)}
-        for path, size in _sizes(part, chosen, scale).items():
-            if path in chosen and (path not in best or size < best[path][0]):
-                best[path] = (size, chosen[path])
-    return {path: encoding for path, (_, encoding) in best.items()}
+def _smallest(leaves: list["_Unclear"]) -> dict[str, str]:
+    """Which candidate of each leaf takes fewest bytes when its sample is written with it; all are of one length."""
+    sizes: dict[str, dict[str, float]] = {leaf.path: {} for leaf in leaves}
+    for turn in range(max(len(leaf.candidates) for leaf in leaves)):
+        now = [leaf for leaf in leaves if turn < len(leaf.candidates)]
+        for leaf, size in zip(now, _sizes(now, turn), strict=True):
+            sizes[leaf.path][leaf.candidates[turn]] = size
+    return {path: min(found, key=lambda encoding: found[encoding]) for path, found in sizes.items()}
 
 
-def _is_of(path: str, name: str) -> bool:
-    return path == name or (path.startswith(name) and path.removeprefix(name).startswith(".list.element"))
-
-
-def _sizes(part: pa.Table, chosen: Mapping[str, str], scale: float) -> dict[str, float]:
-    """Bytes of every leaf written so, brought to `scale` times the rows: a dictionary grows as it grew in the sample."""
+def _sizes(leaves: list["_Unclear"], turn: int) -> Iterator[float]:
+    """Bytes of every leaf written so, brought to all its values: a dictionary grows as it grew in the sample."""
+    names = [str(number) for number in range(len(leaves))]
+    found = Encodings.of({name: leaf.candidates[turn] for name, leaf in zip(names, leaves, strict=True)})
+    table = pa.Table.from_arrays([leaf.sample for leaf in leaves], names=names)
     sink = pa.BufferOutputStream()
-    found = Encodings.of(chosen)
-    with pq.ParquetWriter(
-        sink,
-        part.schema,
-        use_dictionary=found.dictionaries,
-        column_encoding=found.others or None,
-        write_statistics=False,
-        **CODEC,
-    ) as writer:
-        writer.write_table(part)
+    options = {"use_dictionary": found.dictionaries, "column_encoding": found.others or None}
+    with pq.ParquetWriter(sink, table.schema, write_statistics=False, **options, **CODEC) as writer:
+        writer.write_table(table)
     group = pq.read_metadata(pa.BufferReader(sink.getvalue())).row_group(0)
-    growths = {path: _growth(values, scale) for path, values in leaves(part) if chosen.get(path) == DICTIONARY}
-    sizes = {}
-    for column in map(group.column, range(group.num_columns)):
+    for number, leaf in enumerate(leaves):
+        column = group.column(number)
         dictionary = column.data_page_offset - column.dictionary_page_offset if column.has_dictionary_page else 0
-        rest = column.total_compressed_size - dictionary
-        sizes[column.path_in_schema] = rest * scale + dictionary * growths.get(column.path_in_schema, 1.0)
-    return sizes
+        growth = _growth(leaf.sample, leaf.scale) if dictionary else 1.0
+        yield (column.total_compressed_size - dictionary) * leaf.scale + dictionary * growth
 
 
 def _growth(values: pa.Array, scale: float) -> float:

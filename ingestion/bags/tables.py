@@ -54,10 +54,16 @@ class TableFile:
             schema,
             use_dictionary=self._encodings.dictionaries,
             column_encoding=self._encodings.others or None,
+            write_statistics=_flat(schema),
             write_page_index=True,
             sorting_columns=[pq.SortingColumn(schema.get_field_index("log_time"))],
             **CODEC,
         )
+
+
+def _flat(schema: pa.Schema) -> list[str]:
+    """The columns that rows can be found by: the least and the greatest element of all lists tell nothing."""
+    return [field.name for field in schema if not pa.types.is_list(field.type)]
 
 
 def _sorted(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:

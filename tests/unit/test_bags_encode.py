@@ -44,7 +44,7 @@ def size():
 
 def test_values_that_repeat_go_into_a_dictionary(chosen, chance):
     assert chosen(array(chance.integers(0, 5, ROWS).astype(np.float64), pa.float64())) == DICTIONARY
-    assert chosen(array(np.zeros(ROWS, np.int32), pa.int32())) == DICTIONARY
+    assert chosen(array(np.arange(ROWS, dtype=np.int32) // 200, pa.int32())) == DICTIONARY
     assert chosen(texts(["map", "odom"] * 500)) == DICTIONARY
 
 
@@ -68,6 +68,11 @@ def test_a_coarse_sensor_gets_a_dictionary_though_few_of_the_looked_at_values_re
 def test_a_robot_that_stands_still_at_first_does_not_decide_for_the_rest(chosen, chance):
     values = np.concatenate([np.zeros(ROWS // 4), np.cumsum(chance.normal(0, 0.01, 3 * ROWS // 4))])
     assert chosen(array(values, pa.float64())) == SPLIT
+
+
+def test_what_never_changed_may_change_later(chosen):
+    assert chosen(array(np.zeros(ROWS), pa.float64())) == SPLIT
+    assert chosen(array(np.zeros(ROWS, np.int32), pa.int32())) == DELTA
 
 
 def test_texts_that_never_repeat_are_no_dictionary(chosen):
