@@ -21,7 +21,7 @@ def test_gateways_api_and_dispatchers_killed_at_any_moment_double_and_lose_nothi
     done = subprocess.run([sys.executable, str(STORM), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["wrongs"] == {}
+    assert told["wrongs"] == {}, Path(told["evidence"], "explained.txt").read_text()[:10_000]
     assert sum(told["kills"].values()) == ROUNDS
     assert sum(told["statuses"].values()) == told["missions"] > 0
     assert told["goals"] > 0
