@@ -46,6 +46,37 @@ async def main(url):
 
 asyncio.run(main(sys.argv[1]))
 """
+EXECUTOR = """
+import asyncio, sys
+from vda5050 import VehicleClient, VehicleConfig
+from vda5050.client.agv.executor import OrderExecutor
+
+class Executor(OrderExecutor):
+    async def visit_node(self, node):
+        print("node", node.sequence_id, flush=True)
+        await super().visit_node(node)
+
+    async def run_action(self, action, **where):
+        print("action", action.action_id, flush=True)
+        await super().run_action(action, **where)
+
+async def main(url):
+    config = VehicleConfig(manufacturer="acme", serial_number="sdk-1", broker_url=url, state_interval=0.5)
+    async with VehicleClient(config) as vehicle:
+        vehicle.publisher.update_position(x=0.0, y=0.0, theta=0.0, map_id="hall")
+        executor = Executor(vehicle.publisher, node_delay=0.2, action_delay=0.2, enforce_arrival=False)
+        turns = asyncio.Lock()
+
+        async def drive(order):
+            async with turns:
+                await executor.run(order)
+
+        vehicle.on_order(lambda order: asyncio.create_task(drive(order)) and None)
+        await vehicle.publish_state()
+        await asyncio.Event().wait()
+
+asyncio.run(main(sys.argv[1]))
+"""
 pytestmark = [
     pytest.mark.proof,
     pytest.mark.skipif(
@@ -55,13 +86,14 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-async def link(broker, tmp_path):
+@pytest.fixture(params=[(VEHICLE, {})])
+async def link(request, broker, tmp_path):
+    text, options = request.param
     program = tmp_path / "vehicle.py"
-    program.write_text(VEHICLE)
+    program.write_text(text)
     vehicle = await asyncio.create_subprocess_exec(sys.executable, str(program), broker.url, stdout=-1)
     file = JournalFile(tmp_path / "journal.db")
-    async with open_push(PushAccount(name="a", url=broker.url), file.of("a")) as adapter:
+    async with open_push(PushAccount(name="a", url=broker.url, options=options), file.of("a")) as adapter:
         await adapter.hold(frozenset({ADDRESS}))
         yield adapter, vehicle
     file.close()
@@ -112,3 +144,17 @@ async def test_an_independent_vehicle_is_ordered_paused_and_cancelled_and_begins
     began = (await vehicle.stdout.read()).split()
     assert len(began) == len(set(began)) == 3
     assert (await adapter.exposure(ADDRESS)).endpoints[0].complaint == ""
+
+
+@pytest.mark.parametrize("link", [(EXECUTOR, {"horizon": 1}), (EXECUTOR, {"horizon": 2})], indirect=True)
+async def test_an_independent_vehicle_carries_out_an_order_that_is_released_stop_by_stop_once(link, order):
+    adapter, vehicle = link
+    async with asyncio.timeout(PATIENCE_S):
+        while not isinstance(await adapter.submit(order("m/1")), Accepted):
+            pass
+    done = await _until(adapter, "m/1", OrderStatus.succeeded)
+    assert [task.status for task in done.tasks] == ["succeeded"] * 3
+    vehicle.kill()
+    did = (await vehicle.stdout.read()).decode().split()
+    assert len(did) == len(set(zip(did[::2], did[1::2], strict=True))) * 2, "nothing was done twice"
+    assert did.count("action") == 1

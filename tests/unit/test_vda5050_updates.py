@@ -196,6 +196,15 @@ def test_an_order_that_another_gateway_sent_is_taken_over_as_far_as_the_robot_sh
     assert whole.is_whole
 
 
+def test_a_robot_that_lists_only_the_nodes_of_the_newest_update_has_not_passed_the_others(run, state):
+    further = run.model_copy(update={"update_id": 1, "stitch": 4, "base_end": 6})
+    listed = replace(state, update_id=1, nodes=(4, 6), horizon=frozenset(), is_driving=True)
+    heard = following.heard(further, listed, AT)
+    assert [task.status for task in heard.report.tasks] == ["running", "pending", "pending", "pending"]
+    there = following.heard(heard, replace(listed, last_node_id="gate", last_sequence=2), AT)
+    assert there.report.tasks[0].status == "succeeded"
+
+
 def test_an_order_with_its_last_update_done_has_succeeded(run, done):
     last = run.model_copy(update={"update_id": 2, "stitch": 4, "base_end": 6, "is_confirmed": True, "ahead": 6})
     at_end = replace(done, update_id=2, nodes=(), edges=(), horizon=frozenset(), last_node_id="gate", last_sequence=6)

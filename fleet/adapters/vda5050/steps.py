@@ -98,9 +98,12 @@ def _is_reached(run: Run, step: Step, state: State) -> bool:
     """Whether the node is behind the robot: no longer among those to come, and not because the order was cut short."""
     if state.nodes is None or step.sequence in state.nodes or step.sequence > released_there(run, state):
         return False
-    if state.last_sequence is not None and state.last_sequence >= step.sequence:
-        return True
-    return min(state.nodes) > step.sequence if state.nodes else is_at_decision(run, state)
+    if state.last_sequence:
+        return state.last_sequence >= step.sequence
+    if not state.nodes or step.sequence == 0:
+        return step.sequence == 0 or is_at_decision(run, state)
+    # It does not keep lastNodeSequenceId, or stands at the beginning yet. Some list only the nodes of the newest update.
+    return min(state.nodes) > step.sequence and not run.is_at(0, state.last_node_id, 0)
 
 
 def _why(state: State, action_id: str) -> str:
