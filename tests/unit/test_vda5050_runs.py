@@ -236,17 +236,16 @@ def test_a_robot_that_never_lists_its_actions_is_waited_for_with_the_reason(run,
     )
 
 
-def test_a_robot_without_lastnodesequenceid_is_followed_to_a_place_that_the_order_visits_twice(order, state):
-    there_and_back = (order.tasks[0], order.tasks[2], order.tasks[0].model_copy(update={"position": 2}))
-    ability = Ability(Envelope("2.1.0", "acme", "7"), RobotOptions(), None, Place(0.0, 0.0, 0.0, "hall", True), "x")
-    run = written(order.model_copy(update={"tasks": tuple(there_and_back)}), ability, AT, 0)
-    run = run.model_copy(update={"sends": 1})
-    at_gate = replace(state, nodes=(4, 6), edges=(3, 5), actions={}, last_node_id="gate")
-    run = following.heard(run, at_gate, AT)
-    ended_there = following.heard(run, replace(at_gate, nodes=(), edges=()), AT)
-    assert ended_there.report.status is OrderStatus.canceled
-    run = following.heard(run, replace(at_gate, nodes=(6,), edges=(5,), last_node_id="press"), AT)
-    assert following.heard(run, replace(at_gate, nodes=(), edges=()), AT).report.status is OrderStatus.succeeded
+@pytest.mark.parametrize("wish", [{}, {"is_cancel_asked": True}])
+def test_an_order_that_is_cut_on_its_way_to_a_place_of_the_name_it_came_from_has_not_arrived(order, state, wish):
+    here = Ability(Envelope("2.1.0", "acme", "7"), RobotOptions(), None, Place(0.0, 0.0, 0.0, "hall", True), "gate")
+    run = written(order.model_copy(update={"tasks": order.tasks[:1]}), here, AT, 0).model_copy(update={"sends": 1})
+    driving = replace(state, nodes=(2,), edges=(1,), actions={}, last_node_id="gate", is_driving=True)
+    run = following.heard(run, driving, AT).model_copy(update=wish)
+    cut = following.heard(run, replace(driving, nodes=(), edges=(), is_driving=False), AT)
+    assert cut.report.status is OrderStatus.canceled
+    arrived = following.heard(run, replace(driving, nodes=(), edges=(), is_driving=False, last_sequence=2), AT)
+    assert arrived.report.status is OrderStatus.succeeded
 
 
 def test_a_critical_error_about_an_action_of_the_order_ends_it(run, state, action_id):

@@ -206,6 +206,6 @@ def test_a_robot_that_lists_only_the_nodes_of_the_newest_update_has_not_passed_t
 
 
 def test_an_order_with_its_last_update_done_has_succeeded(run, done):
-    last = run.model_copy(update={"update_id": 2, "stitch": 4, "base_end": 6, "is_confirmed": True, "ahead": 6})
+    last = run.model_copy(update={"update_id": 2, "stitch": 4, "base_end": 6, "is_confirmed": True})
     at_end = replace(done, update_id=2, nodes=(), edges=(), horizon=frozenset(), last_node_id="gate", last_sequence=6)
     assert following.heard(last, at_end, AT).report.status is OrderStatus.succeeded

@@ -93,7 +93,6 @@ def _seen(run: Run, state: State) -> Run:
         "is_confirmed": True,
         "idles": -1 if state.has_work or run.idles < 0 else min(run.idles + 1, IDLES_BELIEVED),
         "has_shown_horizon": run.has_shown_horizon or bool(state.horizon),
-        "ahead": min(state.nodes) if state.nodes else run.ahead,
     }
     if state.update_id is not None and state.update_id > run.update_id:
         news |= {"update_id": state.update_id, "stitch": run.released_to, "base_end": base_shown(run, state)}

@@ -82,8 +82,8 @@ class Run(Frozen):
             return False
         if last_sequence or not last_node_id:
             return last_sequence == sequence
-        # Of stops at one place it is on this one if all before it are known to be passed.
-        return last_sequence == sequence or list(names.values()).count(here) == 1 or self.ahead >= sequence
+        # Of two stops at one place it may be on either, or cut short between them.
+        return last_sequence == sequence or list(names.values()).count(here) == 1
 
     @property
     def _names(self) -> dict[int, str]:
