@@ -7,12 +7,12 @@ IMMEDIATE, so that it waits at its start and never fails in its middle.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Update,
     create_engine,
     event,
     inspect,
@@ -34,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect, make_url
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.sql import Select
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
@@ -49,6 +50,7 @@ TELLING = {"preserve_rowcount": True}  # psycopg tells how many rows an INSERT w
 READING = "yardmaster_reading"  # an option of connections whose transactions only read
 ASK_AFTER_S, LEFT_AT = 1.0, "left_at"
 Row = TypeVar("Row")
+Known = TypeVar("Known", bound=SQLModel)
 _IDS: ContextVar[Callable[[], UUID] | None] = ContextVar("ids", default=None)
 
 # One naming rule, so that constraints carry the same names in both databases and migrations can find them.
@@ -134,6 +136,27 @@ def table_of(model: type[SQLModel]) -> Table:
     return mapper.local_table  # type: ignore[no-any-return]
 
 
+def row_of(model: type[Known], **values: object) -> Known:
+    """A new row of values that are known to be right: nothing is checked, which is most of the cost of making one."""
+    manager: Any = inspect(model)
+    row: Known = manager.class_manager.new_instance()
+    filled = {
+        name: field.get_default(call_default_factory=True) for name, field in _optional(model) if name not in values
+    }
+    row.__dict__.update(filled, **values)
+    return row
+
+
+def values_of(row: SQLModel) -> dict[str, Any]:
+    """The values of a row's columns, by the names of its attributes."""
+    return {name: row.__dict__[name] for name in type(row).model_fields}
+
+
+@cache
+def _optional(model: type[SQLModel]) -> Sequence[tuple[str, Any]]:
+    return [(name, field) for name, field in model.model_fields.items() if not field.is_required()]
+
+
 def open_engine(url: str) -> Engine:
     """An engine for `url` (sqlite:/// or postgresql+psycopg://), ready for many threads."""
     if make_url(url).get_backend_name() == "sqlite":
@@ -161,8 +184,7 @@ def _ask_if_there(dialect: Dialect, connection: Any, record: Any, _proxy: object
         raise InvalidatePoolError from error
 
 
-def _to_json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str).encode
 
 
 def _open_sqlite(url: str) -> Engine:
@@ -248,6 +270,48 @@ def made(statement: Insert, dialect: Dialect, columns: Iterable[str]) -> Executa
     """
     text: Any = statement.compile(dialect=dialect, column_keys=list(columns))
     return text  # type: ignore[no-any-return]
+
+
+@contextmanager
+def in_one_go(connection: Connection) -> Iterator[None]:
+    """Send the statements of the block, which read nothing, to PostgreSQL without waiting for the answer to each.
+
+    What is wrong with one of them is raised at the end of the block.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    wrong: Any = connection.dialect.loaded_dbapi
+    try:
+        with driver.pipeline():
+            yield
+    except wrong.Error as error:
+        raise DBAPIError.instance(None, None, error, wrong.Error, dialect=connection.dialect) from error
+
+
+def changing(connection: Connection, statement: Update, rows: Sequence[Mapping[str, object]]) -> Callable[[], int]:
+    """Carry out an UPDATE for each of `rows`; what tells how many it met, at the earliest after the block of `in_one_go`."""
+    if connection.dialect.name != "postgresql":
+        result = connection.execute(statement, rows)
+        return lambda: result.rowcount
+    text, types = _driver_text(connection.dialect, statement)
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor()  # SQLAlchemy would ask how many before they are known
+    cursor.executemany(text, [{name: types[name](value) for name, value in row.items()} for row in rows])
+    return lambda: int(cursor.rowcount)
+
+
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _driver_text(dialect: Dialect, statement: Update) -> tuple[str, Mapping[str, Callable[[Any], object]]]:
+    """The text of a statement as the driver takes it, and what makes the driver's values, by their names."""
+    compiled: Any = statement.compile(dialect=dialect)
+    makes = {name: bound.type.dialect_impl(dialect).bind_processor(dialect) for name, bound in compiled.binds.items()}
+    return str(compiled), {name: make or _as_it_is for name, make in makes.items()}
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def claim(session: Session, query: Select[tuple[Row]], *, limit: int) -> Sequence[Row]:

@@ -5,17 +5,17 @@ end. Statements about single rows, and compare-and-sets, wait until the session 
 nothing that is read is older than what was written. Alone, outside `together`, each is carried out where it is told.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, Update, bindparam, event, insert, inspect, update
+from sqlalchemy import Connection, Executable, Update, bindparam, event, insert, inspect, update
 from sqlmodel import Session, SQLModel
 
-from fleet.database import table_of
+from fleet.database import changing, in_one_go, table_of
 from fleet.errors import Conflict
 
 KEPT = "ledger"
@@ -71,7 +71,7 @@ def swap(session: Session, table: type[SQLModel], row_id: UUID, was: Values, to:
     """
     kept = _kept(session)
     if kept is None:
-        return _write_swaps(session, {(table, row_id): _Swap(was, dict(to))})
+        return _carry_out(session, _Kept(swaps={(table, row_id): _Swap(was, dict(to))}))
     known = kept.swaps.setdefault((table, row_id), _Swap(was, {}))
     known.to.update(to)
     return None
@@ -90,9 +90,7 @@ def together(session: Session) -> Iterator[None]:
     try:
         yield
         session.flush()  # the rows that the lines speak of come first
-        _write(session)
-        for table in dict.fromkeys(table for table, _ in kept.lines):
-            _insert_all(session, table, [values for of, values in kept.lines if of is table])
+        _carry_out(session, kept, kept.lines)
     finally:
         del session.info[KEPT]
 
@@ -133,27 +131,45 @@ def _before_writing(session: Session, _context: object, _instances: object) -> N
 
 def _write(session: Session) -> None:
     kept = _kept(session)
-    if kept is None or not kept.waits:
-        return
+    if kept is not None and kept.waits:
+        _carry_out(session, kept)
+
+
+def _carry_out(session: Session, kept: _Kept, lines: Sequence[Line] = ()) -> None:
     swaps, changes = kept.swaps, kept.changes
     kept.swaps, kept.changes = {}, {}
-    _write_swaps(session, swaps)
-    for (_, statement), values in sorted(changes.items(), key=lambda each: each[0][0]):
-        session.connection().execute(statement, values)
+    if not (swaps or changes or lines):
+        return
+    connection = session.connection()
+    with in_one_go(connection):
+        swapped = _write_swaps(connection, swaps)
+        for (_, statement), values in sorted(changes.items(), key=lambda each: each[0][0]):
+            connection.execute(statement, values)
+        for table in dict.fromkeys(table for table, _ in lines):
+            _insert_all(connection, table, [values for of, values in lines if of is table])
+    _check(swapped)
 
 
-def _write_swaps(session: Session, swaps: Mapping[tuple[type[SQLModel], UUID], _Swap]) -> None:
+def _write_swaps(
+    connection: Connection, swaps: Mapping[tuple[type[SQLModel], UUID], _Swap]
+) -> list[tuple[Callable[[], int], list[UUID]]]:
     alike: dict[Update, list[tuple[UUID, dict[str, object]]]] = {}
     for (table, row_id), one in swaps.items():
         statement = _compare_and_set(table, frozenset(one.was), frozenset(one.to))
         was = {f"was_{name}": value for name, value in one.was.items()}
         to = {f"to_{name}": value for name, value in one.to.items()}
         alike.setdefault(statement, []).append((row_id, {"was_id": row_id, **was, **to}))
-    for statement, rows in alike.items():
-        result = session.connection().execute(statement, [values for _, values in rows])
-        if result.rowcount != len(rows):
-            ids = ", ".join(str(row_id) for row_id, _ in rows)
-            raise Conflict("Somebody else changed it first; read it again.", id=ids)
+    return [
+        (changing(connection, statement, [values for _, values in rows]), [row_id for row_id, _ in rows])
+        for statement, rows in alike.items()
+    ]
+
+
+def _check(swapped: Sequence[tuple[Callable[[], int], list[UUID]]]) -> None:
+    for count, ids in swapped:
+        if count() != len(ids):
+            told = ", ".join(str(row_id) for row_id in ids)
+            raise Conflict("Somebody else changed it first; read it again.", id=told)
 
 
 @cache
@@ -163,11 +179,11 @@ def _compare_and_set(table: type[SQLModel], was: frozenset[str], to: frozenset[s
     return update(table_of(table)).where(*same).values({name: bindparam(f"to_{name}") for name in sorted(to)})
 
 
-def _insert_all(session: Session, table: type[SQLModel], lines: Sequence[Values]) -> None:
+def _insert_all(connection: Connection, table: type[SQLModel], lines: Sequence[Values]) -> None:
     statement, renamed = _insert(table)
     if renamed:
         lines = [{renamed.get(name, name): value for name, value in values.items()} for values in lines]
-    session.connection().execute(statement, lines)
+    connection.execute(statement, lines)
 
 
 @cache
@@ -175,4 +191,4 @@ def _insert(table: type[SQLModel]) -> tuple[Executable, Mapping[str, str]]:
     """The statement, and the columns that are called otherwise than their attributes."""
     mapper: Any = inspect(table)
     names = ((attribute.key, attribute.columns[0].key) for attribute in mapper.column_attrs)
-    return insert(table_of(table)), {attribute: column for attribute, column in names if attribute != column}
+    return insert(table_of(table)).inline(), {attribute: column for attribute, column in names if attribute != column}

@@ -9,41 +9,40 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy import exists
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from fleet import ledger
 from fleet.accounts import ManufacturerAccount
-from fleet.adapter import Activity, Order, OrderTask, TaskKind
+from fleet.adapter import Activity, Order, OrderTask
 from fleet.clock import database_now
+from fleet.database import row_of, table_of, values_of
 from fleet.errors import Conflict
-from fleet.organisations import Station
 from fleet.robots import COMMANDED_OVER, Robot
 from fleet.states import RobotState
 from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempts, move_mission
 from missions.live import IDS, lock_mission, lock_missions, tries_of
-from missions.models import Attempt, Desired, Mission, MissionStatus, MissionTask, OutboxMessage
+from missions.models import Attempt, Desired, Mission, MissionStatus, OutboxMessage, OutboxStatus
+from missions.orders import order_of, order_tasks, tasks_of
 from missions.plan import Assignment, Candidate, Plan, Refusal, Snapshot, Wanted, fits, is_assignable
 from missions.preemption import preempt
 
 log = structlog.get_logger(__name__)
 
+OUTBOX = table_of(OutboxMessage).c
 STATE: tuple[Any, ...] = (RobotState.activity, RobotState.received_at, RobotState.battery_fraction)
+# Whether it must be told something else before; new orders are not written yet.
+_IS_TOLD = exists().where(OUTBOX.robot_id == col(Robot.id), OUTBOX.status == OutboxStatus.pending)
 _ROBOTS: Any = (
-    select(Robot, ManufacturerAccount, *STATE)
+    select(Robot, ManufacturerAccount, _IS_TOLD, *STATE)
     .join(ManufacturerAccount, col(ManufacturerAccount.id) == COMMANDED_OVER)
     .join(RobotState, col(RobotState.robot_id) == Robot.id, isouter=True)
     .where(col(Robot.id).in_(IDS))
     .order_by(col(Robot.id))
 )
 LOCK_ROBOTS = _ROBOTS.with_for_update(key_share=True, of=Robot)
-TASKS = (
-    select(MissionTask, Station)
-    .join(Station, col(Station.id) == MissionTask.station_id, isouter=True)
-    .where(col(MissionTask.mission_id).in_(IDS))
-    .order_by(col(MissionTask.position))
-)
 Transaction = Callable[[], AbstractContextManager[Session]]
 
 
@@ -56,6 +55,8 @@ class Given:
     account: ManufacturerAccount
     attempt: Attempt
     message: OutboxMessage
+    order: Order
+    is_told_before: bool  # its robot must be told something else before the order
 
 
 Also = Callable[[Session, Sequence[Given]], None]
@@ -103,7 +104,7 @@ def _together(
         given = assign_all(session, assignments, snapshot, who=who)
         also(session, given)
         for row in [*(one.attempt for one in given), *(one.message for one in given)]:
-            ledger.append(session, type(row), row.model_dump())
+            ledger.append(session, type(row), values_of(row))
     return [one.attempt for one in given]
 
 
@@ -128,21 +129,22 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     }
     seen = {mission.id: mission for mission in snapshot.missions}
     robots = _free(session, {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()})
-    attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, _) in robots.items()]
+    attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, *_) in robots.items()]
     fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
     taken = [attempt for attempt in attempts if attempt.robot_id in fences]
     for attempt in taken:
         attempt.fence = fences[attempt.robot_id]
     begun = [(attempt, _cause(attempt, robots[attempt.robot_id][0], who)) for attempt in taken]
     begin_attempts(session, begun)
-    tasks = _tasks(session, [attempt.mission_id for attempt in taken])
+    tasks = _tasks(session, [missions[attempt.mission_id] for attempt in taken], seen)
     given = []
     for attempt, cause in begun:
-        mission, (robot, account) = missions[attempt.mission_id], robots[attempt.robot_id]
-        message = outbox.enqueue_first(session, attempt, _order(mission, attempt, robot, tasks[mission.id]))
+        mission, (robot, account, is_told) = missions[attempt.mission_id], robots[attempt.robot_id]
+        order = order_of(attempt, robot, tasks[mission.id])
+        message = outbox.enqueue_first(session, attempt, order)
         mission.robot_id = robot.id
         move_mission(session, mission, MissionStatus.assigned, cause)
-        given.append(Given(mission, robot, account, attempt, message))
+        given.append(Given(mission, robot, account, attempt, message, order, is_told))
     return given
 
 
@@ -161,8 +163,8 @@ def _is_waiting(mission: Mission) -> bool:
     return mission.status is MissionStatus.scheduled and mission.desired is Desired.run
 
 
-def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[Robot, ManufacturerAccount]]:
-    """The robots, locked in order of their ids, with the accounts they are commanded over.
+def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[Robot, ManufacturerAccount, bool]]:
+    """The robots, locked in order of their ids, with the accounts they are commanded over, and whether they are told before.
 
     Without those that people hold, or that cannot begin their mission, since the snapshot was taken.
     """
@@ -170,8 +172,8 @@ def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[R
     held = holds.open_holds(session, {robot.organisation_id for robot, *_ in rows})
     now = database_now(session)
     return {
-        robot.id: (robot, account)
-        for robot, account, *state in rows
+        robot.id: (robot, account, is_told)
+        for robot, account, is_told, *state in rows
         if not holds.covering(robot, held) and _can_begin(wanted[robot.id], _as_candidate(robot, *state), now)
     }
 
@@ -199,7 +201,8 @@ def _as_candidate(
 
 def _attempt(session: Session, mission: Mission, robot: Robot) -> Attempt:
     number = tries_of(session, mission) + 1
-    return Attempt(
+    return row_of(
+        Attempt,
         organisation_id=mission.organisation_id,
         mission_id=mission.id,
         robot_id=robot.id,
@@ -230,42 +233,11 @@ def _unchanged(session: Session, mission_id: object, snapshot: Snapshot) -> Miss
     return mission if mission.version == seen.version and _is_waiting(mission) else None
 
 
-def _tasks(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, list[tuple[MissionTask, Station | None]]]:
-    found: dict[UUID, list[tuple[MissionTask, Station | None]]] = {mission_id: [] for mission_id in mission_ids}
-    for task, station in session.exec(TASKS, params={"ids": list(mission_ids)}).all():
-        found[task.mission_id].append((task, station))
-    return found
-
-
-def _order(
-    mission: Mission, attempt: Attempt, robot: Robot, tasks: Sequence[tuple[MissionTask, Station | None]]
-) -> Order:
-    return Order(
-        key=attempt.key,
-        fence=attempt.fence,
-        serial_number=robot.address,
-        mission_id=str(mission.id),
-        tasks=order_tasks(tasks, first_task=mission.first_task),
-    )
-
-
-def order_tasks(tasks: Sequence[tuple[MissionTask, Station | None]], *, first_task: int) -> tuple[OrderTask, ...]:
-    """The tasks still to do, as they are sent (pure); a recording belongs to the attempt, so each attempt has it.
-
-    What somebody skipped is left out.
-    """
-    return tuple(
-        OrderTask.model_validate(
-            {
-                "position": task.position,
-                "kind": task.kind,
-                "station": station.name if station else None,
-                "x_m": station.x_m if station else None,
-                "y_m": station.y_m if station else None,
-                "parameters": task.parameters,
-                "timeout_s": task.timeout_s,
-            }
-        )
-        for task, station in tasks
-        if task.skipped_at is None and (task.position >= first_task or task.kind is TaskKind.record_bag)
-    )
+def _tasks(
+    session: Session, missions: Sequence[Mission], seen: Mapping[UUID, Wanted]
+) -> dict[UUID, tuple[OrderTask, ...]]:
+    """What is to be done for missions that are as they were seen: so are their tasks, where those were read then."""
+    known = {mission.id: tasks for mission in missions if (tasks := seen[mission.id].tasks) is not None}
+    others = [mission for mission in missions if mission.id not in known]
+    rows = tasks_of(session, [mission.id for mission in others]) if others else {}
+    return known | {each.id: order_tasks(rows[each.id], first_task=each.first_task) for each in others}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, select, update
 from sqlmodel import Session
 
 from fleet import ledger
@@ -17,19 +17,18 @@ from missions.models import Attempt
 LEASE_S = 3600.0
 LEASES, ROBOTS = table_of(RobotLease), table_of(Robot)
 OF: BindParameter[list[UUID]] = bindparam("ids", expanding=True)
-HELD = select(LEASES.c.robot_id, LEASES.c.holder_kind, LEASES.c.expires_at).where(LEASES.c.robot_id.in_(OF))
 RUN_OUT = delete(LEASES).where(
     LEASES.c.robot_id.in_(OF),
     LEASES.c.expires_at < bindparam("now"),
     LEASES.c.holder_kind != HolderKind.attempt,
 )
+_IS_HELD = select(LEASES.c.robot_id).where(LEASES.c.robot_id == ROBOTS.c.id).exists()
 RAISE_FENCE = (
     update(ROBOTS)
-    .where(ROBOTS.c.id.in_(OF))
+    .where(ROBOTS.c.id.in_(OF), ~_IS_HELD)
     .values(fence=ROBOTS.c.fence + 1)
     .returning(ROBOTS.c.id, ROBOTS.c.organisation_id, ROBOTS.c.fence)
 )
-HOLD = insert(LEASES)
 RELEASE = delete(LEASES).where(LEASES.c.robot_id == bindparam("of"), LEASES.c.holder_id == bindparam("by"))
 
 
@@ -40,17 +39,13 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
     """
     now = database_now(session)
     connection = session.connection()
-    held: list[UUID] = []
-    run_out: list[UUID] = []
-    for robot_id, kind, expires_at in connection.execute(HELD, {"ids": list(holders)}):
-        is_over = kind is not HolderKind.attempt and expires_at < now
-        (run_out if is_over else held).append(robot_id)
-    if run_out:
-        connection.execute(RUN_OUT, {"ids": run_out, "now": now})
-    free = [robot_id for robot_id in holders if robot_id not in held]
-    rows = connection.execute(RAISE_FENCE, {"ids": free}).all() if free else []
-    leases = [
-        {
+    rows = [tuple(row) for row in connection.execute(RAISE_FENCE, {"ids": list(holders)})] if holders else []
+    if len(rows) < len(holders):
+        held = set(holders) - {robot_id for robot_id, *_ in rows}
+        connection.execute(RUN_OUT, {"ids": list(held), "now": now})
+        rows += [tuple(row) for row in connection.execute(RAISE_FENCE, {"ids": list(held)})]
+    for robot_id, organisation_id, fence in rows:
+        lease = {
             "robot_id": robot_id,
             "organisation_id": organisation_id,
             "holder_kind": HolderKind.attempt,
@@ -58,10 +53,7 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
             "fence": fence,
             "expires_at": now + timedelta(seconds=LEASE_S),
         }
-        for robot_id, organisation_id, fence in rows
-    ]
-    if leases:
-        connection.execute(HOLD, leases)
+        ledger.append(session, RobotLease, lease)
     return {robot_id: fence for robot_id, _, fence in rows}
 
 

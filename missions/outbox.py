@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from fleet import ledger
 from fleet.adapter import Order
 from fleet.clock import database_now, lies_ahead
-from fleet.database import table_of
+from fleet.database import row_of, table_of
 from missions.models import Attempt, Command, OutboxMessage, OutboxStatus
 
 MORE = "more_to_send"  # in a session's info: this transaction has written something that is to be sent
@@ -56,7 +56,8 @@ def enqueue(session: Session, attempt: Attempt, command: Command, order: Order |
 def enqueue_first(session: Session, attempt: Attempt, order: Order) -> OutboxMessage:
     """The first message of a new attempt, its order; missions/dispatch writes it as it is at the end."""
     now = database_now(session)
-    message = OutboxMessage(
+    message = row_of(
+        OutboxMessage,
         organisation_id=attempt.organisation_id,
         robot_id=attempt.robot_id,
         attempt_id=attempt.id,

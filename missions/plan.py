@@ -17,7 +17,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from fleet.adapter import Activity, Frozen
+from fleet.adapter import Activity, Frozen, OrderTask
 
 URGENT = 50  # priority from which a mission may take the robot of a preemptible one
 SILENCE_S = 30.0  # a robot of which nothing was heard for longer is offline
@@ -45,6 +45,7 @@ class Wanted(Frozen):
     x_m: float | None = Field(None, description="Where it begins.")
     y_m: float | None = None
     tried_robot_ids: frozenset[UUID] = frozenset()
+    tasks: tuple[OrderTask, ...] | None = Field(None, description="What is to be done, where that was read.")
 
 
 class Work(Frozen):

@@ -37,7 +37,7 @@ from fleet.robots import COMMANDED_OVER, Robot
 from missions import feedback, outbox
 from missions.dispatch import Given
 from missions.lifecycle import Cause
-from missions.live import IDS, attempt_now, attempt_of, lock_mission
+from missions.live import attempt_now, attempt_of, lock_mission
 from missions.models import (
     ATTEMPT_TERMINAL,
     Attempt,
@@ -61,7 +61,6 @@ IS_DUE = (
     .where(_IS_PENDING, has_come_by(OUTBOX.next_try_at, *_TIMES), has_come_by(OUTBOX.claimed_until, *_TIMES))
     .limit(1)
 )
-WAITS_FOR = sqlalchemy_select(OUTBOX.robot_id).where(_IS_PENDING, OUTBOX.robot_id.in_(IDS))
 Answer = SubmitOutcome | CommandOutcome | OrderReport
 Said = TypeVar("Said")
 # What a link that does not understand its robots can raise: these must be found lost then, and not be forgotten.
@@ -137,7 +136,8 @@ def begin(session: Session, due: Due, *, who: str) -> Parcel | None:
         _note_sent(session, mission, attempt, message, now, who)
     robot = session.get_one(Robot, message.robot_id)
     account = session.get_one(ManufacturerAccount, robot.commanded_over)
-    return _parcel(message, attempt, robot, account)
+    order = Order.model_validate(message.order) if message.order else None
+    return _parcel(message, attempt, robot, account, order)
 
 
 def begin_new(
@@ -148,19 +148,12 @@ def begin_new(
     One for whose robot (first) of whose account (second) there is no room now, or whose robot must be told something
     else before, stays for `due`.
     """
-    earlier = _told_before(session, given)
-    begun = [one for one in given if one.robot.id not in earlier and has_room(one.robot.id, one.robot.commanded_over)]
+    begun = [one for one in given if not one.is_told_before and has_room(one.robot.id, one.robot.commanded_over)]
     now = database_now(session)
     for one in begun:
         _claim(one.message, now)
         _note_sent(session, one.mission, one.attempt, one.message, now, who)
-    return [_parcel(one.message, one.attempt, one.robot, one.account) for one in begun]
-
-
-def _told_before(session: Session, given: Sequence[Given]) -> Collection[UUID]:
-    # The orders themselves are not written yet.
-    robots = {"ids": [one.robot.id for one in given]}
-    return set(session.connection().execute(WAITS_FOR, robots).scalars())
+    return [_parcel(one.message, one.attempt, one.robot, one.account, one.order) for one in begun]
 
 
 def _claim(message: OutboxMessage, now: datetime) -> None:
@@ -188,7 +181,9 @@ def _claimable(session: Session, message_id: UUID) -> OutboxMessage | None:
     ).first()
 
 
-def _parcel(message: OutboxMessage, attempt: Attempt, robot: Robot, account: ManufacturerAccount) -> Parcel:
+def _parcel(
+    message: OutboxMessage, attempt: Attempt, robot: Robot, account: ManufacturerAccount, order: Order | None
+) -> Parcel:
     return Parcel(
         message_id=message.id,
         mission_id=attempt.mission_id,
@@ -198,7 +193,7 @@ def _parcel(message: OutboxMessage, attempt: Attempt, robot: Robot, account: Man
         key=attempt.key,
         fence=message.fence,
         command=message.command,
-        order=Order.model_validate(message.order) if message.order else None,
+        order=order,
         tries=message.tries,
     )
 

@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Text, and_, bindparam, cast, func, or_, type_coerce
+from sqlalchemy import Integer, Text, and_, bindparam, cast, exists, func, or_, type_coerce
 from sqlalchemy.types import NullType
 from sqlmodel import Session, col, select
 
 from fleet import gateways
+from fleet.adapter import OrderTask
 from fleet.clock import AHEAD_S, database_now
 from fleet.database import UTCDateTime, as_utc
 from fleet.organisations import Station
@@ -22,13 +23,16 @@ from missions import holds
 from missions.foreign import foreign_orders
 from missions.live import IDS, tries_now
 from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask
+from missions.orders import order_tasks, place_of, tasks_of
 from missions.plan import URGENT, Candidate, Plan, Ranking, Snapshot, Wanted, Work, is_assignable
 from missions.progress import counts_as_failure, pause_s
 from missions.schedules.blackouts import blackout_until
+from missions.schedules.models import Blackout
 from missions.waiting import reason_to_wait
 
 FREED_S = 60.0  # how long an urgent mission waits for a robot that is taken back for it, before it takes another
 WAITING_MAX = 500  # the most urgent of each kind; the others come when these are served
+FEW = 32
 ROBOTS_KEPT = 10_000
 SEEN_AS = (
     "id",
@@ -63,8 +67,13 @@ _KIND: tuple[Any, ...] = (Mission.site_id, Mission.pinned_robot_id, cast(col(Mis
 _MAY_BEGIN = or_(col(Mission.earliest_start_at).is_(None), col(Mission.earliest_start_at) <= NOW)
 _WAITS = (Mission.status == MissionStatus.scheduled, Mission.desired == Desired.run, _MAY_BEGIN)
 _MOST = bindparam("most", type_=Integer)
+_MAY_BE_CLOSED = exists().where(
+    col(Blackout.site_id) == Mission.site_id,
+    col(Blackout.begins_at) <= NOW,
+    or_(col(Blackout.ends_at) > NOW, col(Blackout.rule) != ""),
+)
 FIRST = (  # in the order in which missions.plan goes through them
-    select(Mission)
+    select(Mission, _MAY_BE_CLOSED)
     .where(*_WAITS)
     .order_by(col(Mission.priority).desc(), col(Mission.created_at), col(Mission.id))
     .limit(_MOST)
@@ -140,10 +149,11 @@ def take_first(session: Session, most: int, *, free: Free | None = None) -> Snap
     Where the robots in `free` suffice, those are in it and none is read.
     """
     now = database_now(session)
-    missions = session.exec(FIRST, params={"now": now, "most": most}).all()
+    rows = session.exec(FIRST, params={"now": now, "most": most}).all()
+    missions, may_be_closed = [mission for mission, _ in rows], any(closed for _, closed in rows)
     if free is None or not missions or not free.suffices(missions):
-        return _around(session, missions)
-    wanted = tuple(_wanted(session, missions, now))
+        return _around(session, missions, may_be_closed=may_be_closed)
+    wanted = tuple(_wanted(session, missions, now, may_be_closed=may_be_closed))
     return Snapshot(now=now, missions=wanted, robots=free.robots, is_remembered=True)
 
 
@@ -187,7 +197,7 @@ def waited_for(session: Session, missions: Sequence[Mission]) -> dict[UUID, str]
     return told | {mission.id: reason_to_wait(mission, seen.robots, seen.now) for mission in in_time}
 
 
-def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
+def _around(session: Session, missions: Sequence[Mission], *, may_be_closed: bool = True) -> Snapshot:
     now = database_now(session)
     if not missions:
         return Snapshot(now=now, missions=(), robots=())
@@ -195,7 +205,8 @@ def _around(session: Session, missions: Sequence[Mission]) -> Snapshot:
     robots = _candidates(session, organisations, now)
     if any(mission.priority >= URGENT for mission in missions):
         robots = _with_work(session, robots, organisations, now)
-    return Snapshot(now=now, missions=tuple(_wanted(session, missions, now)), robots=tuple(robots))
+    wanted = _wanted(session, missions, now, may_be_closed=may_be_closed)
+    return Snapshot(now=now, missions=tuple(wanted), robots=tuple(robots))
 
 
 def _waiting(session: Session) -> Sequence[Mission]:
@@ -216,15 +227,17 @@ def _kind(mission: Mission) -> tuple[object, ...]:
     return (mission.site_id, mission.pinned_robot_id, *mission.required_capabilities)
 
 
-def _wanted(session: Session, missions: Sequence[Mission], now: datetime) -> list[Wanted]:
-    keys = [mission.id for mission in missions]
-    places = _first_places(session, keys)
+def _wanted(session: Session, missions: Sequence[Mission], now: datetime, *, may_be_closed: bool) -> list[Wanted]:
+    places, tasks = _places(session, missions)
     tries: dict[UUID, list[Attempt]] = {}
     for attempt in tries_now(session, missions):
         tries.setdefault(attempt.mission_id, []).append(attempt)
-    closed = blackout_until(session, {mission.site_id for mission in missions}, now) if missions else {}
+    closed = blackout_until(session, {mission.site_id for mission in missions}, now) if may_be_closed else {}
     until = now + timedelta(seconds=AHEAD_S)
-    found = [_as_wanted(mission, places.get(mission.id), tries.get(mission.id, []), until) for mission in missions]
+    found = [
+        _as_wanted(mission, places.get(mission.id), tries.get(mission.id, []), until, tasks.get(mission.id))
+        for mission in missions
+    ]
     return [_closed(mission, *closed[mission.site_id]) if mission.site_id in closed else mission for mission in found]
 
 
@@ -233,7 +246,11 @@ def _closed(mission: Wanted, until: datetime, name: str) -> Wanted:
 
 
 def _as_wanted(
-    mission: Mission, place: tuple[float, float] | None, tries: Sequence[Attempt], until: datetime
+    mission: Mission,
+    place: tuple[float, float] | None,
+    tries: Sequence[Attempt],
+    until: datetime,
+    tasks: tuple[OrderTask, ...] | None,
 ) -> Wanted:
     x_m, y_m = place if place else (None, None)
     return Wanted(
@@ -251,6 +268,7 @@ def _as_wanted(
         x_m=x_m,
         y_m=y_m,
         tried_robot_ids=frozenset(attempt.robot_id for attempt in tries if counts_as_failure(attempt)),
+        tasks=tasks,
     )
 
 
@@ -267,9 +285,17 @@ def ready_at(mission: Mission, tries: Sequence[Attempt], until: datetime) -> dat
     return max(rested, mission.earliest_start_at or rested)
 
 
-def _first_places(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, tuple[float, float]]:
-    rows = session.connection().execute(PLACES, {"ids": list(mission_ids)})
-    return {mission_id: (x_m, y_m) for mission_id, x_m, y_m in rows}
+def _places(
+    session: Session, missions: Sequence[Mission]
+) -> tuple[dict[UUID, tuple[float, float] | None], dict[UUID, tuple[OrderTask, ...]]]:
+    """Where missions begin and, of a few, all that is to be done: those may be given at once, and need not read it then."""
+    ids = [mission.id for mission in missions]
+    if len(missions) > FEW:
+        rows = session.connection().execute(PLACES, {"ids": ids})
+        return {mission_id: (x_m, y_m) for mission_id, x_m, y_m in rows}, {}
+    found = tasks_of(session, ids) if ids else {}
+    places = {each.id: place_of(found[each.id], first_task=each.first_task) for each in missions}
+    return places, {each.id: order_tasks(found[each.id], first_task=each.first_task) for each in missions}
 
 
 def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:

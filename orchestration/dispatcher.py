@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -51,14 +50,6 @@ PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
 
-@dataclass(frozen=True)
-class Todo:
-    """What one look at the database found to send."""
-
-    parcels: list[sending.Parcel] = field(default_factory=list)
-    due: list[sending.Due] = field(default_factory=list)
-
-
 class Dispatcher:
     """One dispatcher; `wake` is set when there is something to give or to send, `remind` when it is time to tend."""
 
@@ -70,7 +61,7 @@ class Dispatcher:
         self.links = Links(Switchboard(runtime))
         self._postbox = Postbox(runtime, self.wake.set, self._let_deal) if drains else None
         self._feed = Lanes(lambda: None, width=1)
-        self._answers = Answers(self._quietly, self._let_deal)
+        self._answers = Answers(self._quietly)
         self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()
@@ -93,10 +84,9 @@ class Dispatcher:
         try:
             await self._deals.keep()
             async with self._filling:
-                todo = await asyncio.to_thread(self._look, self.lanes.room)
-                for parcel in todo.parcels:
+                for parcel in await asyncio.to_thread(self._look, self.lanes.room):
                     self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
-                for due in todo.due:
+                for due in await asyncio.to_thread(self._find_due, self.lanes.room):
                     self._start(due.robot_id, due.account_id, partial(self._send_due, due))
         finally:
             self._calm.set()
@@ -136,24 +126,25 @@ class Dispatcher:
         await self._feed.close()
         await self.links.close()
 
-    def _look(self, room: Room) -> Todo:
+    def _look(self, room: Room) -> list[sending.Parcel]:
+        """Plan and give; the orders that were claimed at once."""
         parcels: list[sending.Parcel] = []
         is_to_look = True
         while is_to_look:
             with self._runtime.reading() as session:
                 seen, made = self._planner.plan(session)
-                if made == NOTHING:
-                    return Todo(parcels, self._due(session, room))
+            if made == NOTHING:
+                break
             attempts, begun = self._give(room, seen, made)
             parcels += begun
             is_to_look = self._planner.is_to_look_again(seen, made, len(attempts))
-        with self._runtime.reading() as session:
-            return Todo(parcels, self._due(session, room))
+        return parcels
 
-    def _due(self, session: Session, room: Room) -> list[sending.Due]:
-        waits = sending.has_due(session)
-        has_room = waits and room.free > 0
-        due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if has_room else []
+    def _find_due(self, room: Room) -> list[sending.Due]:
+        with self._runtime.reading() as session:
+            waits = sending.has_due(session)
+            has_room = waits and room.free > 0
+            due = sending.due(session, busy=room.busy, crowded=room.crowded, limit=room.free) if has_room else []
         self._is_blocked = waits and not due
         return due
 

@@ -7,9 +7,8 @@ from uuid import UUID
 import pytest
 
 from fleet.adapter import TaskKind
-from fleet.organisations import Station
-from missions.dispatch import order_tasks
-from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, MissionTask, Recall
+from missions.models import Attempt, AttemptStatus, Desired, Mission, MissionStatus, Recall
+from missions.orders import WantedTask, order_tasks, place_of
 from missions.outcome import mission_status_after
 from missions.progress import Progress, Step, counts_as_failure, first_task_left, pause_s
 from missions.snapshot import ready_at
@@ -191,13 +190,10 @@ def test_a_retry_goes_on_at_the_first_task_left_from_the_place_it_needs(steps: l
 
 
 def test_an_order_carries_the_tasks_left_and_its_recording():
-    station = Station(organisation_id=KEY, site_id=KEY, name="press-1", x_m=1.0, y_m=2.0)
+    station = {"station": "press-1", "x_m": 1.0, "y_m": 2.0}
     kinds = [TaskKind.record_bag, TaskKind.go_to, TaskKind.go_to]
     tasks = [
-        (
-            MissionTask(mission_id=KEY, position=position, organisation_id=KEY, kind=kind, parameters={"a": 1}),
-            station if kind is TaskKind.go_to else None,
-        )
+        WantedTask(position, kind, {"a": 1}, 600.0, **(station if kind is TaskKind.go_to else {}))
         for position, kind in enumerate(kinds)
     ]
     sent = order_tasks(tasks, first_task=2)
@@ -206,17 +202,16 @@ def test_an_order_carries_the_tasks_left_and_its_recording():
 
 
 def test_an_order_leaves_out_what_somebody_skipped():
-    tasks = [
-        (
-            MissionTask(
-                mission_id=KEY,
-                position=position,
-                organisation_id=KEY,
-                kind=TaskKind.wait,
-                skipped_at=NOW if position == 1 else None,
-            ),
-            None,
-        )
-        for position in range(3)
-    ]
+    tasks = [WantedTask(at, TaskKind.wait, {}, 600.0, skipped_at=NOW if at == 1 else None) for at in range(3)]
     assert [task.position for task in order_tasks(tasks, first_task=0)] == [0, 2]
+
+
+def test_a_mission_begins_at_the_first_station_that_is_still_to_be_gone_to():
+    station = {"station": "press-1", "y_m": 2.0}
+    tasks = [
+        WantedTask(0, TaskKind.go_to, {}, 600.0, x_m=0.0, **station),
+        WantedTask(1, TaskKind.wait, {}, 600.0),
+        WantedTask(2, TaskKind.go_to, {}, 600.0, NOW, x_m=2.0, **station),
+        WantedTask(3, TaskKind.go_to, {}, 600.0, x_m=3.0, **station),
+    ]
+    assert [place_of(tasks, first_task=first) for first in (0, 1, 4)] == [(0.0, 2.0), (3.0, 2.0), None]

@@ -1,0 +1,50 @@
+"""Statements that are sent in one go: all of them count, and what is wrong with one is told."""
+
+import pytest
+from sqlalchemy import bindparam, insert, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import select
+
+from fleet.database import changing, in_one_go, table_of
+from fleet.organisations import Site
+from fleet.robots import Robot, RobotLease
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.proof)])
+def place(request):
+    """A runtime on each database, with two robots."""
+    suffix = "" if request.param == "sqlite" else "postgres_"
+    return request.getfixturevalue(f"{suffix}runtime"), request.getfixturevalue(f"{suffix}world").robots
+
+
+ROBOTS = table_of(Robot)
+RENAME = update(ROBOTS).where(ROBOTS.c.id == bindparam("of")).values(model=bindparam("to"))
+
+
+def test_how_many_rows_each_statement_met_is_known_afterwards(place):
+    runtime, robots = place
+    rows = [{"of": robot.id, "to": name} for name, robot in robots.items()]
+    with runtime.transaction() as session:
+        connection = session.connection()
+        with in_one_go(connection):
+            both = changing(connection, RENAME, rows)
+            none = changing(connection, RENAME, [{"of": robots["amr-01"].organisation_id, "to": "x"}])
+            one = changing(connection, RENAME, rows[:1])
+        assert (both(), none(), one()) == (len(robots), 0, 1)
+    with runtime.reading() as session:
+        assert set(session.exec(select(Robot.model)).all()) == set(robots)
+
+
+def test_what_is_wrong_with_one_is_raised_as_everywhere_and_nothing_is_kept(place):
+    runtime, robots = place
+    row = {"of": robots["amr-01"].id, "to": "x"}
+    twice = insert(table_of(Site)).values(id=robots["amr-01"].site_id, name="y", timezone="UTC")
+    with pytest.raises(IntegrityError), runtime.transaction() as session:
+        connection = session.connection()
+        with in_one_go(connection):
+            changing(connection, RENAME, [row])
+            connection.execute(twice, {"organisation_id": robots["amr-01"].organisation_id})
+            changing(connection, RENAME, [row])
+    with runtime.reading() as session:
+        assert set(session.exec(select(Robot.model)).all()) == {""}
+        assert session.exec(select(RobotLease)).all() == []
