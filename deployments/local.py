@@ -181,7 +181,7 @@ def _python(module: str, *arguments: str) -> tuple[str, ...]:
 def _prefect_server(ports: Ports, environment: Mapping[str, str]) -> Child:
     url = f"http://{HOST}:{ports.prefect}/api/health"
     command = _python("orchestration.server", "--host", HOST, "--port", str(ports.prefect))
-    return Child("prefect-server", command, environment, lambda: probe(url) == 200, 120.0, stops_last=True)
+    return Child("prefect-server", command, environment, lambda: probe(url) == 200, stops_last=True)
 
 
 def _wired(links: Links) -> str:

@@ -41,7 +41,7 @@ class Child:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
-    ready_within_s: float = 90.0
+    ready_within_s: float = 300.0  # what is not right is told at once; this is for a machine that is busy
     stops_last: bool = False
 
 

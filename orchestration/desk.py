@@ -10,8 +10,9 @@ from sqlmodel import select
 from fleet import changes
 from fleet.doorbell import Doorbell
 from missions.models import Mission, MissionStatus
+from orchestration import desk_approvals
 from orchestration.desk_board import MISSIONS, Reading, board, hang_up
-from orchestration.desk_requests import Errand, Transaction, carry_once, claim_errands, settle_ended
+from orchestration.desk_requests import Errand, Transaction, carry_all, claim_errands, settle_ended
 
 log = structlog.get_logger(__name__)
 LISTEN_S = 2.0
@@ -20,13 +21,16 @@ BOARD_S = 5.0
 SHOWN = {"mission", "attempt", "robot", "hold"}
 
 
-async def carry(client: PrefectClient, transaction: Transaction, doorbell: Doorbell) -> None:
-    """For ever: start the runs that requests ask for, and settle the requests whose runs have ended."""
+async def carry(client: PrefectClient, transaction: Transaction, reading: Reading, doorbell: Doorbell) -> None:
+    """For ever: start the runs that requests ask for, and settle the requests whose runs have ended.
+
+    What waits for a person's yes is asked for here, from our own tables alone: nothing that is amiss in Prefect delays it.
+    """
     settled_at = 0.0
     with doorbell.listen() as listener:
         while True:
-            for errand in await asyncio.to_thread(_claim, transaction):
-                await carry_once(client, errand, transaction)
+            await desk_approvals.ask(transaction, reading)
+            await carry_all(client, await asyncio.to_thread(_claim, transaction), transaction)
             if asyncio.get_running_loop().time() - settled_at >= SETTLE_S:
                 await settle_ended(client, transaction)
                 settled_at = asyncio.get_running_loop().time()

@@ -78,12 +78,6 @@ def unasked(session: Session) -> Sequence[Mission]:
     return session.exec(select(Mission).where(col(Mission.id).in_(wanted)).order_by(col(Mission.id))).all()
 
 
-async def look(client: PrefectClient, asking: Sequence[FlowRun], transaction: Transaction, reading: Reading) -> None:
-    """One look: ask for what waits for approval, and end those of the runs `asking` that need no answer any more."""
-    await ask(transaction, reading)
-    await close_decided(client, asking, reading)
-
-
 async def close_decided(client: PrefectClient, asking: Sequence[FlowRun], reading: Reading) -> None:
     """End those of the runs `asking` whose mission was decided elsewhere meanwhile, with a message that says so."""
     missions = {run.id: _mission_of(run) for run in asking}

@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
 from sqlmodel import Session, col, select
 
 from fleet.errors import Conflict
@@ -76,8 +77,8 @@ async def go_on(
         run_id: held.get(run_id, []) for run_id, live in worker.live.items() if live.paused and run_id not in paused
     }
     for run_id, missions in held.items():
-        run, live = await client.read_flow_run(run_id), worker.live.get(run_id)
-        if live is None or run.state is None or run.state.is_paused():
+        run, live = await _known(client, run_id), worker.live.get(run_id)
+        if live is None or run is None or run.state is None or run.state.is_paused():
             continue
         if run.state.is_cancelled():  # Prefect cancels a suspended run at once
             await asyncio.to_thread(cancel_missions, transaction, run, await actor(client, run))
@@ -86,6 +87,14 @@ async def go_on(
             continue
         await asyncio.to_thread(_release, transaction, missions, await actor(client, run), run.name)
         live.paused = None
+
+
+async def _known(client: PrefectClient, run_id: UUID) -> FlowRun | None:
+    """The run, if nobody deleted it: its missions stay as they are, for nobody said that they may go on."""
+    try:
+        return await client.read_flow_run(run_id)
+    except ObjectNotFound:
+        return None
 
 
 def held_by(reading: Reading, runs: Collection[UUID]) -> dict[UUID, list[UUID]]:

@@ -1,5 +1,6 @@
 """Requests become flow runs: which rows go into which run, how the run is started, and how its end comes back."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from fleet.requests import Request, RequestStatus
 
 log = structlog.get_logger(__name__)
 Transaction = Callable[[], AbstractContextManager[Session]]
+Ending = tuple[RequestStatus, str | None]
 KINDS = (
     "process-bag",
     "train-rul",
@@ -128,6 +130,27 @@ def settle_errand(
         requests.settle(session, request_id, status, flow_run_id=str(run.id) if run else None, error=error)
 
 
+async def carry_all(client: PrefectClient, claimed: Iterable[Errand], transaction: Transaction) -> None:
+    """Start the runs for all errands; when one cannot be started now, all that are left are given back at once.
+
+    Raises:
+        Unavailable: Prefect is away.
+    """
+    left = list(claimed)
+    try:
+        while left:
+            await carry_once(client, left[0], transaction)
+            del left[0]
+    finally:
+        if left:
+            _give_back(transaction, left)
+
+
+def _give_back(transaction: Transaction, left: Iterable[Errand]) -> None:
+    with transaction() as session:
+        requests.release(session, [request_id for errand in left for request_id in errand.request_ids])
+
+
 async def carry_once(client: PrefectClient, errand: Errand, transaction: Transaction) -> None:
     """Start the run for `errand` and note it; Prefect away leaves the requests pending.
 
@@ -137,38 +160,56 @@ async def carry_once(client: PrefectClient, errand: Errand, transaction: Transac
     try:
         run = await start(client, errand)
     except Invalid as refused:
-        with transaction() as session:
-            settle_errand(session, errand, RequestStatus.failed, error=refused.message)
+        await asyncio.to_thread(_settle, transaction, errand, RequestStatus.failed, error=refused.message)
         log.warning("request refused", kind=errand.kind, organisation=errand.organisation, error=refused.message)
     except Unavailable:
-        with transaction() as session:
-            requests.release(session, errand.request_ids)
+        await asyncio.to_thread(_give_back, transaction, [errand])
         raise
     else:
-        with transaction() as session:
-            settle_errand(session, errand, RequestStatus.started, run=run)
+        await asyncio.to_thread(_settle, transaction, errand, RequestStatus.started, run=run)
         log.info("request started", kind=errand.kind, organisation=errand.organisation, run=run.name)
+
+
+def _settle(
+    transaction: Transaction,
+    errand: Errand,
+    status: RequestStatus,
+    *,
+    run: FlowRun | None = None,
+    error: str | None = None,
+) -> None:
+    with transaction() as session:
+        settle_errand(session, errand, status, run=run, error=error)
 
 
 async def settle_ended(client: PrefectClient, transaction: Transaction) -> int:
     """Settle the requests whose runs have ended, or are gone from the server; gives how many still run."""
-    with transaction() as session:
-        rows = [row for row in requests.started(session) if row.flow_run_id]
-        waiting = {row.id: UUID(str(row.flow_run_id)) for row in rows}
-        again = {row.id for row in rows if row.kind in AGAIN}
+    waiting, again = await asyncio.to_thread(_started, transaction)
     if not waiting:
         return 0
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=sorted(set(waiting.values()))))
     runs = {run.id: run for run in await client.read_flow_runs(flow_run_filter=wanted)}
     ended = {id_: _ending(runs.get(run_id), is_asked_again=id_ in again) for id_, run_id in waiting.items()}
+    over = {request_id: ending for request_id, ending in ended.items() if ending is not None}
+    if over:
+        await asyncio.to_thread(_settle_all, transaction, over)
+    return len(ended) - len(over)
+
+
+def _started(transaction: Transaction) -> tuple[dict[UUID, UUID], set[UUID]]:
+    """The requests whose run is under way, each with its run, and those of them that are asked again when it is gone."""
     with transaction() as session:
-        for request_id, ending in ended.items():
-            if ending is not None:
-                requests.settle(session, request_id, ending[0], error=ending[1])
-    return sum(ending is None for ending in ended.values())
+        rows = [row for row in requests.started(session) if row.flow_run_id]
+        return {row.id: UUID(str(row.flow_run_id)) for row in rows}, {row.id for row in rows if row.kind in AGAIN}
 
 
-def _ending(run: FlowRun | None, *, is_asked_again: bool) -> tuple[RequestStatus, str | None] | None:
+def _settle_all(transaction: Transaction, over: Mapping[UUID, Ending]) -> None:
+    with transaction() as session:
+        for request_id, (status, error) in over.items():
+            requests.settle(session, request_id, status, error=error)
+
+
+def _ending(run: FlowRun | None, *, is_asked_again: bool) -> Ending | None:
     if run is None and is_asked_again:
         return RequestStatus.pending, None
     if run is None:

@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import AwaitingRetry
 
 from fleet.clock import SystemClock
@@ -22,7 +23,7 @@ from orchestration.desk_board import Reading
 from orchestration.desk_cancel import cancel, catch_up
 from orchestration.desk_pause import go_on, hold
 from orchestration.desk_requests import Transaction
-from orchestration.pool import POOL, YardmasterWorker
+from orchestration.pool import POOL, YardmasterWorker, is_away
 
 log = structlog.get_logger(__name__)
 LOOK_S = 1.0
@@ -44,9 +45,9 @@ async def watch(
         paused = [run for run in pressed if run.state_type is StateType.PAUSED and run not in asking]
         for run in pressed:
             if run not in asking:
-                await (hold if run in paused else cancel)(client, run, crew, transaction)
+                await _follow(client, run, crew, transaction)
         await go_on(client, {run.id for run in paused}, crew, transaction, reading)
-        await desk_approvals.look(client, asking, transaction, reading)
+        await desk_approvals.close_decided(client, asking, reading)
         if looks % ADOPT_EVERY == 0:
             await adopt(client, crew)
             began_at = SystemClock().now()
@@ -55,6 +56,17 @@ async def watch(
             caught_up_at = began_at
         looks += 1
         await anyio.sleep(LOOK_S if crew.live else LOOK_IDLE_S)
+
+
+async def _follow(client: PrefectClient, run: FlowRun, worker: YardmasterWorker, transaction: Transaction) -> None:
+    """Hold or cancel what belongs to a run; one that cannot be followed (it was deleted meanwhile) holds up no other."""
+    follow = hold if run.state_type is StateType.PAUSED else cancel
+    try:
+        await follow(client, run, worker, transaction)
+    except (ObjectNotFound, PrefectHTTPStatusError) as error:
+        if isinstance(error, PrefectHTTPStatusError) and is_away(error):
+            raise
+        log.warning("what was pressed on a run's page cannot be followed", run=run.name, error=str(error))
 
 
 async def _runs(client: PrefectClient, types: list[StateType]) -> Sequence[FlowRun]:

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import anyio
 import structlog
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from fleet.runtime import Runtime
 from orchestration import desk, desk_events, desk_mirror, desk_watch
@@ -16,7 +19,9 @@ from orchestration.pool import POOL, YardmasterWorker
 
 log = structlog.get_logger(__name__)
 HAND_BACK_S = 3.0
-BACKOFF_MAX_S = 30.0
+BACKOFF_MAX_S = 10.0
+RETRIES_MAX = 2  # after 2 s and 4 s
+THREADS = 16  # three of them always wait for bells; the standard is six on a machine with two processors
 
 
 class Crew:
@@ -37,6 +42,7 @@ class Crew:
             stopping.set()
 
     async def _serve(self, stopping: threading.Event) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="desk"))
         async with anyio.create_task_group() as group:
             for name, duty in (
                 ("worker", self._work),
@@ -64,24 +70,36 @@ class Crew:
         await self._worker.start(printer=log.debug)
 
     async def _watch_cancelling(self) -> None:
-        async with get_client() as client:
+        async with desk_client() as client:
             await desk_watch.watch(client, lambda: self._worker, self._runtime.transaction, self._runtime.reading)
 
     async def _carry_requests(self) -> None:
-        async with get_client() as client:
-            await desk.carry(client, self._runtime.transaction, self._runtime.doorbell)
+        async with desk_client() as client:
+            await desk.carry(client, self._runtime.transaction, self._runtime.reading, self._runtime.doorbell)
 
     async def _show_board(self) -> None:
-        async with get_client() as client:
+        async with desk_client() as client:
             await desk.show(client, self._runtime.reading)
 
     async def _mirror(self) -> None:
-        async with get_client() as client:
+        async with desk_client() as client:
             await desk_mirror.mirror(client, self._runtime.transaction, self._runtime.reading)
 
     async def _tell_events(self) -> None:
-        async with get_client() as client:
+        async with desk_client() as client:
             await desk_events.tell(client, self._runtime.transaction, self._runtime.reading, self._runtime.doorbell)
+
+
+@asynccontextmanager
+async def desk_client() -> AsyncIterator[PrefectClient]:
+    """A client that gives up soon, for duties that are taken up again.
+
+    Prefect's own patience grows to a minute and longer, so that it looks away for half a minute after the server is back.
+    Flows keep that patience: what they did for hours should not be lost because its end could not be told at once.
+    """
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES_MAX}):
+        async with get_client() as client:
+            yield client
 
 
 async def keep_up(name: str, duty: Callable[[], Awaitable[None]]) -> NoReturn:

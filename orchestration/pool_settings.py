@@ -11,6 +11,7 @@ def point_prefect_here(runtime: Runtime) -> None:
             "PREFECT_HOME": str(runtime.settings.var_dir.resolve() / "prefect"),
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_API_REQUEST_TIMEOUT": "20",  # then the call is made again, up to five times
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_LOGGING_LEVEL": "WARNING",
             "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",  # what a flow says is shown on its page

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from deployments.demo.night import Night, Outcome, problems_of
+from deployments.demo.night import SOON_S, Night, Outcome, problems_of
 from missions import board
 from missions.models import MissionStatus
 from missions.schedules.models import Occurrence, OccurrenceStatus, Schedule
@@ -18,11 +18,11 @@ ANSWER = {"decision": "approve", "comment": "the gate is clear", "your_name": "t
 async def keep_time(night: Night) -> Outcome:
     """Press create-schedule, wait for its first occurrence, approve its mission in Prefect, and end the schedule."""
     first = (night.runtime.clock.now() + FIRST_IN).replace(microsecond=0)
-    await night.run("create-schedule", _form(first), within_s=60)
+    await night.run("create-schedule", _form(first), within_s=SOON_S)
     occurrence = await night.until(
         lambda: night.read(lambda session: _fired(session, night.organisation_id)),
         lambda found: found is not None,
-        within_s=60,
+        within_s=SOON_S,
         what="The first occurrence of the schedule",
     )
     assert occurrence is not None
@@ -30,7 +30,7 @@ async def keep_time(night: Night) -> Outcome:
     run_id = await _approve(night)
     view = await _over(night, occurrence.round_id)
     ahead = await _mirrored(night)
-    await night.run("control-schedule", {"schedule": SCHEDULE, "command": "end", "reason": "morning"}, within_s=60)
+    await night.run("control-schedule", {"schedule": SCHEDULE, "command": "end", "reason": "morning"}, within_s=SOON_S)
     problems = problems_of(_checks(occurrence, first, view, ahead))
     told = f"1 occurrence fired at its second, approved by a person, {view.status.lower()}; {ahead} more shown ahead"
     return Outcome(told, night.page_of(run_id), problems)
@@ -64,7 +64,7 @@ async def _approve(night: Night) -> str:
         runs = await night.prefect.runs([asking])
         return [run["id"] for run in runs if run["state_type"] == "PAUSED"]
 
-    (run_id, *_) = await night.until(waiting, bool, within_s=60, what="The run that asks for the approval")
+    (run_id, *_) = await night.until(waiting, bool, within_s=SOON_S, what="The run that asks for the approval")
     await night.prefect.resume(run_id, ANSWER)
     return run_id
 
@@ -73,7 +73,7 @@ async def _over(night: Night, round_id: UUID) -> board.MissionView:
     view = await night.until(
         lambda: night.read(lambda session: board.round_view(session, night.organisation_id, round_id)),
         lambda found: found.is_finished,
-        within_s=120,
+        within_s=SOON_S,
         what="The end of the approved mission",
     )
     return view.missions[0]
@@ -87,7 +87,7 @@ async def _mirrored(night: Night) -> int:
         runs = await night.prefect.runs([mirror])
         return sum(run["state_type"] == "SCHEDULED" for run in runs)
 
-    return await night.until(ahead, bool, within_s=60, what="The next occurrences on Prefect's pages")
+    return await night.until(ahead, bool, within_s=SOON_S, what="The next occurrences on Prefect's pages")
 
 
 def _checks(occurrence: Occurrence, first: datetime, view: board.MissionView, ahead: int) -> dict[str, bool]:

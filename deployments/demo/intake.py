@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
 
-from deployments.demo.night import Night, Outcome, problems_of
+from deployments.demo.night import SOON_S, Night, Outcome, problems_of
 from deployments.local import shown
 from fleet.events import Event
 from fleet.robots import Robot
@@ -21,12 +21,14 @@ FORGED_KEY = "demo/forged"
 
 async def poll(night: Night) -> Outcome:
     """Press poll-manufacturer: one run asks for all robots, and every robot's state is fresh afterwards."""
-    run = await night.run("poll-manufacturer", {"organisation": "demo"}, within_s=60)
+    run = await night.run("poll-manufacturer", {"organisation": "demo"}, within_s=SOON_S)
 
     async def fresh() -> list[str]:
         return await night.read(lambda session: _robots_seen_since(session, night, night.runtime.clock.now() - FRESH))
 
-    robots = await night.until(fresh, lambda names: len(names) >= 4, within_s=30, what="A fresh state of all 4 robots")
+    robots = await night.until(
+        fresh, lambda names: len(names) >= 4, within_s=SOON_S, what="A fresh state of all 4 robots"
+    )
     pages = await night.read(lambda session: _deliveries(session, night, "poll"))
     checks = {"the poll stored at least one page": pages >= 1}
     return Outcome(
@@ -45,7 +47,7 @@ async def receive(night: Night) -> Outcome:
     async def told() -> int:
         return await night.read(lambda session: _events(session, night, GENUINE_KEY))
 
-    await night.until(told, lambda count: count >= 1, within_s=30, what="The event of our own webhook")
+    await night.until(told, lambda count: count >= 1, within_s=SOON_S, what="The event of our own webhook")
     events, forgeries = await told(), await night.read(lambda session: _events(session, night, FORGED_KEY))
     received = await night.read(lambda session: _deliveries(session, night, "webhook"))
     rejected = await night.read(lambda session: _rejected(session, night))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from deployments.demo.night import Night, Outcome, problems_of
+from deployments.demo.night import SOON_S, Night, Outcome, problems_of
 from deployments.local import own_command, shown
 from fleet.errors import Rejected
 from fleet.robots import Robot
@@ -18,7 +18,7 @@ SIZE_MIN_BYTES = {"html": 10_000, "pdf": 10_000, "csv": 100, "parquet": 500}
 
 async def train(night: Night) -> Outcome:
     """Press train-rul; the model is tracked, registered and champion, and every robot has a health row of it."""
-    run = await night.run("train-rul", {"organisation": "demo"}, within_s=150)
+    run = await night.run("train-rul", {"organisation": "demo"}, within_s=2 * SOON_S)
     rows = await night.read(lambda session: _health(session, night))
     artifacts = {artifact["key"]: artifact["data"] for artifact in await night.prefect.artifacts(str(run["id"]))}
     told = {row["what"]: row["value"] for row in _table(artifacts.get("training"))}
@@ -60,7 +60,7 @@ async def publish(night: Night) -> Outcome:
     """Press publish-report, and download it as the customer; to another organisation's customer it is not there."""
     began = await night.read(lambda session: _began_at(session, night))
     wanted: dict[str, object] = {"organisation": "demo", "site": "north-plant", "period_from": began.isoformat()}
-    await night.run("publish-report", wanted, within_s=120)
+    await night.run("publish-report", wanted, within_s=2 * SOON_S)
     access = night.platform.access
     listing = json.loads((await night.ask("GET", "/v1/reports", token=access.customer_token)).body)
     report = listing["items"][0]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from deployments.demo.night import Night, Outcome, problems_of
+from deployments.demo.night import SOON_S, Night, Outcome, problems_of
 from fleet.adapter import Activity, AdapterAccount, Observation, OrderStatus, Page
 from fleet.adapters import opener
 from fleet.adapters.simulated.record import read_record
@@ -24,7 +24,7 @@ BLOCKED_STATION = "workshop"
 BLOCKED = f"Look after {BLOCKED_STATION}"
 RECORDED_MAX = 4
 PATROL_LEGS = 20
-ROUND_WITHIN_S = 150.0
+ROUND_WITHIN_S = 400.0
 STANDS_FOR_S = 2.0
 MOVED_M = 0.01
 
@@ -77,7 +77,7 @@ async def fly_round(night: Night) -> Outcome:
     stop_problems = await _cancel_patrol(night, round_id)
     refusal_problems = await _be_refused(night)
     view = await _watch(night, round_id, lambda view: view.is_finished, "The end of the round")
-    await night.ended(run_id, "request-round", within_s=60)
+    await night.ended(run_id, "request-round", within_s=SOON_S)
     counts = ", ".join(f"{count} {status.lower()}" for status, count in sorted(view.counts.items()) if count)
     problems = (*problems_of(checks_of(view)), *stop_problems, *refusal_problems)
     told = f"{len(view.missions)} missions: {counts}; 1 refused at the desk"
@@ -87,7 +87,7 @@ async def fly_round(night: Night) -> Outcome:
 async def _be_refused(night: Night) -> tuple[str, ...]:
     """Ask for what no robot can do: the run says why, and nothing is left of it."""
     try:
-        await night.run("request-mission", {"mission": impossible_mission()}, within_s=60)
+        await night.run("request-mission", {"mission": impossible_mission()}, within_s=SOON_S)
         words = "it was taken"
     except Rejected as refused:
         words = refused.message
@@ -105,7 +105,9 @@ async def _round_of(night: Night, run_id: str) -> UUID:
     def look(session: Session) -> UUID | None:
         return session.exec(select(Round.id).where(Round.key == run_id)).first()
 
-    found = await night.until(lambda: night.read(look), lambda it: it is not None, within_s=60, what="The round's rows")
+    found = await night.until(
+        lambda: night.read(look), lambda it: it is not None, within_s=SOON_S, what="The round's rows"
+    )
     assert found is not None
     return found
 
@@ -142,7 +144,7 @@ async def _cancel_patrol(night: Night, round_id: UUID) -> tuple[str, ...]:
         "command": "cancel",
         "reason": "the demo wants the robot back",
     }
-    await night.run("control-mission", form, within_s=90)
+    await night.run("control-mission", form, within_s=SOON_S)
     report, before, after = await _standing(night, serial)
     return problems_of(
         {

@@ -17,6 +17,7 @@ from fleet.runtime import Runtime
 from fleet.transport import Answer, Transport
 
 LOOK_S = 0.5
+SOON_S = 180.0  # bound of what takes a second or two on an idle machine
 Found = TypeVar("Found")
 
 

@@ -10,13 +10,17 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from sqlmodel import select
 
 from fleet import requests
 from fleet.errors import Invalid, Unavailable
 from fleet.requests import Request, RequestStatus
 from fleet.runtime import Runtime
-from orchestration.desk_requests import Errand, carry_once, claim_errands, settle_ended, start
+from missions import create
+from missions.models import MissionCreate, TaskCreate
+from orchestration import desk
+from orchestration.desk_requests import Errand, carry_all, carry_once, claim_errands, settle_ended, start
 
 DEPLOYMENT_ID, FLOW_ID = uuid4(), uuid4()
 Ask = Callable[..., UUID]
@@ -76,8 +80,9 @@ def through(server: Server) -> Callable[[Callable[[PrefectClient], Any]], Any]:
         async def talk() -> Any:
             transport = httpx.MockTransport(server.answer)
             address = "http://127.0.0.1:9/api"
-            async with PrefectClient(address, httpx_settings={"transport": transport}) as client:
-                return await errand(client)
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                async with PrefectClient(address, httpx_settings={"transport": transport}) as client:
+                    return await errand(client)
 
         return asyncio.run(talk())
 
@@ -261,3 +266,40 @@ def test_one_run_of_many_bags_settles_the_request_of_each(runtime, server, asked
     server.ends(run_id, "COMPLETED", "Completed")
     through(lambda client: settle_ended(client, runtime.transaction))
     assert {row(request_id).status for request_id in ids} == {RequestStatus.done}
+
+
+def test_what_was_claimed_together_is_given_back_together_when_prefect_is_away(
+    server, runtime, asked, claimed, through, row
+):
+    ids = [asked("one"), asked("two"), asked("three")]
+    errands, server.is_away = claimed(), True
+    with pytest.raises(Unavailable):
+        through(lambda client: carry_all(client, errands, runtime.transaction))
+    assert [(row(id_).status, row(id_).claimed_until) for id_ in ids] == [(RequestStatus.pending, None)] * 3
+
+
+def test_what_was_carried_before_prefect_went_away_is_not_given_back(server, runtime, asked, claimed, through, row):
+    ids = [asked("one"), asked("two")]
+    errands = claimed()
+    answer = server.answer
+
+    def goes_away_after_the_first(request: httpx.Request) -> httpx.Response:
+        server.is_away = bool(server.bodies)
+        return answer(request)
+
+    server.answer = goes_away_after_the_first
+    with pytest.raises(Unavailable):
+        through(lambda client: carry_all(client, errands, runtime.transaction))
+    assert [row(id_).status for id_ in ids] == [RequestStatus.started, RequestStatus.pending]
+
+
+def test_a_mission_that_waits_for_a_yes_is_asked_about_also_while_prefect_is_away(server, runtime, world, through):
+    wanted = MissionCreate(name="Open", key="open", approval_needed=True, tasks=[TaskCreate(station="press-1")])
+    with runtime.transaction() as session:
+        mission_id = create.create(session, site=world.site, wanted=wanted, who="test").id
+    server.is_away = True
+    with pytest.raises(Unavailable):
+        through(lambda client: desk.carry(client, runtime.transaction, runtime.reading, runtime.doorbell))
+    with runtime.reading() as session:
+        asking = session.exec(select(Request)).one()
+    assert (asking.kind, asking.key, asking.status) == ("approve-mission", str(mission_id), RequestStatus.pending)

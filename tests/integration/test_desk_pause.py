@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed, Paused, Running
 from sqlmodel import select
 
@@ -145,10 +146,12 @@ def test_no_live_run_holds_nothing(runtime, mission, run):
 class Pages:
     """As much of Prefect's client as letting go on asks: the run as it is now."""
 
-    def __init__(self, run: FlowRun) -> None:
+    def __init__(self, run: FlowRun | None) -> None:
         self._run = run
 
     async def read_flow_run(self, _run_id: UUID) -> FlowRun:
+        if self._run is None:
+            raise ObjectNotFound(LookupError("Flow run not found"))
         return self._run
 
 
@@ -213,3 +216,12 @@ def test_what_an_operator_paused_by_hand_stays_paused_when_the_run_is_resumed(
     hold_missions(runtime.transaction, run, WHO)
     let_go_on(Running())
     assert (stored(by_run).desired, stored(by_hand).desired) == (Desired.run, Desired.pause)
+
+
+def test_a_run_that_was_deleted_while_it_was_paused_keeps_its_missions_held_and_holds_up_no_other(
+    runtime, mission, run, crew, stored
+):
+    mission_id = mission(f"{run.id}/0")
+    hold_missions(runtime.transaction, run, WHO)
+    asyncio.run(go_on(Pages(None), set(), crew, runtime.transaction, runtime.reading))
+    assert stored(mission_id).desired is Desired.pause
