@@ -5,6 +5,7 @@ told by the fields of a definition, not by its name.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,11 +142,10 @@ class MediaFiles:
             written = Written("bin", [content], f"kept as recorded: {error}")
         name = f"{name}.{written.ending}"
         digest, size = hashlib.sha256(), 0
-        with (self._folder / name).open("wb", buffering=0) as out:
-            for piece in written.pieces:
-                digest.update(piece)
-                _write_all(out, piece)
-                size += len(piece)
+        for piece in written.pieces:
+            digest.update(piece)
+            size += len(piece)
+        _write_file(f"{self._folder}/{name}", written.pieces)
         self.files += 1
         self.bytes += size
         return f"{self._prefix}/{name}", size, digest.hexdigest(), written.note
@@ -164,11 +164,16 @@ def _texts(values: Sequence[str | None]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(content), buffers)
 
 
-def _write_all(out: Any, piece: bytes | memoryview) -> None:
-    """Unbuffered; a system may take fewer bytes at once than it is given."""
-    rest = memoryview(piece)
-    while len(rest):
-        rest = rest[out.write(rest) :]
+def _write_file(path: str, pieces: Sequence[bytes | memoryview]) -> None:
+    """Without a buffer of Python between; a system may take fewer bytes at once than it is given."""
+    out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while len(rest):
+                rest = rest[os.write(out, rest) :]
+    finally:
+        os.close(out)
 
 
 def _write_compressed(fields: Row, content: memoryview) -> Written:
