@@ -24,6 +24,7 @@ import kills
 import psutil
 import ros2
 import schedules
+import vda5050
 import wire_kills
 from rich.console import Console
 from rich.table import Table
@@ -167,6 +168,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "crashes": crashes.figures,
     "kills": kills.figures,
     "ros2": ros2.figures,
+    "vda5050": vda5050.figures,
     "gateway": gateway.figures,
     "wire": wire_kills.figures,
     "bags": bags.figures,

@@ -1,4 +1,5 @@
-"""What a gateway's VDA 5050 link carries: states a second, their lag, and how soon a mission starts at that load.
+"""What a gateway's VDA 5050 link carries: states a second, their lag, and how soon a mission starts at that load
+(`make bench PARTS=vda5050`).
 
     python tests/load/vda5050.py                     100 vehicles at 4 states a second, then missions on all of them
     python tests/load/vda5050.py --hertz 12          1,200 states a second
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -26,6 +28,7 @@ from fleet.adapter import Accepted, Order, OrderTask, TaskKind
 from fleet.adapters.simulated import vda5050_messages as words
 from fleet.adapters.simulated.broker import mosquitto, settings_of
 from fleet.adapters.vda5050 import adapter as link_adapter
+from fleet.adapters.vda5050 import listening
 from fleet.adapters.vda5050.adapter import open_push
 from fleet.journal import JournalFile
 from fleet.mqtt import open_mqtt
@@ -33,6 +36,8 @@ from fleet.push import PushAccount
 from fleet.timepieces import SystemClock
 
 CLOCK = SystemClock()
+HERTZ, MANY_HERTZ = 4.0, 15.0
+Figure = tuple[str, str, str]
 
 
 class Vehicles:
@@ -168,19 +173,27 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vehicles", type=int, default=100)
-    parser.add_argument("--hertz", type=float, default=4.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--fleet", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.fleet:
-        asyncio.run(fleet(options.fleet, options.vehicles, options.hertz))
+def figures() -> Iterator[Figure]:
+    """100 vehicles at 4 states a second, then at 15, each with a mission on all of them."""
+    if mosquitto() is None:
+        yield "VDA 5050", "mosquitto is not installed", ""
         return
-    program = mosquitto()
-    if program is None:
-        sys.exit("mosquitto is not installed; this bench needs it")
+    found = measured(100, HERTZ, 10.0)
+    lag, start = found["lag_ms"], found["mission_start_ms"]
+    name = f"100 VDA 5050 vehicles at {HERTZ:g} Hz"
+    yield f"{name}: lag of a state p50 / p99", f"{lag['p50']:.0f} / {lag['p99']:.0f} ms", "bounded"
+    yield f"{name}: mission start p50 / p99", f"{start['p50']:.0f} / {start['p99']:.0f} ms", "p99 < 1000 ms"
+    yield f"{name}: states lost or given up", str(found["states_lost"] + found["states_given_up"]), "0"
+    many = measured(100, MANY_HERTZ, 10.0)
+    yield (
+        "VDA 5050 states/s into one gateway",
+        f"{many['states_per_s']:,}/s, lag p99 {many['lag_ms']['p99']:.0f} ms",
+        ">= 1,000",
+    )
+
+
+def measured(vehicles: int, hertz: float, seconds: float) -> dict[str, object]:
+    """One run with a broker and the vehicles as processes of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -188,16 +201,32 @@ def main() -> None:
         settings = Path(folder) / "mosquitto.conf"
         settings.write_text(settings_of(port))
         url = f"mqtt://127.0.0.1:{port}"
-        again = ["--fleet", url, "--vehicles", str(options.vehicles), "--hertz", str(options.hertz)]
-        children = [subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL)]
+        again = ["--fleet", url, "--vehicles", str(vehicles), "--hertz", str(hertz)]
+        children = [subprocess.Popen([mosquitto(), "-c", str(settings)], stderr=subprocess.DEVNULL)]
         time.sleep(0.5)
         children.append(subprocess.Popen([sys.executable, __file__, *again]))
         try:
-            print(json.dumps(asyncio.run(gateway(url, options.vehicles, options.seconds)), indent=2))  # noqa: T201
+            return asyncio.run(gateway(url, vehicles, seconds))
         finally:
+            link_adapter.take = listening.take
             for child in children:
                 child.terminate()
                 child.wait(timeout=10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vehicles", type=int, default=100)
+    parser.add_argument("--hertz", type=float, default=HERTZ)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--fleet", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fleet:
+        asyncio.run(fleet(options.fleet, options.vehicles, options.hertz))
+        return
+    if mosquitto() is None:
+        sys.exit("mosquitto is not installed; this bench needs it")
+    print(json.dumps(measured(options.vehicles, options.hertz, options.seconds), indent=2))  # noqa: T201
 
 
 if __name__ == "__main__":
