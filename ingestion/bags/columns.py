@@ -5,7 +5,7 @@ Constants never become columns. Times stay as recorded (`sec`, `nanosec`); `head
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
-from ingestion.bags.arrays import TIME
+from ingestion.bags.arrays import array, texts
 from ingestion.bags.definitions import Decoder, Undecodable
 
 RESERVED = ("log_time", "publish_time", "header_stamp")
@@ -36,23 +36,11 @@ BASE = {
     "float64": pa.float64(),
     "string": pa.string(),
 }
-Columns = dict[str, pa.Array]
-
-
-def columns(decoder: Decoder, messages: Sequence[object]) -> Columns:
-    """The columns of these messages, in the order of the definition; no messages give empty columns of the same types.
-
-    Raises:
-        Undecodable: the definition has a field that has no column type.
-    """
-    found = fields(decoder, messages)
-    stamp = _stamp(decoder.types, decoder.type, messages)
-    reserved = {} if stamp is None else {"header_stamp": stamp}
-    return reserved | dict(zip(unique_names([name for name, _ in found]), (array for _, array in found), strict=True))
+DTYPES = {"bool": "u1", "byte": "i1", "char": "u1"}
 
 
 def fields(decoder: Decoder, messages: Sequence[object]) -> list[tuple[str, pa.Array]]:
-    """The flat fields of these messages in the order of the definition, under the names that they have there.
+    """The flat fields of messages that rosbags has read, in the order of the definition and by their names there.
 
     Raises:
         Undecodable: the definition has a field that has no column type.
@@ -71,54 +59,65 @@ def unique_names(names: list[str]) -> Iterator[str]:
         yield own
 
 
-def _stamp(types: Typestore, type_name: str, messages: Sequence[Any]) -> pa.Array | None:
-    fields = dict(types.fielddefs[type_name][1])
-    if fields.get("header") != (Nodetype.NAME, "std_msgs/msg/Header"):
-        return None
-    stamps = [message.header.stamp for message in messages]
-    return pa.array([stamp.sec * 10**9 + stamp.nanosec for stamp in stamps], pa.int64()).cast(TIME)
-
-
 def _message(types: Typestore, type_name: str, messages: Sequence[object]) -> Iterator[tuple[str, pa.Array]]:
     for name, description in types.fielddefs[type_name][1]:
         if name != FILLER:
             attribute = normalize_fieldname(name)
             values = [getattr(message, attribute) for message in messages]
-            for rest, array in _field(types, description, values):
-                yield name + rest, array
+            for rest, found in _field(types, description, values):
+                yield name + rest, found
 
 
 def _field(types: Typestore, description: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
     kind, detail = description
     if kind == Nodetype.BASE:
-        yield "", pa.array(values, _base(detail[0]))
+        yield "", _flat(detail[0], values)
     elif kind == Nodetype.NAME:
-        for name, array in _message(types, detail, values):
-            yield f".{name}", array
+        for name, found in _message(types, detail, values):
+            yield f".{name}", found
     else:
         yield from _sequence(types, detail[0], values)
 
 
 def _sequence(types: Typestore, element: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
     kind, detail = element
+    offsets = _offsets(values)
     if kind == Nodetype.NAME:
-        offsets = _offsets(values)
-        for name, array in _message(types, detail, list(chain.from_iterable(values))):
-            yield f".{name}", pa.ListArray.from_arrays(offsets, array)
+        for name, found in _message(types, detail, list(chain.from_iterable(values))):
+            yield f".{name}", pa.ListArray.from_arrays(offsets, found)
     elif detail[0] in BYTES:
-        yield "", pa.array([value.tobytes() for value in values], pa.binary())
-    elif detail[0] == "string":
-        yield "", pa.array(values, pa.list_(pa.string()))
+        content = b"".join(value.tobytes() for value in values)
+        yield "", pa.Array.from_buffers(pa.binary(), len(values), [None, offsets.buffers()[1], pa.py_buffer(content)])
     else:
-        flat = np.concatenate(values) if values else np.empty(0)
-        yield "", pa.ListArray.from_arrays(_offsets(values), pa.array(flat, _base(detail[0])))
+        flat = list(chain.from_iterable(values)) if detail[0] == "string" else _joined(values)
+        yield "", pa.ListArray.from_arrays(offsets, _flat(detail[0], flat))
+
+
+def _joined(values: list[Any]) -> Any:
+    return np.concatenate(values) if values else np.empty(0)
+
+
+def _flat(name: str, values: Any) -> pa.Array:
+    """Numbers or texts as Arrow; without `pyarrow.array`, which imports pandas."""
+    kind = arrow_type(name)
+    if kind == pa.string():
+        return texts(values)
+    if kind == pa.bool_():
+        bits = np.packbits(np.asarray(values, np.bool_), bitorder="little")
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(bits)])
+    return array(np.asarray(values, DTYPES.get(name, name)), kind)
 
 
 def _offsets(values: list[Any]) -> pa.Array:
-    return pa.array(accumulate((len(value) for value in values), initial=0), pa.int32())
+    return array(np.cumsum([0, *map(len, values)], dtype=np.int32), pa.int32())
 
 
-def _base(name: str) -> pa.DataType:
+def arrow_type(name: str) -> pa.DataType:
+    """The type of the column of a field of this type.
+
+    Raises:
+        Undecodable: there is none.
+    """
     if name not in BASE:
         raise Undecodable(f"Fields of type {name!r} have no column type.")
     return BASE[name]

@@ -69,19 +69,20 @@ def _attempt(
     program: Program, bodies: Bodies, rows: Ints, done: list[tuple[Ints, Columns]], odd: list[Ints]
 ) -> list[Ints]:
     """Read these messages; those that hinder go to `odd`, and where too many do, the rest is to be tried in parts."""
+    is_slow = False
     for _ in range(ATTEMPTS):
         part = bodies if len(rows) == len(bodies.starts) else bodies.of(rows)
         try:
             done.append((rows, _fast(program, part)))
         except Unsound as error:
-            hindering = np.unique(error.rows)
+            hindering, is_slow = np.unique(error.rows), error.is_slow
             odd.append(rows[hindering])
             rows = np.delete(rows, hindering)
             if not len(rows):
                 return []
         else:
             return []
-    if len(rows) > SMALL_PART:
+    if len(rows) > SMALL_PART and not is_slow:
         return np.array_split(rows, PARTS)
     odd.append(rows)
     return []

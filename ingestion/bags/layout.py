@@ -14,7 +14,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
 
 from ingestion.bags.arrays import TIME
-from ingestion.bags.columns import BASE, BYTES, FILLER, unique_names
+from ingestion.bags.columns import BYTES, DTYPES, FILLER, arrow_type, unique_names
 from ingestion.bags.definitions import Decoder, Undecodable
 
 MOST_FIELDS = 10_000
@@ -171,7 +171,7 @@ class _Body:
                 self.many(detail[0], path, detail[1] if kind == Nodetype.ARRAY else None)
 
     def base(self, name: str, path: str, *, is_filler: bool) -> None:
-        kind = _arrow(name)
+        kind = arrow_type(name)
         if is_filler and not self.draft.is_cdr:
             return
         if name == "string":
@@ -186,7 +186,7 @@ class _Body:
         if kind == Nodetype.NAME or detail[0] == "string":
             self.group(element, path, count)
             return
-        arrow = pa.binary() if detail[0] in BYTES else pa.list_(_arrow(detail[0]))
+        arrow = pa.binary() if detail[0] in BYTES else pa.list_(arrow_type(detail[0]))
         column = self.draft.column(path, arrow, self.lists)
         if count is None:
             dtype = _dtype(detail[0])
@@ -249,13 +249,6 @@ def _regular(steps: tuple[Step, ...]) -> tuple[int, int | None, int]:
     return run.align, run.width + -run.width % run.align, run.width
 
 
-def _arrow(name: str) -> pa.DataType:
-    if name not in BASE:
-        raise Undecodable(f"Fields of type {name!r} have no column type.")
-    return BASE[name]
-
-
 def _dtype(name: str) -> np.dtype[Any]:
-    _arrow(name)
-    # Any byte but 0 is true. (What Arrow knows of NumPy's types it imports pandas for.)
-    return np.dtype({"bool": "u1", "byte": "i1", "char": "u1"}.get(name, name)).newbyteorder("<")
+    # Any byte but 0 is true.
+    return np.dtype(DTYPES.get(name, name)).newbyteorder("<")

@@ -15,18 +15,19 @@ from ingestion.bags.layout import Block, Group, Program, Run, Step, Text
 
 Ints: TypeAlias = NDArray[np.int64]
 Position: TypeAlias = int | Ints
-# Element by element pays while several messages still have elements; long lists of few messages are left to rosbags.
-FEW, MANY = 8, 128
+# Reading element by element pays while many messages have an element left: a step costs as much as rosbags needs for
+# some forty fields. So many steps are free; beyond them, each has to be taken for so many messages on average.
+FREE_STEPS, FEWEST = 1_000, 16
 NUMBER, OCTET = np.dtype("<u4"), np.dtype(np.uint8)
 
 
 class Unsound(Exception):
-    """Some messages cannot be followed: `rows` of them, by number."""
+    """Some messages cannot be followed: `rows` of them, by number; or with `is_slow` are better read one by one."""
 
-    def __init__(self, rows: Ints) -> None:
+    def __init__(self, rows: Ints, *, is_slow: bool = False) -> None:
         """Name the messages."""
         super().__init__()
-        self.rows = rows
+        self.rows, self.is_slow = rows, is_slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,7 @@ class _Walk:
     def __init__(self, is_cdr: bool) -> None:
         self.found = Found()
         self.is_cdr = is_cdr
+        self.taken, self.gained = 0, 0
 
     def steps(self, steps: tuple[Step, ...], cursor: Cursor, pos: Position) -> Position:
         for step in steps:
@@ -221,11 +223,9 @@ class _Walk:
     def _one_by_one(self, group: Group, cursor: Cursor, pos: Position, count: Position) -> Position:
         """Elements of any size: the first of every message, then the second of those that have one, and so on."""
         if isinstance(count, int):
-            self._bound(cursor, np.full(len(cursor), count))
             for rank in range(count):
                 pos = self.steps(group.steps, self._elements(group, cursor, None, rank), pos)
             return pos
-        self._bound(cursor, count)
         ends = np.array(np.broadcast_to(pos, len(cursor)))
         live = np.flatnonzero(count)
         at = pos if isinstance(pos, int) else pos[live]
@@ -238,11 +238,12 @@ class _Walk:
                 at = at if isinstance(at, int) else at[goes_on]
         return ends
 
-    def _bound(self, cursor: Cursor, counts: Ints) -> None:
-        """Leave long lists that only few messages have to rosbags: numbering them element by element is slower."""
-        if int(counts.max()) > MANY:
-            common = int(np.sort(counts)[-min(FEW, len(counts))])
-            cursor.demand(counts <= max(common if len(counts) >= FEW else 0, MANY))
+    def _spend(self, steps: int, cursor: Cursor) -> None:
+        """Leave long lists that only few messages have to rosbags."""
+        self.taken += steps
+        self.gained += steps * len(cursor)
+        if self.taken > FREE_STEPS + self.gained // FEWEST:
+            raise Unsound(np.unique(cursor.numbered), is_slow=True)
 
     def _elements(self, group: Group, cursor: Cursor, owner: Ints | None, rank: Position) -> Cursor:
         first = self.found.elements[group]
@@ -252,6 +253,7 @@ class _Walk:
         else:
             inner = cursor.of(owner, first)
             owners = owner + cursor.first
+        self._spend(len(group.steps), inner)
         self.found.owners[group].append((owners, rank))
         self.found.elements[group] += len(inner)
         return inner

@@ -2,21 +2,31 @@
 
 import struct
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from ingestion.bags.columns import TIME, columns
+from ingestion.bags.arrays import TIME
+from ingestion.bags.bodies import gather
+from ingestion.bags.decode import decode
 from ingestion.bags.definitions import Undecodable, decoder
-from ingestion.bags.recording import Channel
+from ingestion.bags.layout import program
+from ingestion.bags.recording import Batch, Channel
 
 
 @pytest.fixture
 def flat():
     """The columns of CDR messages of a definition."""
 
-    def flatten(definition: str, *contents: bytes, type_name: str = "my_msgs/msg/Thing"):
-        known = decoder(Channel("/thing", type_name, "cdr", "ros2msg", definition))
-        return columns(known, [known.decode(b"\x00\x01\x00\x00" + content) for content in contents])
+    def flatten(definition: str, *contents: bytes, type_name: str = "my_msgs/msg/Thing", written: str = "ros2msg"):
+        channel = Channel("/thing", type_name, "cdr", written, definition)
+        bodies = [b"\x00\x01\x00\x00" + content for content in contents] or [b"no message"]
+        lengths = np.array([len(body) for body in bodies])
+        times, arena = np.zeros(len(bodies), np.uint64), np.frombuffer(b"".join(bodies), np.uint8)
+        batch = Batch(channel, times, None, arena, np.cumsum(lengths) - lengths, lengths, None, 0)
+        found = decode(program(decoder(channel)), gather(batch))
+        assert len(found.kept) == len(contents)
+        return found.columns
 
     return flatten
 
@@ -137,12 +147,11 @@ def test_a_definition_that_is_of_no_use_says_why(channel, reason):
 def test_a_known_type_without_a_definition_is_assumed_from_the_distribution_and_marked():
     known = decoder(Channel("/b", "sensor_msgs/msg/BatteryState", "cdr", "", ""), "jazzy")
     assert known.origin == "assumed from ros2_jazzy"
-    assert "voltage" in columns(known, [])
+    assert "voltage" in dict(program(known).columns)
 
 
-def test_an_idl_definition_is_understood():
+def test_an_idl_definition_is_understood(flat):
     separator = "=" * 80 + "\n"
     text = f"{separator}IDL: my_msgs/msg/Level\nmodule my_msgs {{ module msg {{ struct Level {{ double metres; }}; }}; }};\n"
-    known = decoder(Channel("/level", "my_msgs/msg/Level", "cdr", "ros2idl", text))
-    message = known.decode(b"\x00\x01\x00\x00" + struct.pack("<d", 2.5))
-    assert columns(known, [message])["metres"].to_pylist() == [2.5]
+    found = flat(text, struct.pack("<d", 2.5), type_name="my_msgs/msg/Level", written="ros2idl")
+    assert found["metres"].to_pylist() == [2.5]

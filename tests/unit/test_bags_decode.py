@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ingestion.bags.arrays import TIME
 from ingestion.bags.bodies import gather
-from ingestion.bags.columns import TIME, columns
 from ingestion.bags.decode import MISFIT, decode
 from ingestion.bags.definitions import Undecodable, decoder
 from ingestion.bags.layout import Program, program
@@ -262,9 +262,3 @@ def test_what_rosbags_reads_beside_bears_the_same_names(decoded):
         "log_time_": [1.0, 3.0],
         "log_time__": [2.0, 4.0],
     }
-
-
-def test_the_object_path_gives_the_same_columns(compiled):
-    assert [(name, array.type) for name, array in columns(compiled(STAMPED).decoder, []).items()] == list(
-        compiled(STAMPED).columns
-    )

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestion.bags import ordering
-from ingestion.bags.columns import TIME
+from ingestion.bags.arrays import TIME
 
 
 @pytest.fixture
