@@ -20,6 +20,7 @@ from fleet.adapters.ros2.runs import (
     Ask,
     Begun,
     Cancel,
+    GivenUp,
     GoalStep,
     Listed,
     OrderState,
@@ -226,8 +227,10 @@ def test_no_goal_is_begun_twice_whatever_is_lost_and_whoever_dies(acts):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ACTS, max_size=30))
-def test_every_order_ends_once_all_is_delivered(acts):
+def test_every_order_ends_once_all_is_delivered_or_is_said_to_be_in_doubt_until_it_is_given_up(acts):
     gateway = _settled(_lived(acts))
+    assert gateway.kept.is_over or gateway.kept.doubt, gateway.kept
+    gateway.hear(GivenUp("another"))
     assert gateway.kept.is_over, gateway.kept
 
 

@@ -131,12 +131,35 @@ def test_what_the_same_server_does_not_know_soon_after_is_sent_again_under_the_s
     assert desk.later(5).hear(Resulted(FIRST, UnknownGoal(), "guid-1")) == (Send(FIRST, DRIVE),)
 
 
-@pytest.mark.parametrize(("seconds", "server"), [(9, "guid-1"), (5, "guid-2"), (5, "")])
-def test_what_another_server_or_a_late_one_does_not_know_is_lost_and_never_sent_again(desk, seconds, server):
+@pytest.mark.parametrize("server", ["guid-2", ""])
+def test_what_another_server_does_not_know_is_lost_and_never_sent_again(desk, server):
     desk.hear(Answered(FIRST, NoAnswer("lost")))
-    assert desk.later(seconds).hear(Resulted(FIRST, UnknownGoal(), server)) == ()
+    assert desk.later(5).hear(Resulted(FIRST, UnknownGoal(), server)) == ()
     assert desk.state.status is OrderStatus.failed
     assert desk.state.reason.startswith("lost: ")
+
+
+@pytest.mark.parametrize("answer", [NoAnswer("lost"), Taken(stamp_ns=1)])
+def test_what_the_same_server_may_have_done_and_forgotten_stays_in_doubt_and_is_never_sent_again(desk, answer):
+    desk.hear(Answered(FIRST, answer))
+    assert desk.later(9).hear(Resulted(FIRST, UnknownGoal(), "guid-1")) == ()
+    assert "whether it was done is not known" in desk.state.doubt
+    assert not desk.state.is_over
+    desk.hear(GivenUp("m/2"))
+    assert desk.state.status is OrderStatus.failed
+
+
+def test_an_inherited_goal_that_the_robot_forgets_stays_in_doubt_and_one_that_was_stopped_was_paused(desk):
+    desk.hear(Answered(FIRST, Taken(stamp_ns=1)))
+    desk.state = inherited = desk.state.model_copy(update={"is_inherited": True, "server": ""})
+    desk.hear(Resulted(FIRST, UnknownGoal(), "guid-2"))
+    assert "whether it was done is not known" in desk.state.doubt
+    desk.state = inherited
+    desk.hear(Resulted(FIRST, Ended(GoalStatus.canceled, {})))
+    assert (desk.state.status, desk.state.run) == (OrderStatus.paused, 1)
+    desk.hear(Wished(Wish.pause))
+    desk.hear(Wished(Wish.run))
+    assert not desk.state.is_inherited
 
 
 def test_it_is_sent_three_times_at_most(desk):

@@ -315,7 +315,7 @@ async def serving(
     link: RosLink, bridge: RosbridgeLink | None, journal: Journal, options: Options, clock: Clock
 ) -> AsyncIterator[Ros2Adapter]:
     """The adapter on an open link; `bridge` is the link itself where goals are named by the robot."""
-    ground = Ground(link, journal, clock, bridge, listed_within_s=3 * options.answer_s)
+    ground = Ground(link, journal, clock, bridge, 3 * options.answer_s, options.remembers_s)
     kind, trouble = ("rosbridge", bridge.trouble) if bridge else ("dds", lambda: "")
     adapter = Ros2Adapter(ground, options, kind, trouble)
     watching = asyncio.create_task(adapter.watch())

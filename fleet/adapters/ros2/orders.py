@@ -122,6 +122,7 @@ class Ground:
     clock: Clock
     renames: Renames | None = None
     listed_within_s: float = 15.0
+    remembers_s: float = 8.0
     works: Works = field(default_factory=Works)
 
     def around(self, state: OrderState) -> Surroundings:
@@ -130,7 +131,7 @@ class Ground:
         servers = {action: self.link.incarnation(action) for action in actions}
         renames = self.renames
         listed = {action: renames.listed(action) for action in actions} if renames else None
-        return Surroundings(self.clock.now(), servers, listed, self.listed_within_s)
+        return Surroundings(self.clock.now(), servers, listed, self.listed_within_s, self.remembers_s)
 
 
 class OrderDrive:

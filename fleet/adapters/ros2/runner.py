@@ -55,8 +55,6 @@ from fleet.adapters.ros2.runs import (
     present_goal,
 )
 
-# A server forgets an ended goal after 10 s at the earliest (rcl's default); within that, one that it does not know never came.
-FORGETS_AFTER_S = 8.0
 SENDS_MAX = 3
 CANCEL_AGAIN_S = 2.0
 OUT = frozenset({Stage.sent, Stage.going})  # a goal is, or may be, at the robot
@@ -271,13 +269,14 @@ def _unknown(order: Order, state: OrderState, server: str, around: Surroundings)
         return _stopped(order, state, "the robot knows no such goal", around)
     if state.ending is Ending.timeout:
         return Turn(failed(state, overdue(order, state), around.now))
-    if state.is_inherited:
-        why = "the robot listed the goal of an earlier gateway, and knows nothing of it now; whether it was done is not known"
-        return Turn(state.model_copy(update={"doubt": why}))
-    soon = since(state.sent_at, around.now) < FORGETS_AFTER_S
-    if state.stage is Stage.sent and server and server == state.server and soon and state.sends < SENDS_MAX:
+    is_same = bool(server) and server == state.server
+    soon = since(state.sent_at, around.now) < around.remembers_s
+    if state.stage is Stage.sent and is_same and soon and state.sends < SENDS_MAX:
         again = state.model_copy(update={"sends": state.sends + 1})
         return Turn(again, (Send(present_goal(order, state), _goal_step(state)),))
+    if state.is_inherited or (is_same and not soon):  # it has ended, or never came, and which is forgotten
+        why = "the robot knows nothing of the goal any more; whether it was done is not known"
+        return Turn(state.model_copy(update={"doubt": why}))
     had = "took the goal and" if state.stage is Stage.going else "was sent the goal and"
     why = f"lost: the robot {had} knows nothing of it now, as after a restart; what it did of it is not known"
     return Turn(failed(state, why, around.now))

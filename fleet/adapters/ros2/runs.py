@@ -301,3 +301,5 @@ class Surroundings:
     listed: Mapping[str, tuple[str, ...]] | None = None
     # Where the id is not ours to choose, a goal that is not listed by then was not taken: a rosbridge may not tell of it.
     listed_within_s: float = 15.0
+    # A server forgets an ended goal after this at the earliest; within it, one that it does not know never came.
+    remembers_s: float = 8.0
