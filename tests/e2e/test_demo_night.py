@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -10,20 +10,25 @@ import pytest
 
 from deployments.supervise import LAUNCH_VARIABLE
 
-pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(1200)]
-
-
-def _demo(var: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict]:
-    command = [sys.executable, "-m", "deployments.cli", "--var", str(var), "demo", *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    return ran, json.loads((var / "demo" / "result.json").read_text())
+pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(2000)]
+PATIENCE_S = 1800
+Demo = Callable[..., tuple["subprocess.CompletedProcess[str]", dict]]
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory):
+def demo(program) -> Demo:
+    def run(var: Path, *arguments: str) -> tuple["subprocess.CompletedProcess[str]", dict]:
+        ran = program("-m", "deployments.cli", "--var", var, "demo", *arguments, within_s=PATIENCE_S)
+        return ran, json.loads((var / "demo" / "result.json").read_text())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory, demo: Demo):
     """One demo: what it said, and its result."""
     var = tmp_path_factory.mktemp("night")
-    return var, *_demo(var)
+    return var, *demo(var)
 
 
 def test_every_stage_held(night):
@@ -71,8 +76,8 @@ def test_nothing_is_left_running(night):
     assert left == []
 
 
-def test_real_recordings_come_through_the_same_path_with_equal_messages(tmp_path, shared_data):
-    ran, result = _demo(tmp_path, "--bags", str(shared_data / "bags"))
+def test_real_recordings_come_through_the_same_path_with_equal_messages(tmp_path, shared_data, demo):
+    ran, result = demo(tmp_path, "--bags", str(shared_data / "bags"))
     assert ran.returncode == 0, ran.stdout
     brought = next(stage for stage in result["stages"] if stage["what"] == "Recordings brought along")
     assert brought["how_many"].startswith("13 recordings, ")

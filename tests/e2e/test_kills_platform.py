@@ -24,11 +24,11 @@ from fleet.settings import Settings
 from missions.create import create_round
 from missions.models import MISSION_TERMINAL, Attempt, Mission, MissionCreate, TaskCreate
 
-pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(1500)]
 
 MISSIONS = 12
 PULLED = ["worker", "gateway", "prefect-server", "dispatcher", "gateway", "api", "site", "worker"]
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
 @pytest.fixture

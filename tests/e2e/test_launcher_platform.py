@@ -79,10 +79,10 @@ def test_it_comes_up_brings_back_a_killed_child_and_leaves_nothing_after_ctrl_c(
     assert probe(f"http://127.0.0.1:{platform.port_base + 1}/readyz") == 200
     first = platform.children()["dispatcher"]
     os.kill(first, signal.SIGKILL)
-    platform.wait_for("dispatcher ended (killed by SIGKILL); it is started again", within_s=30)
+    platform.wait_for("dispatcher ended (killed by SIGKILL); it is started again")
     assert platform.children()["dispatcher"] != first
     platform.process.send_signal(signal.SIGINT)
-    assert platform.process.wait(60) == 0
+    assert platform.process.wait(UP_WITHIN_S) == 0
     assert _ours(platform.var) == []
 
 
@@ -93,9 +93,9 @@ def test_after_kill_9_of_the_launcher_the_next_start_ends_what_is_left_and_comes
     killed.process.kill()
     killed.process.wait()
     again = launch()
-    again.wait_for("which an earlier start had left running", within_s=60)
+    again.wait_for("which an earlier start had left running")
     again.wait_for("Yardmaster is up")
     assert set(_ours(again.var)) >= set(again.children().values())
     again.process.send_signal(signal.SIGTERM)
-    assert again.process.wait(60) == 0
+    assert again.process.wait(UP_WITHIN_S) == 0
     assert _ours(again.var) == []

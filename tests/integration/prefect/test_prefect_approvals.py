@@ -10,7 +10,7 @@ from fleet.organisations import site_named
 from missions import commands, create
 from missions.models import Mission, MissionCreate, MissionStatus, TaskCreate, Transition
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

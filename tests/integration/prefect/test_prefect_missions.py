@@ -9,7 +9,7 @@ from fleet import changes, requests
 from fleet.requests import Request, RequestStatus
 from missions.models import Mission, MissionStatus, Round
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 MISSION = {"name": "Look at the press", "tasks": [{"kind": "go_to", "station": "press-1"}]}
 
 

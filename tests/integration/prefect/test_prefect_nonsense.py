@@ -10,7 +10,7 @@ from missions.models import Mission, Round
 from missions.schedules.models import Schedule
 from reports.models import Report
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 TASK = {"kind": "go_to", "station": "press-1"}
 MISSION = {"name": "Look", "tasks": [TASK]}
 AT_ONCE = 4  # Prefect's server on SQLite stalls on its lock when many runs are active
@@ -87,7 +87,7 @@ def test_every_wrong_form_fails_with_a_sentence_that_names_the_value_and_leaves_
     for start in range(0, len(all_forms), AT_ONCE):
         forms = all_forms[start : start + AT_ONCE]
         pressed = [(prefect.press(deployment, **form), told) for deployment, form, told in forms]
-        ended += [(prefect.state(run_id, within_s=120), told) for run_id, told in pressed]
+        ended += [(prefect.state(run_id), told) for run_id, told in pressed]
     assert [state["type"] for state, _ in ended] == ["FAILED"] * len(all_forms)
     assert [(told, state["message"]) for state, told in ended if told not in state["message"]] == []
     assert written() == before

@@ -7,7 +7,7 @@ from sqlmodel import col, select
 
 from missions.models import Desired, Mission
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 MISSION = {"name": "Look at the press", "tasks": [{"kind": "go_to", "station": "press-1"}]}
 # What the two buttons send: Pause keeps the process, Suspend wants a new run of the flow when it is resumed.
 PAUSE = {"type": "PAUSED", "name": "Paused", "state_details": {"pause_timeout": "2099-01-01T00:00:00Z"}}

@@ -8,7 +8,7 @@ from sqlmodel import select
 from missions.holds import Hold, HoldScope, Meanwhile
 from missions.schedules.models import Schedule, ScheduleStatus
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 MISSION = {"name": "Look at the press", "tasks": [{"kind": "go_to", "station": "press-1"}]}
 WEEKDAYS = {"rule": "0 6 * * 1-5", "begins": "2026-03-01T00:00:00"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
