@@ -5,6 +5,7 @@ Written by rosbags, so nothing of ours has a hand in what it is measured on. The
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -257,8 +258,18 @@ def messages(drive: Drive, seconds: float, *, media: bool) -> Iterator[tuple[int
         yield ns, name, kind, make(ns - 2_000_000, (ns - START_NS) / 1e9)
 
 
-def write_ros2(folder: Path, seconds: float, *, media: bool, storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
-    """A ROS 2 recording below `folder`: MCAP in zstd chunks of 1 MB, or SQLite; gives its file."""
+def write_ros2(
+    folder: Path,
+    seconds: float,
+    *,
+    media: bool,
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    times: int = 1,
+) -> Path:
+    """A ROS 2 recording below `folder`: MCAP in zstd chunks of 1 MB, or SQLite; gives its file.
+
+    With `times` the same drive is recorded so many times in a row (only log_time goes on), which takes less to make.
+    """
     drive = Drive(get_typestore(Stores.ROS2_HUMBLE))
     is_mcap = storage is StoragePlugin.MCAP
     out = folder / "recording"
@@ -268,8 +279,13 @@ def write_ros2(folder: Path, seconds: float, *, media: bool, storage: StoragePlu
     with writer:
         topics = drive.topics(media=media)
         lines = {name: writer.add_connection(name, kind, typestore=drive.types) for name, (kind, *_) in topics.items()}
-        for ns, name, kind, message in messages(drive, seconds, media=media):
-            writer.write(lines[name], ns, drive.types.serialize_cdr(message, kind))
+        driven = (
+            (ns, lines[name], drive.types.serialize_cdr(message, kind))
+            for ns, name, kind, message in messages(drive, seconds, media=media)
+        )
+        for number, again in enumerate(repeat(driven if times == 1 else list(driven), times)):
+            for ns, line, content in again:
+                writer.write(line, ns + number * int(seconds * 10**9), content)
     return next(out.glob("*.mcap" if is_mcap else "*.db3"))
 
 
