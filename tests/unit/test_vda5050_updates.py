@@ -188,6 +188,13 @@ def test_a_gateway_that_finds_more_released_than_it_knows_of_goes_on_from_there(
     assert heard.report.tasks[1].status == "succeeded"
 
 
+def test_an_update_of_another_gateway_under_the_same_number_is_what_counts(updated, done):
+    both = updated.model_copy(update={"base_end": 6})
+    heard = following.heard(both, replace(done, update_id=1, horizon=frozenset({6})), AT)
+    assert (heard.update_id, heard.released_to) == (1, 4)
+    assert following.heard(both, done, AT).released_to == 6, "of a state before the update nothing follows"
+
+
 def test_an_order_that_another_gateway_sent_is_taken_over_as_far_as_the_robot_shows_it_released(run, state):
     fresh = run.model_copy(update={"sends": 0, "base_end": None})
     taken = following.taken_over(fresh, replace(state, update_id=2, nodes=(4, 6), horizon=frozenset({6})))

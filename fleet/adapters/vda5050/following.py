@@ -94,10 +94,17 @@ def _seen(run: Run, state: State) -> Run:
         "idles": -1 if state.has_work or run.idles < 0 else min(run.idles + 1, IDLES_BELIEVED),
         "has_shown_horizon": run.has_shown_horizon or bool(state.horizon),
     }
-    if state.update_id is not None and state.update_id > run.update_id:
+    if _is_released_otherwise(run, state):
         news |= {"update_id": state.update_id, "stitch": run.released_to, "base_end": base_shown(run, state)}
     changed = {name: value for name, value in news.items() if getattr(run, name) != value}
     return run.model_copy(update=changed) if changed else run
+
+
+def _is_released_otherwise(run: Run, state: State) -> bool:
+    """Whether another gateway has sent an update since, or another one under the same number, which the robot took first."""
+    if state.update_id is None or state.update_id == run.update_id:
+        return state.update_id is not None and any(sequence <= run.released_to for sequence in state.horizon)
+    return state.update_id > run.update_id
 
 
 def base_shown(run: Run, state: State) -> int | None:
