@@ -45,6 +45,8 @@ from fleet.errors import Invalid
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 LOOK_AGAIN_S = 0.0003
+LOG_PAGES = 8_000  # of SQLite's log, when nobody carries it over: the commit that finds more does, and takes long then
+CATCHES_UP = 5
 STATEMENTS_KEPT = 100
 TELLING = {"preserve_rowcount": True}  # psycopg tells how many rows an INSERT wrote only when it is asked to
 READING = "yardmaster_reading"  # an option of connections whose transactions only read
@@ -204,9 +206,24 @@ def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
     # The driver's own transaction handling begins late and deferred; ours is explicit in _begin_sqlite.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"wal_autocheckpoint={LOG_PAGES}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def carry_over(engine: Engine) -> None:
+    """Carry what is committed from SQLite's log into its file, beside those who write; other databases do so themselves.
+
+    Left to the commits, one in forty does it for all, and whoever waits for that one waits long.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        for _ in range(CATCHES_UP):  # the log begins anew only when all of it was carried over
+            is_busy, pages, carried = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if is_busy or pages == carried:
+                break
 
 
 def _begin_sqlite(connection: Connection) -> None:

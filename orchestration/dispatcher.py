@@ -24,6 +24,7 @@ from sqlmodel import Session
 from fleet import changes
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Accepted, Acknowledged, OrderReport, OrderStatus, Unknown
+from fleet.database import carry_over
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime, open_runtime
 from ingestion import polling
@@ -42,10 +43,11 @@ from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
 
-FEED = UUID(int=1)
+FEED, LOG = UUID(int=1), UUID(int=2)
 THREADS = 8
 DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
 PUBLISH_S = 0.05  # between two writings of positions into the feed
+TIDY_S = 0.5  # between two times that SQLite's log is carried over
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
 
@@ -60,7 +62,7 @@ class Dispatcher:
         self.lanes = Lanes(self._lane_ended)
         self.links = Links(Switchboard(runtime))
         self._postbox = Postbox(runtime, self.wake.set, self._let_deal) if drains else None
-        self._feed = Lanes(lambda: None, width=1)
+        self._feed, self._log = Lanes(lambda: None, width=1), Lanes(lambda: None, width=1)
         self._answers = Answers(self._quietly)
         self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
@@ -117,6 +119,10 @@ class Dispatcher:
                     self._watch(account)
         self._tell()
 
+    def tidy(self) -> None:
+        """Carry SQLite's log over, so that no commit that a mission waits for has to."""
+        self._log.start(LOG, partial(asyncio.to_thread, carry_over, self._runtime.engine))
+
     async def close(self) -> None:
         """End the lanes and the links; what was answered is written."""
         if self._postbox is not None:
@@ -124,6 +130,7 @@ class Dispatcher:
         await self.lanes.close()
         await asyncio.to_thread(self._answers.stop)
         await self._feed.close()
+        await self._log.close()
         await self.links.close()
 
     def _look(self, room: Room) -> list[sending.Parcel]:
@@ -293,9 +300,10 @@ async def run(runtime: Runtime, *, drains: bool = True) -> None:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="dispatcher"))
     dispatcher = Dispatcher(runtime, drains=drains)
     stopping = asyncio.Event()
+    sweep = partial(retention.sweep, runtime)
     ends = (stopping.set, dispatcher.wake.set, dispatcher.remind.set)
     ticks = (ticking(dispatcher.wake.set), ticking(dispatcher.remind.set, every_s=ASK_S))
-    with on_signals(ends), ticks[0], ticks[1], hourly(partial(retention.sweep, runtime)):
+    with on_signals(ends), ticks[0], ticks[1], ticking(dispatcher.tidy, every_s=TIDY_S), hourly(sweep):
         ear = asyncio.create_task(hear(runtime, dispatcher.wake, stopping))
         log.info("dispatcher started")
         await asyncio.gather(
