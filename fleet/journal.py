@@ -140,9 +140,10 @@ class Journal:
         self._file, self._account = file, account
 
     def hold(self, epochs: Mapping[str, int]) -> list[str]:
-        """These robots are held under leases of these epochs; gives the keys of the live orders that are forgotten for it.
+        """These robots are held under leases of these epochs; gives the keys of the orders that are forgotten for it.
 
-        Those are of robots that somebody else has held since: how far they are by now is not known here any more.
+        Those are of robots that somebody else has held since: how they stand by now is not known here any more, nor are
+        those that were refused or ended here, for another may have begun them after all.
         """
         known = self._file.rows("SELECT robot, epoch FROM leases WHERE account = ?", (self._account,))
         was = {str(robot): epoch for robot, epoch in known}
@@ -154,7 +155,7 @@ class Journal:
             for robot, epoch in news.items():
                 connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (self._account, robot, epoch))
                 if robot in was:
-                    gone = connection.execute(FORGET_LIVE, (self._account, robot)).fetchall()
+                    gone = connection.execute(FORGET, (self._account, robot)).fetchall()
                     forgotten += [str(key) for (key,) in gone]
         return forgotten
 
@@ -238,7 +239,7 @@ class Journal:
         )
 
 
-FORGET_LIVE = "DELETE FROM orders WHERE account = ? AND robot = ? AND is_over = 0 RETURNING key"
+FORGET = "DELETE FROM orders WHERE account = ? AND robot = ? RETURNING key"
 SELECT = "SELECT key, robot, sent, state, is_over FROM orders"
 
 

@@ -123,7 +123,7 @@ class Account:
             await adapter.hold(frozenset(held) - changed)
         forgotten = await asyncio.to_thread(self.journal.hold, held)
         if forgotten:
-            log.info("another gateway held robots meanwhile; their orders are asked about", orders=forgotten)
+            log.info("another gateway held robots meanwhile; their orders are asked about", orders=len(forgotten))
 
     def _note_trouble(self, why: str) -> None:
         if why != self.trouble:
