@@ -13,7 +13,12 @@ EXIT = {"complete": 0, "repaired": 0, "partial": 3, "refused": 2}
 
 @app.command("convert")
 def convert(
-    source: Annotated[Path, typer.Argument(exists=True, readable=True, help="A .bag, .db3 or .mcap file.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, readable=True, help="A .bag, .db3 or .mcap file, a rosbag2 folder, or a zip of it."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files and the manifest.")],
     robot: Annotated[str | None, typer.Option(help="Name of the robot that recorded it.")] = None,
     as_json: AsJson = False,

@@ -14,8 +14,9 @@ from pathlib import Path
 import structlog
 
 from fleet.errors import Invalid, Unavailable
-from fleet.objectstore import CHUNK_BYTES, ObjectStore, Stored
+from fleet.objectstore import ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
+from ingestion.bags.directories import sha256_of, size_of
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, media_beside
 from ingestion.statuses import BagStatus
@@ -29,27 +30,30 @@ log = structlog.get_logger(__name__)
 def convert(source: Path, out: Path, *, robot: str | None = None) -> Manifest:
     """Convert the recording `source` into the local folder `out`, laid out as the lake is; gives its manifest.
 
-    A file that is no recording gives a manifest with status `refused`. The same recording again changes nothing.
+    What is no recording gives a manifest with status `refused`. The same recording again changes nothing.
 
     Raises:
-        Invalid: `source` is not a file.
+        Invalid: `source` is neither a file nor a folder.
         Unavailable: the disk cannot take it.
     """
-    if not source.is_file():
-        raise Invalid(f"There is no file {source}; name one recording (.bag, .db3 or .mcap).", source=str(source))
+    if not source.exists():
+        raise Invalid(
+            f"There is no file {source}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(source)
+        )
     lake = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", LOCAL)
-    return convert_into(
-        lake, Source(source, source.name, file_sha256(source), source.stat().st_size, robot or UNKNOWN_ROBOT)
-    )
+    size = size_of(source) if source.is_dir() else source.stat().st_size
+    return convert_into(lake, Source(source, source.name, recording_sha256(source), size, robot or UNKNOWN_ROBOT))
+
+
+def recording_sha256(path: Path) -> str:
+    """The hash that names a recording: of the file, or of the sorted list of a folder's files with their hashes."""
+    return sha256_of(path) if path.is_dir() else file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a local file, hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def explanation(manifest: Manifest) -> str | None:

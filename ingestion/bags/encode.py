@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 SAMPLE_VALUES = 4_096
 SAMPLE_BYTES = 1 << 20
 SAMPLE_PARTS = 8
+WORTH_BYTES = 32 << 10  # a smaller leaf is small in any encoding
 DICTIONARY, SPLIT, DELTA, LENGTHS, PLAIN = (
     "RLE_DICTIONARY",
     "BYTE_STREAM_SPLIT",
@@ -60,7 +61,7 @@ def encodings(table: pa.Table) -> Encodings:
         sample = _sample(values)
         candidates = _candidates(sample)
         chosen[path] = candidates[0]
-        if len(candidates) > 1:
+        if len(candidates) > 1 and values.nbytes >= WORTH_BYTES:
             scale = len(values) / len(sample)
             unclear.setdefault(len(sample), []).append(_Unclear(path, sample, scale, candidates))
     for alike in unclear.values():

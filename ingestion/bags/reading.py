@@ -149,6 +149,11 @@ def _program(channel: Channel, distribution: str) -> tuple[Program | None, Decod
 
 
 def _release_largest(reading: Reading) -> None:
-    rows = max((topic.rows for topic in reading.topics.values()), key=lambda rows: rows.held_bytes)
-    reading.held_bytes -= rows.held_bytes
-    rows.release()
+    """Free half of what may be held at once, so that the topics are looked through now and then only."""
+    files = sorted((topic.rows for topic in reading.topics.values()), key=lambda rows: -rows.held_bytes)
+    for rows in files:
+        if reading.held_bytes <= HELD_MAX_BYTES // 2:
+            return
+        reading.held_bytes -= rows.held_bytes
+        rows.release()
+        reading.held_bytes += rows.held_bytes

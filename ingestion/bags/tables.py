@@ -45,6 +45,7 @@ class TableFile:
         """End the file; one whose row groups overlap in time is sorted as a whole."""
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
             if not self._is_sorted:
                 sort_file(self.path, self._open, group_rows=ROW_GROUP_ROWS, group_bytes=ROW_GROUP_BYTES)
 

@@ -45,11 +45,12 @@ class TopicFile:
         self._rejects = rejects
         self._waiting = Waiting(path.with_suffix(".waiting"))
         self._decoded: list[pa.Table] = []  # what is small once its blobs are files: several make a row group
+        self._decoded_bytes = 0
 
     @property
     def held_bytes(self) -> int:
         """How much memory waits here."""
-        return self._waiting.held_bytes + sum(int(table.nbytes) for table in self._decoded)
+        return self._waiting.held_bytes + self._decoded_bytes
 
     def add(self, batch: Batch) -> None:
         """Take messages; a full row group is written at once."""
@@ -93,13 +94,14 @@ class TopicFile:
         table = pa.table({"log_time": array(messages.log_time, TIME), "publish_time": published} | columns)
         self.quality.add(messages.log_time.view(np.int64), _stamps(columns.get("header_stamp")), messages.bodies)
         self._decoded.append(table if self.media is None else self.media.extract(table))
+        self._decoded_bytes += self._decoded[-1].nbytes
 
     def _write(self, *, is_last: bool) -> None:
         rows = sum(table.num_rows for table in self._decoded)
-        is_full = rows >= tables.ROW_GROUP_ROWS or self.held_bytes >= tables.ROW_GROUP_BYTES
+        is_full = rows >= tables.ROW_GROUP_ROWS or self._decoded_bytes >= tables.ROW_GROUP_BYTES
         if self._decoded and (is_last or is_full or self.media is None):
             whole = pa.concat_tables(self._decoded) if len(self._decoded) > 1 else self._decoded[0]
-            self._decoded = []
+            self._decoded, self._decoded_bytes = [], 0
             self.file.add(whole.replace_schema_metadata(self._metadata))
 
     def _with_instants(self, messages: Messages) -> Messages:

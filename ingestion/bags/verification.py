@@ -28,7 +28,7 @@ from fleet.errors import Invalid
 from fleet.objectstore import ObjectStore
 from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import FILLER, RESERVED
-from ingestion.bags.conversion import LOCAL, file_sha256
+from ingestion.bags.conversion import LOCAL, recording_sha256
 from ingestion.bags.definitions import DECODE_ERRORS
 from ingestion.lake import Lake, Manifest, TopicTable
 
@@ -55,7 +55,9 @@ def verify(source: Path, folder: Path) -> list[str]:
 
 
 def _manifest(source: Path, folder: Path) -> Manifest:
-    manifest = Lake(ObjectStore(f"file://{folder.resolve()}", signing_key=b""), "", LOCAL).manifest(file_sha256(source))
+    manifest = Lake(ObjectStore(f"file://{folder.resolve()}", signing_key=b""), "", LOCAL).manifest(
+        recording_sha256(source)
+    )
     if manifest is None:
         raise Invalid(f"{folder} holds no dataset of {source.name}; convert it first.", source=str(source))
     return manifest
