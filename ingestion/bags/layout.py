@@ -18,6 +18,7 @@ from ingestion.bags.columns import BYTES, DTYPES, FILLER, arrow_type, unique_nam
 from ingestion.bags.definitions import Decoder, Undecodable
 
 MOST_FIELDS = 10_000
+MOST_BYTES = 1 << 40  # so that no sum of lengths runs over
 HEADER, STAMP = "std_msgs/msg/Header", ("header.stamp.sec", "header.stamp.nanosec")
 
 
@@ -61,7 +62,7 @@ class Block:
 class Group:
     """A list of texts or messages: `count` of them, or as many as the message says.
 
-    Where all elements have the same size, each begins `stride` bytes after the one before it.
+    Where all elements are of fixed size, those from the second on are of `width` bytes and `stride` bytes apart.
     """
 
     count: int | None
@@ -70,6 +71,12 @@ class Group:
     align: int
     stride: int | None
     width: int
+
+    @property
+    def run(self) -> Run | None:
+        """The run that its elements are, where they lie close to each other."""
+        only = self.steps[0] if len(self.steps) == 1 and self.stride == self.width else None
+        return only if isinstance(only, Run) else None
 
 
 Step = Run | Text | Block | Group
@@ -233,6 +240,8 @@ class _Body:
 
     def closed(self) -> tuple[Step, ...]:
         self._close_run()
+        if self.smallest > MOST_BYTES:
+            raise Undecodable(f"A message of this definition has at least {self.smallest} bytes.")
         return tuple(self.steps)
 
     def _close_run(self) -> None:
@@ -241,12 +250,25 @@ class _Body:
         self.slots, self.align = [], 0
 
 
+def place(steps: tuple[Step, ...], pos: Any) -> Any:
+    """Where an element of these runs ends that begins at `pos`, an int or an array."""
+    for step in steps:
+        if isinstance(step, Run):
+            pos = ((pos + (step.align - 1)) & -step.align) + step.width
+    return pos
+
+
 def _regular(steps: tuple[Step, ...]) -> tuple[int, int | None, int]:
-    """Alignment, distance and size of elements that are one run, however they are placed; no distance for others."""
-    if len(steps) != 1 or not isinstance(steps[0], Run):
+    """Alignment, distance and size of elements from the second one on; no distance where they are not runs alone.
+
+    The first one may lie otherwise: behind it, all have gone through the same alignments.
+    """
+    first = steps[0] if steps else None
+    if not isinstance(first, Run) or not all(isinstance(step, Run) for step in steps):
         return 1, None, 0
-    run = steps[0]
-    return run.align, run.width + -run.width % run.align, run.width
+    second = place((Run(first.align, 0, ()),), place(steps, 0))
+    end = place(steps, second)
+    return first.align, place((Run(first.align, 0, ()),), end) - second, end - second
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -77,8 +77,19 @@ class _Copy:
                 self.columns[step.column] = _listed(self.block(step, spots, order), offsets)
 
     def group(self, group: Group, spots: list[Spot], order: Order, offsets: tuple[NDArray[np.int32], ...]) -> None:
-        if not group.steps:
-            return
+        if group.run is not None:
+            self.packed(group.run, spots, order, offsets)
+        elif group.steps:
+            self.elements(group, spots, order, offsets)
+
+    def packed(self, run: Run, spots: list[Spot], order: Order, offsets: tuple[NDArray[np.int32], ...]) -> None:
+        """A list whose elements lie close to each other is copied like a sequence of numbers."""
+        content, own = self.stretches(spots, order, run.width)
+        copied = content.reshape(-1, run.width)
+        for slot in run.slots:
+            self.columns[slot.column] = _listed(_slot(slot, _field(copied, slot)), (*offsets, own))
+
+    def elements(self, group: Group, spots: list[Spot], order: Order, offsets: tuple[NDArray[np.int32], ...]) -> None:
         counts = order.arrange([_each(spot, spot.length) for spot in spots])
         ends = np.cumsum(counts)
         total = int(ends[-1]) if len(ends) else 0

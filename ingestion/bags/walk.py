@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestion.bags.bodies import records
-from ingestion.bags.layout import Block, Group, Program, Run, Step, Text
+from ingestion.bags.layout import Block, Group, Program, Run, Step, Text, place
 
 Ints: TypeAlias = NDArray[np.int64]
 Position: TypeAlias = int | Ints
@@ -184,13 +184,18 @@ class _Walk:
 
     def _block(self, step: Block, cursor: Cursor, pos: Position) -> Position:
         count, pos = self._length(cursor, pos)
-        size = count * step.dtype.itemsize
-        cursor.demand(size <= cursor.size - pos)
-        if self.is_cdr and step.dtype.itemsize > 4:
-            pos = _where(count, self._aligned(pos, 8), pos)
-            cursor.demand(pos + size <= cursor.size)
-        self.found.spots[step].append(Spot(cursor, pos, count))
-        return pos + size
+        size = step.dtype.itemsize
+        cursor.demand(count * size <= cursor.size - pos)
+        return self._stretch(step, Spot(cursor, pos, count), size, size)
+
+    def _stretch(self, step: Block | Group, spot: Spot, size: int, align: int) -> Position:
+        """Elements of `size` bytes, close to each other; where there are none, nothing is aligned."""
+        cursor, count = spot.cursor, spot.length
+        begin = _where(count, self._aligned(spot.pos, align), spot.pos)
+        end = begin + count * size
+        cursor.demand(end <= cursor.size)
+        self.found.spots[step].append(Spot(cursor, begin, count))
+        return end
 
     def _group(self, group: Group, cursor: Cursor, pos: Position) -> Position:
         count: Position
@@ -199,25 +204,28 @@ class _Walk:
             cursor.demand(count <= (cursor.size - pos) // max(group.smallest, 1))
         else:
             count = group.count
+        if group.run is not None:
+            return self._stretch(group, Spot(cursor, pos, count), group.width, group.align)
         self.found.spots[group].append(Spot(cursor, pos, count))
         if not group.steps or (isinstance(count, int) and not count):
             return pos
-        is_few = isinstance(count, int) and isinstance(pos, int) and count * 8 <= len(cursor)
-        if group.stride is not None and not is_few:
+        if group.stride is not None:
             return self._evenly(group, cursor, pos, count)
         return self._one_by_one(group, cursor, pos, count)
 
     def _evenly(self, group: Group, cursor: Cursor, pos: Position, count: Position) -> Position:
-        """Elements of one size: where each begins is plain arithmetic."""
-        begin = _where(count, self._aligned(pos, group.align), pos)
-        end = begin + _where(count, (count - 1) * (group.stride or 0) + group.width, 0)
-        cursor.demand(end <= cursor.size)
+        """Elements of fixed size: where each begins is plain arithmetic."""
+        stride = group.stride or 0
         counts = np.broadcast_to(np.asarray(count, np.int64), len(cursor))
+        first = np.broadcast_to(np.asarray(self._aligned(pos, group.align), np.int64), len(cursor))
+        after = place(group.steps, first)
+        second = np.asarray(self._aligned(after, group.align))
+        end = np.where(counts > 1, second + (counts - 2) * stride + group.width, np.where(counts > 0, after, pos))
+        cursor.demand(end <= cursor.size)
         owner = np.repeat(np.arange(len(cursor)), counts)
         rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        starts = begin if isinstance(begin, int) else begin[owner]
-        inner = self._elements(group, cursor, owner, rank)
-        self.steps(group.steps, inner, starts + rank * (group.stride or 0))
+        starts = np.where(rank > 0, second[owner] + (rank - 1) * stride, first[owner])
+        self.steps(group.steps, self._elements(group, cursor, owner, rank), starts)
         return end
 
     def _one_by_one(self, group: Group, cursor: Cursor, pos: Position, count: Position) -> Position:

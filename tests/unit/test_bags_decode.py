@@ -92,14 +92,15 @@ def test_what_is_aligned_in_cdr_lies_close_in_ros_1(decoded):
     }
 
 
-def test_elements_are_aligned_one_after_the_other_however_the_first_lies(decoded):
+@pytest.mark.parametrize("rows", [1, 9, 600])
+def test_elements_are_aligned_one_after_the_other_however_the_first_lies(decoded, rows):
     definition = f"uint8 a\nmy/P[] ps\nmy/Q[2] qs\n{SEPARATOR}MSG: my/P\nuint8 id\nfloat64 x\n"
     definition += f"{SEPARATOR}MSG: my/Q\nfloat64 y\nuint8 id\n"
     # The first P begins at 8 with its x at 16, the second at 24 with its x at 32.
     content = struct.pack("<B3xIB7xdB7xd", 1, 2, 10, 1.0, 20, 2.0) + struct.pack("<dB7xdB", 3.0, 30, 4.0, 40)
-    found = decoded(definition, *[LITTLE + content] * 9)
+    found = decoded(definition, *[LITTLE + content] * rows)
     assert not found.bad
-    assert {name: array[8].as_py() for name, array in found.columns.items()} == {
+    assert {name: array[rows - 1].as_py() for name, array in found.columns.items()} == {
         "a": 1,
         "ps.id": [10, 20],
         "ps.x": [1.0, 2.0],
@@ -213,6 +214,7 @@ def test_many_bad_messages_do_not_make_the_good_ones_slow(decoded):
         (f"my/A a\n{SEPARATOR}MSG: my/A\nmy/B[] b\n{SEPARATOR}MSG: my/B\nmy/A a\n", "contains itself"),
         ("string[100000] many\n", "100000 elements"),
         ("wstring x\n", "my/msg/wstring"),
+        ("float64[1000000000000] x\n", "at least 8000000000000 bytes"),
         ("other/Missing x\n", "other/msg/Missing"),
         ("string structure_needs_at_least_one_member\n", "only byte of empty"),
         (
@@ -241,7 +243,7 @@ def test_wide_text_of_an_idl_definition_is_not_decoded():
 
 
 def test_an_array_larger_than_any_message_makes_its_messages_bad(decoded):
-    found = decoded("float64[1000000000000] x\n", LITTLE + bytes(64))
+    found = decoded("float64[1000000000] x\n", LITTLE + bytes(64))
     assert len(found.bad) == 1
 
 
