@@ -11,6 +11,7 @@ from fleet.adapters.vda5050.options import RobotOptions
 from fleet.adapters.vda5050.outgoing import Envelope
 from fleet.adapters.vda5050.routes import Ability, written
 from fleet.adapters.vda5050.wire import ActionSaid, Header, Place, State, Trouble
+from fleet.push import Inheritance
 
 AT = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 STANDS = Place(0.0, 0.0, 0.0, "hall", True)
@@ -199,6 +200,9 @@ def test_an_order_that_another_gateway_sent_is_taken_over_as_far_as_the_robot_sh
     fresh = run.model_copy(update={"sends": 0, "base_end": None})
     taken = following.taken_over(fresh, replace(state, update_id=2, nodes=(4, 6), horizon=frozenset({6})))
     assert (taken.update_id, taken.released_to, taken.is_whole) == (2, 4, False)
+    told = following.taken_over(fresh, state, Inheritance(since_s=5.0, done=(0,), sequence=10**15))
+    assert told.report.tasks[0].status == "succeeded", "what the platform was told is not taken back"
+    assert told.report.sequence == 10**15
     whole = following.taken_over(fresh, replace(state, horizon=frozenset()))
     assert whole.is_whole
 

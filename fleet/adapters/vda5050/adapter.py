@@ -104,7 +104,7 @@ class Vda5050:
                 return Unknown(why=f"{order.serial_number} has not been heard: whether it has the order is not known")
             if robot.state is None or not runs.shape_of(robot.state.order_id, order.key):
                 return doubt_of(robot.state, said)
-            outcome = await self._begin(robot, order, said.sequence)
+            outcome = await self._begin(robot, order, said)
             if isinstance(outcome, Refused):
                 return Unknown(why=outcome.reason)
             return outcome if isinstance(outcome, Unknown) else None
@@ -213,8 +213,8 @@ class Vda5050:
                     link.outbox.put(happening)
             await asyncio.sleep(PURSUE_EVERY_S)
 
-    async def _begin(self, robot: Robot, order: Order, heard: int = -1) -> SubmitOutcome | None:
-        """Keep a new order and send it; None when its confirmation is to be waited for. `heard`: reports count from there."""
+    async def _begin(self, robot: Robot, order: Order, said: Inheritance | None = None) -> SubmitOutcome | None:
+        """Keep a new order and send it; None when its confirmation is to be waited for. `said`: it may be begun already."""
         link = self._link
         if not await is_heard(link, robot):
             return Unknown(why=f"{order.serial_number} has not been heard; nothing was sent by this gateway")
@@ -224,14 +224,16 @@ class Vda5050:
             return await self._refuse(order, reason)
         ability = replace(robot.ability, shape=shape)
         try:
-            run = written(order, ability, link.now(), max(heard, int(link.now().timestamp() * 1000) - 1))
+            run = written(order, ability, link.now(), int(link.now().timestamp() * 1000) - 1)
         except Unfit as error:
             if shape:
                 return Unknown(why=f"the robot has this order, and it cannot be followed: {error.message}")
             return await self._refuse(order, error.message)
         run = updates.begun(run, robot.own.horizon)
         if robot.state is not None:
-            run = following.taken_over(run, robot.state) if shape else following.about_to_be_sent(run, robot.state)
+            run = (
+                following.taken_over(run, robot.state, said) if shape else following.about_to_be_sent(run, robot.state)
+            )
         try:
             # On disk before anything is sent: killed at any instant, we know what may be out there.
             await asyncio.to_thread(link.journal.admit, order, run.model_dump(mode="json"))

@@ -11,6 +11,7 @@ from fleet.adapters.vda5050 import steps
 from fleet.adapters.vda5050.runs import OVER, Run
 from fleet.adapters.vda5050.steps import is_at_decision, is_taken, ours, released_there
 from fleet.adapters.vda5050.wire import DONE, State, Trouble
+from fleet.push import Inheritance
 
 # What a robot answers to an order that it does not take (2.x in camel case, 3.0 in capitals), letters only.
 REFUSALS = frozenset(
@@ -57,9 +58,20 @@ def about_to_be_sent(run: Run, state: State) -> Run:
     return run.model_copy(update={"troubles_before": refusals_in(state), "stood_at": stood_at})
 
 
-def taken_over(run: Run, state: State) -> Run:
-    """The run of an order that another gateway sent and that the robot shows: released as far as it says."""
-    return run.model_copy(update={"update_id": state.update_id or 0, "base_end": base_shown(run, state)})
+def taken_over(run: Run, state: State, said: Inheritance | None = None) -> Run:
+    """The run of an order that another gateway sent and that the robot shows: released as far as it says.
+
+    What the platform was told of it (`said`) stays so: tasks that are done, and reports are counted from there.
+    """
+    news: dict[str, object] = {"update_id": state.update_id or 0, "base_end": base_shown(run, state)}
+    if said is not None:
+        tasks = [
+            task.model_copy(update={"status": "succeeded"}) if task.position in said.done else task
+            for task in run.report.tasks
+        ]
+        known = {"tasks": tuple(tasks), "sequence": max(run.report.sequence, said.sequence)}
+        news["report"] = run.report.model_copy(update=known)
+    return run.model_copy(update=news)
 
 
 def ended(run: Run, status: OrderStatus, at: datetime, reason: str) -> Run:
