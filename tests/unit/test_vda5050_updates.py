@@ -149,6 +149,13 @@ def test_standing_at_the_decision_point_is_no_end_whether_the_horizon_is_listed_
         assert updates.extended(heard, at_gate, 1).update_id == 1
 
 
+def test_a_robot_that_may_stand_at_the_decision_point_is_not_said_to_have_ended_the_order(run, state, done, wait_id):
+    # It keeps no lastNodeSequenceId, lists no horizon, and the gate is visited twice: it may be waiting for more.
+    unlisted = {"nodes": (), "edges": (), "horizon": frozenset(), "last_sequence": 0}
+    driving = following.heard(run, replace(state, nodes=(2,), horizon=frozenset(), edges=(1,)), AT)
+    assert following.heard(driving, replace(done, **unlisted), AT).report.status is OrderStatus.running
+
+
 def test_a_horizon_that_is_gone_means_that_the_order_was_ended_at_the_robot_and_no_update_begins_it_anew(
     run, state, done
 ):

@@ -179,7 +179,7 @@ def _finished(
         return OrderStatus.running, f"the robot lists no state of the action of task {waits}"
     if run.cut_reason or fatal is not None:
         return OrderStatus.failed, run.cut_reason or (fatal.words if fatal else "")
-    if is_at_decision(run, state) and _may_wait(run, state):
+    if _may_wait(run, state) and run.may_be_at(released_there(run, state), state.last_node_id):
         return OrderStatus.running, ""  # it does not list its horizon, and waits for more
     where = state.last_node_id or "an unnamed place"
     return OrderStatus.canceled, f"ended at the robot itself before its end, at {where}"

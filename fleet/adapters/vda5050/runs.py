@@ -85,6 +85,10 @@ class Run(Frozen):
         # Of two stops at one place it may be on either, or cut short between them.
         return last_sequence == sequence or list(names.values()).count(here) == 1
 
+    def may_be_at(self, sequence: int, last_node_id: str) -> bool:
+        """Whether a robot whose last node is this may stand on this node, as far as the name tells."""
+        return last_node_id in {"", self._names.get(sequence, "")}
+
     @property
     def _names(self) -> dict[int, str]:
         nodes = self.route.get("nodes")
