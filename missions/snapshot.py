@@ -47,11 +47,12 @@ SEEN_AS = (
     "y_m",
     "heard_at",
 )
-_AS_IT_COMES = NullType()  # the driver's own value: making Python's of it is the work of `_as_candidate`, once a change
+# The driver's own values, as they come: making Python's of them is the work of `_as_candidate`, once a change.
+_AS_IT_COMES = NullType()
 SEEN: tuple[Any, ...] = (  # in the order of SEEN_AS; whether it is held follows
-    type_coerce(col(Robot.id), _AS_IT_COMES),
-    type_coerce(col(Robot.organisation_id), _AS_IT_COMES),
-    type_coerce(col(Robot.site_id), _AS_IT_COMES),
+    cast(col(Robot.id), Text),
+    cast(col(Robot.organisation_id), Text),
+    cast(col(Robot.site_id), Text),
     Robot.name,
     cast(col(Robot.capabilities), Text),
     Robot.battery_minimum_fraction,

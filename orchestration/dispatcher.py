@@ -191,6 +191,11 @@ class Dispatcher:
         if self._has_more_to_ask:
             self.remind.set()
 
+    def _answered(self, robot_id: UUID) -> None:
+        self.lanes.answered(robot_id)
+        if self._is_blocked:
+            self.wake.set()
+
     async def _send_due(self, due: sending.Due) -> None:
         parcels: list[sending.Parcel | None] = []
         await self._answers.write(due.mission_id, lambda session: parcels.append(sending.begin(session, due, who=WHO)))
@@ -199,6 +204,7 @@ class Dispatcher:
 
     async def _send(self, parcel: sending.Parcel) -> None:
         answer = await self._deliver(parcel)
+        self._answered(parcel.robot_id)
         received_at = self._runtime.clock.now()
         await self._write(
             parcel.mission_id,
@@ -216,6 +222,7 @@ class Dispatcher:
 
     async def _ask(self, question: recovery.Question) -> None:
         said = await self._query(question)
+        self._answered(question.robot_id)
         received_at = self._runtime.clock.now()
         await self._write(
             question.mission_id,

@@ -93,6 +93,10 @@ class Lanes:
         task.add_done_callback(lambda done: self._end(key, done))
         return True
 
+    def answered(self, key: UUID) -> None:
+        """The account of this lane has answered: what is left to do in it takes nothing of the account's share."""
+        self._accounts.pop(key, None)
+
     def _end(self, key: UUID, task: asyncio.Task[None]) -> None:
         del self._tasks[key]
         self._accounts.pop(key, None)

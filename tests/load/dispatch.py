@@ -151,10 +151,11 @@ def _populate(runtime: Runtime) -> tuple[Site, str]:
     return site, token
 
 
-def _api(yard: Yard) -> int:
+def _api(yard: Yard, *, notes_commits: bool = False) -> int:
     """An API process that answers; its port."""
     port = any_free()
-    yard.launch("-m", "api.serve", "--host", HOST, "--port", str(port))
+    what = ("tests/load/noting_api.py", str(yard.folder / "commits")) if notes_commits else ("-m", "api.serve")
+    yard.launch(*what, "--host", HOST, "--port", str(port))
     _until(lambda: probe(f"http://{HOST}:{port}/healthz", timeout_s=0.5) == 200)
     return port
 
@@ -193,9 +194,9 @@ def _until(holds: Callable[[], bool], *, every_s: float = 0.02) -> None:
 def commit_to_adapter(yard: Yard) -> Iterator[Figure]:
     """RATE missions a second for LASTS_S seconds, each to an idle robot that needs a second for it.
 
-    A mission's time begins with the instant in its row, which is a moment before its commit.
+    A mission's time begins just before its COMMIT is issued, and ends when its order has arrived at the cloud.
     """
-    port = _api(yard)
+    port = _api(yard, notes_commits=True)
     cloud = _cloud(yard, port, takes_s=1.0)
     yard.dispatch()
     yard.request("first")
@@ -216,11 +217,9 @@ def commit_to_adapter(yard: Yard) -> Iterator[Figure]:
 
 
 def _instants(yard: Yard) -> dict[str, float]:
-    """When each mission was made, by the clock that the cloud tells arrivals by."""
-    ahead_s = time.time() - time.monotonic()
-    with yard.runtime.reading() as session:
-        made = session.exec(select(Mission.id, Mission.created_at)).all()
-    return {str(mission_id): created_at.timestamp() - ahead_s for mission_id, created_at in made}
+    """When the commit of each mission began, by the clock that the cloud tells arrivals by."""
+    lines = (yard.folder / "commits").read_text().splitlines()
+    return {mission_id: float(at) for mission_id, _, at in (line.partition(" ") for line in lines)}
 
 
 def _waiting(yard: Yard) -> bool:

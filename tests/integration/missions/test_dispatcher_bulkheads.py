@@ -123,6 +123,19 @@ async def test_an_account_has_its_share_of_lanes_and_gets_it_back():
     assert (lanes.crowded, lanes.free) == (frozenset(), 10)
 
 
+async def test_what_is_left_to_do_after_an_answer_takes_nothing_of_the_accounts_share():
+    settled = asyncio.Event()
+    lanes = Lanes(lambda: None, share=1)
+    assert lanes.start(UUID(int=1), settled.wait, account=SILENT)
+    assert not lanes.start(UUID(int=2), settled.wait, account=SILENT)
+    lanes.answered(UUID(int=1))
+    assert lanes.start(UUID(int=2), settled.wait, account=SILENT)
+    assert not lanes.start(UUID(int=1), settled.wait, account=SILENT), "the robot's lane is taken until all is done"
+    settled.set()
+    await lanes.idle()
+    assert lanes.room.take(UUID(int=1), SILENT)
+
+
 async def test_the_share_of_an_account_is_free_again_after_an_error():
     async def fail() -> None:
         raise LookupError("no such thing")
