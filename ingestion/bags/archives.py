@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pyarrow as pa
 
 from fleet.errors import Invalid
+from ingestion.bags.chunks import SAVED_AT_ONCE
 
 MOST_MEMBERS = 10_000
 ALWAYS_ALLOWED_BYTES = 1 << 30
@@ -32,15 +33,13 @@ def unzip(path: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = list(_members(archive, largest_content(path.stat().st_size)))
-            for number, member in enumerate(members):
+            for member in _members(archive, largest_content(path.stat().st_size)):
                 target = _inside(folder, member.filename)
                 if target.exists():
                     raise Invalid(f"The archive holds {member.filename!r} twice; make it anew.")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as packed, target.open("xb") as file:
                     shutil.copyfileobj(packed, file, COPIED_AT_ONCE)
-                members[number] = member
     except DAMAGES as error:
         raise Invalid(f"The zip archive is damaged, cut, or of a kind that is not known: {error}.") from error
 
@@ -88,7 +87,7 @@ def unzstd(path: Path, target: Path) -> str | None:
 def _parts(stream: pa.CompressedInputStream) -> Iterator[bytes | str]:
     """The content bit by bit; at the end of a damaged one what was wrong."""
     try:
-        while content := stream.read(COPIED_AT_ONCE >> 4):
+        while content := stream.read(SAVED_AT_ONCE):
             yield content
     except OSError as error:
         yield f"its compression is damaged or it was cut: {error}"

@@ -46,14 +46,14 @@ class Packed:
         if self.compression == "none":
             return self.content
         if self.compression == "bz2":
-            return bz2.BZ2Decompressor().decompress(self.content, max_length=self.size)
+            return bz2.BZ2Decompressor().decompress(self.content, max_length=self.size + 1)
         if self.compression == "zstd":
             return pa.Codec("zstd").decompress(pa.py_buffer(self.content), decompressed_size=self.size)
         # The codec fills up what an lz4 frame lacks with whatever was in memory: the stream tells the true size.
         return self._stream().read_buffer(self.size + 1)
 
     def saved(self) -> Bytes:
-        """What comes before the first unreadable byte, at most what it claims to have."""
+        """What comes before the first unreadable byte, whatever size it claims."""
         if self.compression == "none":
             return block(self.content)
         try:
@@ -62,8 +62,7 @@ class Packed:
             return block(b"")
 
     def _saved(self) -> bytearray:
-        most = min(self.size, LARGEST_CHUNK_BYTES)
-        saved = bytearray()
+        saved, most = bytearray(), LARGEST_CHUNK_BYTES
         for step in (SAVED_AT_ONCE, 1):
             # A failed read takes along what it had read: the second time comes nearer to the damage.
             stream = self._stream()
@@ -77,8 +76,7 @@ class Packed:
         return saved
 
     def _saved_bz2(self) -> bytearray:
-        most = min(self.size, LARGEST_CHUNK_BYTES)
-        saved, unpacker = bytearray(), bz2.BZ2Decompressor()
+        saved, most, unpacker = bytearray(), LARGEST_CHUNK_BYTES, bz2.BZ2Decompressor()
         for at in range(0, len(self.content), SAVED_AT_ONCE):
             try:
                 saved += unpacker.decompress(self.content[at : at + SAVED_AT_ONCE], max_length=most - len(saved))

@@ -126,6 +126,8 @@ def unpacked_batches(path: Path, found: Findings) -> Iterator[Batch]:
     with TemporaryDirectory(prefix="yardmaster-zstd-") as folder:
         target = Path(folder) / path.stem
         damage = unzstd(path, target)
+        if damage and not target.stat().st_size:
+            raise Invalid(f"{path.name} is compressed with zstd, and nothing can be unpacked: {damage}.")
         _, reader = reader_of_file(target)
         yield from reader(target, found)
     if damage:

@@ -32,6 +32,7 @@ MAGIC = b"\x89MCAP0\r\n"
 FOOTER_BYTES = 20
 INDEX_MAX_BYTES = 16 << 20
 LOOSE_BYTES = 4 << 20
+PACKED_HEAD_BYTES = 40
 NOT_LOOSE = frozenset(range(256)) - LEARNT
 UNREADABLE = (struct.error, UnicodeDecodeError)
 
@@ -92,6 +93,8 @@ class _Recording:
             head = self.file.read(HEAD.size)
             op, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
             if op == FOOTER and length == FOOTER_BYTES:
+                if self.file.read(FOOTER_BYTES + len(MAGIC))[FOOTER_BYTES:] != MAGIC:
+                    self.found.repair("the file was cut within its last bytes")
                 return
             after = offset + HEAD.size + length
             if op not in {0, FOOTER} and after <= self.size:
@@ -138,6 +141,8 @@ class _Recording:
         place = Place(head.offset, HEAD.size + head.length)
         try:
             packed, checksum = _packed(body)
+            if len(body) > PACKED_HEAD_BYTES + len(packed.compression) + len(packed.content):
+                self._rejoin(head)
         except UNREADABLE as error:
             self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
             return
@@ -148,12 +153,20 @@ class _Recording:
             if not head.is_cut:
                 self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
                 place = place._replace(doubt=f"its chunk at byte {head.offset} cannot be unpacked as a whole")
+                self._rejoin(head)
             yield from self._scanned(arena, [], place)
             return
         if checksum and checksum != zlib.crc32(arena.data):
             place = place._replace(doubt=f"the checksum of its chunk at byte {head.offset} does not match")
         layout = self._checked(arena, index, place, is_proved=checksum != 0) if index else None
         yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
+
+    def _rejoin(self, head: _Head) -> None:
+        """Go on at the next chunk that the summary knows, when this one claims to reach beyond it."""
+        after = self._chunk_after(head.offset)
+        if after is not None and after < head.offset + HEAD.size + head.length:
+            self.found.lose(head.offset, after - head.offset, "a chunk claims to reach into the next one")
+            self.file.seek(after)
 
     def _checked(self, arena: Bytes, index: list[bytes], place: Place, *, is_proved: bool) -> Layout | None:
         told = listed(arena, index)

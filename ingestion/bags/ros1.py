@@ -89,6 +89,7 @@ class _Recording:
         self._handed = Handed(found, self._channel)
         self._announced = 0
         self._index_at = 0
+        self._chunks = 0
         self._ending: _Ending | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -109,6 +110,8 @@ class _Recording:
             self._handed.meet(channel)
         if self._index_at > self.size:
             self.found.lose(self.size, self._index_at - self.size, "the bag was cut before its index")
+        elif self._index_at and self._chunks > 0:
+            self.found.repair(f"the index at the end of the bag lacks {self._chunks} chunks")
         self.found.expect(self._announced, self._handed.messages, self.size)
 
     def _heads(self) -> Iterator[_Head]:
@@ -175,10 +178,17 @@ class _Recording:
             if not head.is_cut:
                 self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error}")
                 place = place._replace(doubt=f"its chunk at byte {head.offset} cannot be unpacked as a whole")
+                self._rejoin(head)
             yield from self._scanned(arena, [], place)
             return
         layout = self._checked(arena, index, place) if index else None
         yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
+
+    def _rejoin(self, head: _Head) -> None:
+        """Go on at the next chunk that the end of the bag knows, when this one claims to reach beyond it."""
+        after = self._chunk_after(head.offset)
+        if after is not None and after < head.body + head.length:
+            self.file.seek(after)
 
     def _checked(self, arena: Bytes, index: list[tuple[int, bytes]], place: Place) -> Layout | None:
         told = listed(arena, index)
@@ -239,7 +249,9 @@ class _Recording:
                 self._channels.setdefault(*_described(fields, content))
             elif op == BAG_HEADER:
                 self._index_at = self._index_of(fields)
+                self._chunks = number(fields, "chunk_count") if "chunk_count" in fields else 0
             elif op == CHUNK_INFO:
+                self._chunks -= 1
                 self._announced += int(np.frombuffer(content, "<u4")[1::2].sum(dtype=np.int64))
             elif op == MESSAGE:
                 self.found.lose(*place[:2], "a message has no time, or is of no connection")

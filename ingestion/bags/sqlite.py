@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,18 @@ from fleet.errors import Invalid
 from ingestion.bags.chunks import Handed, Place, Placed, block
 from ingestion.bags.compressed import decompressed
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
+from ingestion.bags.sqlite_cut import cut_rows
 
 MAGIC = b"SQLite format 3\0"
 LARGEST_GAP = 1 << 20
 FIRST = -(2**63)
+SMALLEST_ROW = 4  # in a page
 BLOCK_BYTES = 2 << 20
 BLOCK_ROWS = 65_536
-ROWS = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
+ROWS = "SELECT rowid, topic_id, timestamp, data FROM messages WHERE rowid > ? ORDER BY rowid"
+TOPICS = "SELECT rowid, name, type, serialization_format FROM topics ORDER BY rowid"
+CUT = "the file was cut, and a part of this row lies behind its end"
+DAMAGES = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message of SQLite quotes what is damaged
 Row = tuple[object, object, object, object]
 
 
@@ -37,15 +43,15 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_CHUNK_BYTES)
         # Without this SQLite reads nothing at all from a file that was cut.
         database.execute("PRAGMA writable_schema = ON")
-        _note_cut(path, found)
         try:
             channels = _channels(database, found)
-        except sqlite3.Error as error:
+        except DAMAGES as error:
             raise Invalid(f"The database {path.name} is damaged or not a recording: {error}.") from error
-        yield from decompressed(_Recording(database, channels, found).batches())
+        yield from decompressed(_Recording(path, database, channels, found).batches())
 
 
-def _note_cut(path: Path, found: Findings) -> None:
+def _note_cut(path: Path, found: Findings) -> set[int]:
+    """The rows that a cut has damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(100)
@@ -53,26 +59,48 @@ def _note_cut(path: Path, found: Findings) -> None:
     announced = int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
     if announced > size:
         found.lose(size, announced - size, "the file was cut")
+    return cut_rows(path) if announced > size else set()
 
 
 def _channels(database: sqlite3.Connection, found: Findings) -> dict[int, Channel]:
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {name for (name,) in database.execute("SELECT name FROM pragma_table_list WHERE type = 'table'")}
     if not {"topics", "messages"} <= tables:
         raise Invalid("The database has no tables `topics` and `messages`: it is not a ROS 2 recording.")
     texts = {}
     try:
         found.distribution = _distribution(database) if "schema" in tables else ""
         texts = _definitions(database) if "message_definitions" in tables else {}
-    except sqlite3.Error as error:
+    except DAMAGES as error:
         found.lose(0, 0, f"the definitions of the messages cannot be read: {error}")
-    channels = {}
-    for number, *words in database.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id"):
-        described = (*words, *texts.get(words[1], ("", "")))
-        if all(isinstance(word, str) for word in described):
-            channels[number] = found.meet(Channel(*described))
-        else:
+    channels = dict[int, Channel]()
+    for number, name, *words in ((*row, *[None] * 4)[:4] for row in _topics(database)):
+        if not isinstance(number, int) or not isinstance(name, str):
             found.lose(0, 0, f"the description of topic {number} is damaged")
+            continue
+        # Without a type or a layout its messages are kept as they are.
+        type_name, layout = (word if isinstance(word, str) else "" for word in words)
+        encoding, text = texts.get(type_name, ("", ""))
+        channels[number] = found.meet(Channel(name, type_name, layout, encoding, text))
     return channels
+
+
+def _topics(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+    try:
+        return database.execute(TOPICS).fetchall()
+    except DAMAGES:
+        # A column's name, or one word of one row: what else is there is still good.
+        names = [column[0] for column in database.execute("SELECT * FROM topics LIMIT 0").description[1:4]]
+        numbers = database.execute("SELECT rowid FROM topics ORDER BY rowid").fetchall()
+        return [(number, *(_word(database, name, number) for name in names)) for (number,) in numbers]
+
+
+def _word(database: sqlite3.Connection, column: str, number: int) -> object:
+    quoted = column.replace('"', '""')
+    try:
+        row = database.execute(f'SELECT "{quoted}" FROM topics WHERE rowid = ?', (number,)).fetchone()  # noqa: S608  quoted
+    except DAMAGES:
+        return ""
+    return row[0] if row else ""
 
 
 def _distribution(database: sqlite3.Connection) -> str:
@@ -83,24 +111,29 @@ def _distribution(database: sqlite3.Connection) -> str:
 
 def _definitions(database: sqlite3.Connection) -> dict[str, tuple[str, str]]:
     query = "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
-    return {name: (encoding, text) for name, encoding, text in database.execute(query)}
+    return {row[0]: (row[1], row[2]) for row in database.execute(query) if {*map(type, row)} == {str}}
 
 
 class _Recording:
-    def __init__(self, database: sqlite3.Connection, channels: dict[int, Channel], found: Findings) -> None:
+    def __init__(self, path: Path, database: sqlite3.Connection, channels: dict[int, Channel], found: Findings) -> None:
         self._database = database
         self._found = found
         self._handed = Handed(found, channels.get)
+        self._cut = _note_cut(path, found)
+        self._size = path.stat().st_size
+        self._rows = self._bytes = 0
         self._after = FIRST
 
     def batches(self) -> Iterator[Batch]:
         gap = 1
-        while gap <= LARGEST_GAP:
+        while gap <= LARGEST_GAP and self._is_possible():
             start = self._after
             try:
                 for rows in _blocks(self._database.execute(ROWS, (start,))):
                     yield from self._block(rows)
-            except sqlite3.DatabaseError as error:
+                    if not self._is_possible():
+                        break
+            except DAMAGES as error:
                 # The next readable page may lie a few or many rows further on: step further each time nothing came.
                 gap = 1 if self._after > start else gap * 2
                 self._after = max(self._after, 0)
@@ -109,25 +142,33 @@ class _Recording:
             else:
                 return
 
-    def _block(self, rows: Sequence[Row]) -> Iterator[Batch]:
-        sound = [row for row in rows if isinstance(row[0], int)]
-        numbers = np.array([row[0] for row in sound], np.int64)
-        is_behind = numbers <= np.append(self._after, numbers)[:-1]
-        until = int(is_behind.argmax()) if is_behind.any() else len(sound)
-        if until:
-            first, self._after = int(numbers[0]), int(numbers[until - 1])
-            yield from self._handed_on(sound[:until], first)
-        if until < len(rows):
-            raise sqlite3.DatabaseError("rows are out of order")
+    def _is_possible(self) -> bool:
+        """Whether the file can hold what was read: a damaged one can lead SQLite over the same pages for ever."""
+        is_possible = self._rows * SMALLEST_ROW + self._bytes <= self._size
+        if not is_possible:
+            self._found.lose(0, 0, "rows come again and again")
+        return is_possible
 
-    def _handed_on(self, rows: Sequence[Row], first: int) -> Iterator[Batch]:
-        _, topics, times, contents = zip(*rows, strict=True)
+    def _block(self, rows: Sequence[Row]) -> Iterator[Batch]:
+        numbers = [row[0] for row in rows if isinstance(row[0], int)]
+        if any(number <= before for before, number in pairwise([self._after, *numbers])):
+            self._found.lose(0, 0, "rows are not in the order of their numbers")
+        self._after = max([self._after, *numbers])
+        self._rows += len(rows)
+        for is_cut, some in groupby(rows, key=lambda row: row[0] in self._cut) if self._cut else [(False, rows)]:
+            yield from self._handed_on(list(some), CUT if is_cut else None)
+
+    def _handed_on(self, rows: Sequence[Row], doubt: str | None) -> Iterator[Batch]:
+        if not rows:
+            return
+        numbers, topics, times, contents = zip(*rows, strict=True)
         if {*map(type, topics)} != {int} or {*map(type, times)} != {int} or {*map(type, contents)} != {bytes}:
             rows = list(self._whole(rows))
             if not rows:
                 return
-            _, topics, times, contents = zip(*rows, strict=True)
+            numbers, topics, times, contents = zip(*rows, strict=True)
         lengths = np.fromiter(map(len, contents), np.int64, len(contents))
+        self._bytes += int(lengths.sum())
         messages = Placed(
             numbers=np.array(topics, np.int64),
             log_time=np.array(times, np.int64).view(np.uint64),
@@ -135,7 +176,7 @@ class _Recording:
             starts=np.cumsum(lengths) - lengths,
             lengths=lengths,
         )
-        yield from self._handed.batches(messages, block(b"".join(contents)), Place(first, 0))
+        yield from self._handed.batches(messages, block(b"".join(contents)), Place(int(numbers[0] or 0), 0, doubt))
 
     def _whole(self, rows: Sequence[Row]) -> Iterator[Row]:
         for row in rows:
@@ -155,7 +196,7 @@ def _blocks(cursor: sqlite3.Cursor) -> Iterator[list[Row]]:
             if waiting >= BLOCK_BYTES or len(rows) >= BLOCK_ROWS:
                 yield rows
                 rows, waiting = [], 0
-    except sqlite3.DatabaseError:
+    except DAMAGES:
         yield rows
         raise
     yield rows

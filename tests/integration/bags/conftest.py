@@ -37,6 +37,8 @@ class Mcap:
     schemas: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     channels: dict[int, tuple[int, str, str]] = field(default_factory=dict)
     messages: list[tuple[int, int, bytes]] = field(default_factory=list)
+    has_index: bool = False  # a message index behind each chunk, and a summary with schemas, channels and chunk index
+    is_described_in_chunks: bool = False  # schemas and channels lie in the first chunk, not before it
 
     def channel(
         self, topic: str, type_name: str, definition: str, *, encoding: str = "cdr", form: str = "ros2msg"
@@ -61,15 +63,35 @@ class Mcap:
         """The file; `compression` None writes no chunks, `announced` adds statistics that claim so many messages."""
         records = [self._record(5, struct.pack("<HIQQ", c, 0, t, t) + body) for c, t, body in self.messages]
         described = [self._schema(n) for n in self.schemas] + [self._channel(n) for n in self.channels]
-        if compression is not None:
-            parts = [records[at : at + per_chunk] for at in range(0, len(records), per_chunk)]
-            records = [self._chunk(b"".join(part), compression, checksum) for part in parts]
-        tail = [self._record(0x0F, bytes(4))] if footer else []
+        content = MAGIC + self._record(1, self._text("ros2") + self._text("test"))
+        content += b"" if self.is_described_in_chunks else b"".join(described)
+        places = []
+        for at in range(0, len(records), per_chunk) if compression is not None else ():
+            before = described if self.is_described_in_chunks and not places else []
+            places.append(len(content))
+            part = before + records[at : at + per_chunk]
+            content += self._chunk(b"".join(part), compression, checksum)
+            content += self._index(self.messages[at : at + per_chunk], before) if self.has_index else b""
+        content += b"".join(records) if compression is None else b""
+        content += self._record(0x0F, bytes(4)) if footer else b""
+        summary = len(content)
+        if self.has_index and footer:
+            content += b"".join(described) + b"".join(self._chunk_index(place) for place in places)
         if announced is not None:
-            tail.append(self._record(0x0B, struct.pack("<QHIIIIQQI", announced, 1, 1, 0, 0, 1, 0, 0, 0)))
-        tail += [self._record(2, bytes(20)), MAGIC] if footer else []
-        head = self._record(1, self._text("ros2") + self._text("test"))
-        return MAGIC + head + b"".join(described) + b"".join(records) + b"".join(tail)
+            content += self._record(0x0B, struct.pack("<QHIIIIQQI", announced, 1, 1, 0, 0, 1, 0, 0, 0))
+        begin = summary if len(content) > summary else 0
+        return content + (self._record(2, struct.pack("<QQI", begin, 0, 0)) + MAGIC if footer else b"")
+
+    def _index(self, messages: Sequence[tuple[int, int, bytes]], before: Sequence[bytes]) -> bytes:
+        listed: dict[int, bytes] = {}
+        at = sum(map(len, before))
+        for channel, time, body in messages:
+            listed[channel] = listed.get(channel, b"") + struct.pack("<QQ", time, at)
+            at += 31 + len(body)
+        return b"".join(self._record(7, struct.pack("<HI", c, len(e)) + e) for c, e in listed.items())
+
+    def _chunk_index(self, place: int) -> bytes:
+        return self._record(8, struct.pack("<QQQQIQ", 0, 0, place, 0, 0, 0) + self._text("") + bytes(16))
 
     def _schema(self, number: int) -> bytes:
         name, form, text = self.schemas[number]
