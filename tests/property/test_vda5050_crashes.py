@@ -87,7 +87,7 @@ class Wire:
         heard = following.heard(self.run, state, self.clock.now())
         if heard is not self.run:
             self.keep(heard)
-        more = updates.extended(self.run, state, self.horizon)
+        more = updates.extended(self.run, state, RobotOptions(horizon=self.horizon))
         if more is not self.run and not self.run.is_over:
             self.keep(more)
 

@@ -71,7 +71,8 @@ def test_every_order_and_every_update_of_it_is_valid(version, tasks, last_node, 
     assert [body["orderUpdateId"] for body in messages] == list(range(len(messages)))
     for before, after in pairwise(messages):
         released = [node for node in before["nodes"] if node["released"]]
-        assert after["nodes"][0] == released[-1], "an update begins with the last node of the base before, unchanged"
+        left_out = {} if version == "3.0.0" else {"actions": []}
+        assert after["nodes"][0] == released[-1] | left_out, "an update begins with the last node of the base before"
     assert all(one["released"] for one in messages[-1]["nodes"] + messages[-1]["edges"])
 
 
@@ -83,7 +84,7 @@ def _next(run):
     ]
     done = run.model_copy(update={"report": run.report.model_copy(update={"tasks": tuple(tasks)})})
     said = {"orderId": run.order_id, "orderUpdateId": run.update_id, "operatingMode": "AUTOMATIC"}
-    return updates.extended(done, read_state(json.dumps(said).encode(), []), 1)
+    return updates.extended(done, read_state(json.dumps(said).encode(), []), RobotOptions(horizon=1))
 
 
 @settings(max_examples=50, deadline=None)

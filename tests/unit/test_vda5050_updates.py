@@ -73,7 +73,7 @@ def done(state, wait_id):
 def updated(run, done):
     """The order with its first update sent once, which no state shows yet."""
     heard = following.heard(run, done, AT)
-    return updates.extended(heard, done, 1).model_copy(update={"sends": 1})
+    return updates.extended(heard, done, RobotOptions(horizon=1)).model_copy(update={"sends": 1})
 
 
 def released(run):
@@ -89,26 +89,36 @@ def test_only_the_first_tasks_are_released_at_first_and_a_stop_keeps_its_actions
 
 def test_more_is_released_when_the_tasks_are_done_beginning_with_the_node_where_the_base_ended(run, state, done):
     driving = following.heard(run, state, AT)
-    assert updates.extended(driving, state, 1) is driving
+    assert updates.extended(driving, state, RobotOptions(horizon=1)) is driving
     there = following.heard(driving, done, AT)
-    update = updates.extended(there, done, 1)
+    update = updates.extended(there, done, RobotOptions(horizon=1))
     assert released(update) == (1, [(2, True), (4, True), (6, False)])
-    assert updates.message(update)["nodes"][0] == updates.message(run)["nodes"][1]
+    told = updates.message(run)["nodes"][1]
+    assert updates.message(update)["nodes"][0] == told | {"actions": []}
+    three = updates.extended(there.model_copy(update={"version": "3.0.0"}), done, RobotOptions(horizon=1))
+    assert updates.message(three)["nodes"][0] == told, "3.0 wants its actions again"
+    again = updates.extended(there, done, RobotOptions(horizon=1, stitching_actions="again"))
+    assert updates.message(again)["nodes"][0] == told
 
 
-def test_a_robot_that_asks_for_a_new_base_is_given_one_more_task(run, state):
+def test_a_robot_that_asks_for_a_new_base_is_given_one_more_task_once_no_action_is_left_where_it_ends(run, state, done):
     asking = replace(state, is_base_wanted=True)
-    driving = following.heard(run, asking, AT)
-    assert released(updates.extended(driving, asking, 1)) == (1, [(2, True), (4, True), (6, False)])
+    driving = following.heard(run.model_copy(update={"version": "3.0.0"}), asking, AT)
+    early = updates.extended(following.heard(run, asking, AT), asking, RobotOptions(horizon=1))
+    assert early.update_id == 0, "in 2.x the wait at the gate would be left out before it is done"
+    assert released(updates.extended(driving, asking, RobotOptions(horizon=1))) == (
+        1,
+        [(2, True), (4, True), (6, False)],
+    )
 
 
 def test_without_a_horizon_the_rest_is_released_at_once(run, done):
     heard = following.heard(run, done, AT)
-    assert released(updates.extended(heard, done, None)) == (1, [(2, True), (4, True), (6, True)])
+    assert released(updates.extended(heard, done, RobotOptions(horizon=None))) == (1, [(2, True), (4, True), (6, True)])
 
 
 def test_nothing_further_is_released_before_the_robot_has_the_last_update(updated, done):
-    assert updates.extended(updated, done, 2) is updated
+    assert updates.extended(updated, done, RobotOptions(horizon=2)) is updated
     assert not steps.is_taken(updated, done)
     assert steps.is_taken(updated, replace(done, update_id=1))
 
@@ -123,19 +133,19 @@ def test_a_robot_that_never_fills_in_the_number_of_the_update_is_believed_by_the
 )
 def test_a_robot_that_is_held_is_released_nothing(run, done, held):
     heard = following.heard(run, done, AT)
-    assert updates.extended(heard, replace(done, **held), 1) is heard
+    assert updates.extended(heard, replace(done, **held), RobotOptions(horizon=1)) is heard
 
 
 @pytest.mark.parametrize("wish", [{"is_cancel_asked": True}, {"is_pause_asked": True}, {"cut_reason": "broken"}])
 def test_an_order_that_is_to_end_or_to_pause_is_released_no_further(run, done, wish):
     heard = following.heard(run, done, AT).model_copy(update=wish)
-    assert updates.extended(heard, done, 1) is heard
+    assert updates.extended(heard, done, RobotOptions(horizon=1)) is heard
 
 
 def test_an_order_whose_task_has_failed_is_released_no_further(run, done, wait_id):
     broken = replace(done, actions={wait_id: ActionSaid("FAILED")})
     heard = following.heard(run, broken, AT)
-    assert updates.extended(heard, broken, 1) is heard
+    assert updates.extended(heard, broken, RobotOptions(horizon=1)) is heard
     assert following.wants_end(heard, broken) == "task 1 failed"
 
 
@@ -146,7 +156,7 @@ def test_standing_at_the_decision_point_is_no_end_whether_the_horizon_is_listed_
         heard = following.heard(driving, at_gate, AT)
         assert heard.report.status is OrderStatus.running
         assert [task.status for task in heard.report.tasks] == ["succeeded", "succeeded", "pending", "pending"]
-        assert updates.extended(heard, at_gate, 1).update_id == 1
+        assert updates.extended(heard, at_gate, RobotOptions(horizon=1)).update_id == 1
 
 
 def test_a_robot_that_may_stand_at_the_decision_point_is_not_said_to_have_ended_the_order(run, state, done, wait_id):
@@ -184,7 +194,9 @@ def test_an_error_about_something_else_is_no_objection(updated, done, about):
 def test_an_error_that_stood_before_the_update_counts_only_when_it_stands_after_several_sends(run, done):
     about = (("orderId", run.order_id),)
     standing = replace(done, troubles=(Trouble("orderError", "WARNING", "old", about),))
-    update = updates.extended(following.heard(run, standing, AT), standing, 1).model_copy(update={"sends": 1})
+    update = updates.extended(following.heard(run, standing, AT), standing, RobotOptions(horizon=1)).model_copy(
+        update={"sends": 1}
+    )
     assert updates.objection(update, standing) == ""
     assert updates.objection(update.model_copy(update={"sends": 3}), standing) != ""
 

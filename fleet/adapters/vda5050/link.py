@@ -114,7 +114,7 @@ class Link:
         now = self.now()
         action = Action(action_id, name, tuple(parameters.items()))
         number = robot.number(INSTANT_ACTIONS, now)
-        body = outgoing.instant_actions(robot.envelope, number, now, [action], key=robot.own.instant_actions_key)
+        body = outgoing.instant_actions(robot.envelope, number, now, [action], key=robot.instant_actions_key)
         return self.mqtt.publish(robot.topic(INSTANT_ACTIONS), body)
 
     def send_cancel(self, robot: Robot, run: Run) -> bool:

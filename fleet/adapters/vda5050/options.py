@@ -12,7 +12,16 @@ from fleet.mqtt_address import TlsFiles
 
 Value = str | float | int | bool
 # What an account may say for all its robots.
-COMMON = ("version", "instant_actions_key", "map_id", "nodes", "is_line_guided", "deviation_m", "horizon")
+COMMON = (
+    "version",
+    "instant_actions_key",
+    "map_id",
+    "nodes",
+    "is_line_guided",
+    "deviation_m",
+    "horizon",
+    "stitching_actions",
+)
 
 
 class Binding(BaseModel):
@@ -35,8 +44,8 @@ class RobotOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str = Field("", description="Protocol version that is spoken to it; empty: the one that it speaks itself.")
-    instant_actions_key: Literal["actions", "instantActions"] = Field(
-        "actions", description="instantActions: the array is sent under both names."
+    instant_actions_key: Literal["", "actions", "instantActions"] = Field(
+        "", description="instantActions: the array is sent under both names; empty: so to robots of 2.0."
     )
     map_id: str = Field("", description="Its name of the map; empty: the map on which it says that it stands.")
     nodes: dict[str, str] = Field(default_factory=dict, description="Our station -> its nodeId, where they differ.")
@@ -44,6 +53,9 @@ class RobotOptions(BaseModel):
     deviation_m: float = Field(0.5, ge=0, description="How near it must come to a node, and stand to the first.")
     horizon: int | None = Field(
         None, ge=1, description="How many tasks ahead are released; the rest is sent as horizon. Empty: all at once."
+    )
+    stitching_actions: Literal["", "again", "left_out"] = Field(
+        "", description="Actions of the node with which an update begins; empty: again in 3.0, left out (done) in 2.x."
     )
     wait: Binding | None = None
     reading: Binding | None = None
@@ -66,7 +78,8 @@ class Options(BaseModel):
     version: str = Field("", description="Like a robot's, for all.")
     bindings: dict[str, object] = Field(default_factory=dict, description="wait, reading, dock, record_bag, action.")
     robots: dict[str, dict[str, object]] = Field(default_factory=dict, description="manufacturer/serialNumber -> own.")
-    instant_actions_key: Literal["actions", "instantActions"] = "actions"
+    instant_actions_key: Literal["", "actions", "instantActions"] = ""
+    stitching_actions: Literal["", "again", "left_out"] = ""
     map_id: str = ""
     nodes: dict[str, str] = Field(default_factory=dict)
     is_line_guided: bool = False

@@ -68,9 +68,10 @@ def route(nodes: Sequence[Node], envelope: Envelope) -> Message:
     }
 
 
-def part(kept: Message, *, update_id: int, first: int, last: int) -> Message:
-    """What one message sends of a kept route: from the node `first` on, released up to the node `last`."""
-    nodes = [(_sequence(one), one) for one in _listed(kept, "nodes")]
+def part(kept: Message, *, update_id: int, first: int, last: int, bare: int | None = None) -> Message:
+    """What one message sends of a kept route: from the node `first` on, released up to `last`; `bare` without actions."""
+    listed = [(_sequence(one), one) for one in _listed(kept, "nodes")]
+    nodes = [(sequence, one | {"actions": []} if sequence == bare else one) for sequence, one in listed]
     edges = [(_sequence(one), one) for one in _listed(kept, "edges")]
     return {
         "orderUpdateId": update_id,

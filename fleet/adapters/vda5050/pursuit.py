@@ -81,7 +81,7 @@ def _confirmed(link: Link, robot: Robot, run: Run) -> bool:
         return link.change(robot, run.model_copy(update={"cut_reason": reason}))
     if run.is_cancel_asked or run.cut_reason:
         return _ending(link, robot, run, state)
-    more = updates.extended(run, state, robot.own.horizon)
+    more = updates.extended(run, state, robot.own)
     if more is not run:
         return link.change(robot, more)  # kept first; sent at the next look
     if state.order_id == run.order_id and not is_taken(run, state) and _is_due(link, robot, run):

@@ -119,6 +119,11 @@ class Robot:
         return next((known for known in VERSIONS if known[:3] == said[:3]), USUAL_VERSION)
 
     @property
+    def instant_actions_key(self) -> str:
+        """The name of the array of instant actions besides `actions`: clients of 2.0 look for the one of 1.1."""
+        return self.own.instant_actions_key or ("instantActions" if self.envelope.is_20 else "actions")
+
+    @property
     def is_unspoken(self) -> bool:
         """Whether it speaks a version that we do not."""
         return bool(self.told_version) and self.told_version[:3] not in {known[:3] for known in VERSIONS}

@@ -56,6 +56,7 @@ class Run(Frozen):
     )
     update_id: int = Field(0, description="orderUpdateId of what was sent last, or is about to be")
     stitch: int = Field(0, description="sequenceId of the node with which that begins")
+    is_stitch_bare: bool = Field(False, description="the actions of that node are left out: they are done")
     base_end: int | None = Field(None, description="sequenceId of the last node that it releases; None: the very last")
     has_shown_horizon: bool = Field(False, description="a state has listed nodes that are not released")
 

@@ -1,11 +1,14 @@
 """How an order is released piece by piece: base, horizon and order updates (2.1.0 section 6.6.2, 3.0 section 6.1.2), pure.
 
 `horizon` is how many tasks ahead of what is done are released. An update begins with the node with which the base before
-it ended, unchanged and with its actions, which the robot does not do again; the rest of that base is not sent again.
+it ended; the rest of that base is not sent again. The robot goes by what it was told of that node first. 3.0 wants its
+actions sent again all the same; in 2.x there are vehicles that then do them twice, or drop them when they are not sent, so
+that they are left out, and no update is sent before they are done (option `stitching_actions`).
 """
 
 from fleet.adapters.vda5050 import outgoing
 from fleet.adapters.vda5050.following import is_refusal, refusals_in
+from fleet.adapters.vda5050.options import RobotOptions
 from fleet.adapters.vda5050.outgoing import Message
 from fleet.adapters.vda5050.runs import Run
 from fleet.adapters.vda5050.steps import is_taken
@@ -24,22 +27,32 @@ def begun(run: Run, horizon: int | None) -> Run:
 
 def message(run: Run) -> Message:
     """What was sent last of the order, or is about to be."""
-    return outgoing.part(run.route, update_id=run.update_id, first=run.stitch, last=run.released_to)
+    bare = run.stitch if run.is_stitch_bare else None
+    return outgoing.part(run.route, update_id=run.update_id, first=run.stitch, last=run.released_to, bare=bare)
 
 
-def extended(run: Run, state: State, horizon: int | None) -> Run:
+def extended(run: Run, state: State, own: RobotOptions) -> Run:
     """The order with more of it released, where the robot has come far enough or asks for it; else the same object.
 
     It is to be kept before it is sent: the robot may have it from then on.
     """
     if run.is_whole or not _may_go_on(run, state):
         return run
+    is_bare = (own.stitching_actions or ("again" if run.version.startswith("3") else "left_out")) == "left_out"
     released = [task for task in _open(run) if task <= run.released_to]
-    wanted = max(horizon or len(run.steps), len(released) + 1 if state.is_base_wanted else 0)
+    if is_bare and run.released_to in released and _acts(run, run.released_to):
+        return run
+    wanted = max(own.horizon or len(run.steps), len(released) + 1 if state.is_base_wanted else 0)
     end = _end(run, wanted)
     if end <= run.released_to:
         return run
-    news = {"update_id": run.update_id + 1, "stitch": run.released_to, "base_end": end, "sends": 0}
+    news = {
+        "update_id": run.update_id + 1,
+        "stitch": run.released_to,
+        "base_end": end,
+        "sends": 0,
+        "is_stitch_bare": is_bare,
+    }
     return run.model_copy(update={**news, "troubles_before": refusals_in(state)})
 
 
@@ -56,6 +69,10 @@ def _may_go_on(run: Run, state: State) -> bool:
     is_held = state.is_paused or run.is_pause_asked or run.is_cancel_asked or run.cut_reason
     has_failed = any(task.status == "failed" for task in run.report.tasks)
     return is_ours and not is_held and not has_failed and state.mode in DRIVES_ITSELF and state.emergency_stop == "NONE"
+
+
+def _acts(run: Run, sequence: int) -> bool:
+    return any(step.action_id for step in run.steps if step.sequence == sequence)
 
 
 def _open(run: Run) -> list[int]:
