@@ -12,13 +12,15 @@ from ingestion.bags.recording import Batch
 
 # A CDR payload begins behind four bytes of encapsulation: a body that begins here has its payload on eight bytes.
 BEGIN = 4
-WIDEST_ROW = 1 << 20
+# Few or wide stretches are copied one by one; else that takes longer than the bytes need.
+FEW, WIDE = 4, 8_192
 MOST_BYTES = 2**31 - 1
+SMALL_BLOCK, LARGE_BLOCK = 1 << 20, 10 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
-    """Messages in order: each begins four bytes before a multiple of eight of the arena, which holds nothing else."""
+    """Messages in order: each begins four bytes before a multiple of eight of the arena; the bytes between are any."""
 
     arena: NDArray[np.uint8]
     starts: NDArray[np.int64]  # (N,)
@@ -41,6 +43,42 @@ class Bodies:
     def of(self, rows: NDArray[np.int64]) -> "Bodies":
         """A copy of these messages alone, in this order."""
         return _gathered(self.arena, self.starts[rows], self.lengths[rows])
+
+
+class Shelf:
+    """Copies of the messages of one channel, one behind the other in a block that grows."""
+
+    def __init__(self) -> None:
+        """An empty one."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all messages; bodies that were handed out stay as they are."""
+        self.size, self.rows = 0, 0
+        self._block = np.empty(0, np.uint8)
+        self._starts: list[NDArray[np.int64]] = []
+        self._lengths: list[NDArray[np.int64]] = []
+
+    def add(self, batch: Batch) -> None:
+        """Take the messages of a batch, whose arena is not needed any more."""
+        widths, ends = _room(batch.lengths)
+        size = self.size + int(ends[-1])
+        self._reserve(size)
+        _copy(batch.arena, batch.starts - BEGIN, widths, self._block[self.size : size])
+        self._starts.append(ends - widths + (self.size + BEGIN))
+        self._lengths.append(batch.lengths.copy())
+        self.size, self.rows = size, self.rows + len(widths)
+
+    def bodies(self) -> Bodies:
+        """All of them, one or more, without a copy."""
+        return Bodies(self._block[: self.size], np.concatenate(self._starts), np.concatenate(self._lengths))
+
+    def _reserve(self, size: int) -> None:
+        if size > self._block.size:
+            # Memory costs nothing until it is written to: beyond a megabyte there is room for a whole row group.
+            larger = np.empty(2 * size if size < SMALL_BLOCK else max(LARGE_BLOCK, size + size // 4), np.uint8)
+            larger[: self.size] = self._block[: self.size]
+            self._block = larger
 
 
 def gather(batch: Batch) -> Bodies:
@@ -87,16 +125,53 @@ def records(arena: NDArray[np.uint8], starts: NDArray[np.int64], width: int) -> 
 
 
 def _gathered(arena: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Bodies:
+    widths, ends = _room(lengths)
+    block = np.empty(int(ends[-1]), np.uint8)
+    _copy(arena, starts - BEGIN, widths, block)
+    return Bodies(block, ends - widths + BEGIN, lengths.copy())
+
+
+def _room(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The bytes that each message takes in a block, and where it ends."""
     widths = (lengths + (BEGIN + 7)) & -8
-    starts = starts - BEGIN
-    if int(starts.min()) < 0 or int((starts + widths).max()) > arena.size:
-        arena = np.concatenate([np.zeros(BEGIN, np.uint8), arena, np.zeros(8, np.uint8)])
-        starts = starts + BEGIN
+    return widths, np.cumsum(widths)
+
+
+def _copy(
+    arena: NDArray[np.uint8], starts: NDArray[np.int64], widths: NDArray[np.int64], out: NDArray[np.uint8]
+) -> None:
+    """Fill `out` with stretches of the arena; what they have beyond its ends is left as it is."""
+    lies_within = (starts >= 0) & (starts + widths <= arena.size)
+    if lies_within.all():
+        _copy_within(arena, starts, widths, out)
+        return
+    # Only the first and the last messages of an arena reach beyond it, as messages do not overlap; if they do, one by one.
+    inner = np.flatnonzero(lies_within)
+    first, last = (int(inner[0]), int(inner[-1]) + 1) if len(inner) else (0, 0)
+    if not lies_within[first:last].all():
+        first = last = 0
+    ends = np.cumsum(widths)
+    begins = ends - widths
+    if last:
+        within = slice(first, last)
+        _copy_within(arena, starts[within], widths[within], out[int(begins[first]) : int(ends[last - 1])])
+    for row in (*range(first), *range(last, len(starts))):
+        missing = max(-int(starts[row]), 0)
+        found = arena[int(starts[row]) + missing : int(starts[row] + widths[row])]
+        begin = int(begins[row]) + missing
+        out[begin : begin + found.size] = found
+
+
+def _copy_within(
+    arena: NDArray[np.uint8], starts: NDArray[np.int64], widths: NDArray[np.int64], out: NDArray[np.uint8]
+) -> None:
     width = int(widths[0])
-    if width <= WIDEST_ROW and bool((lengths == lengths[0]).all()):
-        copied = records(arena, starts, width).reshape(-1)
-        begins = np.arange(BEGIN, BEGIN + len(starts) * width, width, dtype=np.int64)
+    if len(starts) <= FEW or out.size > len(starts) * WIDE:
+        at = 0
+        for start, size in zip(starts.tolist(), widths.tolist(), strict=True):
+            out[at : at + size] = arena[start : start + size]
+            at += size
+    elif bool((widths == width).all()):
+        out[:] = records(arena, starts, width).reshape(-1)
     else:
-        copied = np.frombuffer(ragged(arena, starts, widths).buffers()[2], np.uint8)
-        begins = np.cumsum(widths) - widths + BEGIN
-    return Bodies(copied[: int(widths.sum())], begins, lengths.copy())
+        out[:] = np.frombuffer(ragged(arena, starts, widths).buffers()[2], np.uint8)[: out.size]

@@ -94,7 +94,7 @@ def _fast(program: Program, bodies: Bodies) -> Columns:
     length = int(bodies.lengths[0])
     is_equal = bool((bodies.lengths == length).all())
     size = length - skip if is_equal else bodies.lengths - skip
-    cursor = Cursor(memory, bodies.starts + skip, size, stride=_stride(bodies.starts) if is_equal else 0)
+    cursor = Cursor(memory, bodies.starts + skip, size, stride=_stride(bodies.starts))
     return _stamped(program, arrays(program, memory, locate(program, cursor), len(cursor)))
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.interfaces import Nodetype
 
-from ingestion.bags.bodies import gather, join
+from ingestion.bags.bodies import Shelf, gather, join
 from ingestion.bags.decode import decode
 from ingestion.bags.definitions import DECODE_ERRORS, Decoder, decoder
 from ingestion.bags.layout import program
@@ -219,7 +219,11 @@ def test_batches_that_were_joined_are_read_as_one(batch_of, is_equal, text, seed
     random = np.random.default_rng(seed)
     author = Author(known, random, is_alike=bool(seed % 2))
     parts = [[author.content() for _ in range(count)] for count in counts]
-    bodies = join([gather(batch_of(known, part, random)) for part in parts])
+    batches = [batch_of(known, part, random) for part in parts]
+    shelf = Shelf()
+    for batch in batches:
+        shelf.add(batch)
+    bodies = shelf.bodies() if seed % 3 else join([gather(batch) for batch in batches])
     contents = [content for part in parts for content in part]
     assert [bodies.content(row) for row in range(len(contents))] == contents
     assert bodies.contents().to_pylist() == contents
