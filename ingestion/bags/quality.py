@@ -16,7 +16,6 @@ from ingestion.lake import Gap, Quality
 LONGEST_GAPS = 10
 GAP_IN_MEDIANS = 5
 MANTISSA_BITS = 6  # classes in an octave: 64
-CLASSES = (64 + 1) << MANTISSA_BITS
 PROBES = 16
 KEPT_BYTES = 1 << 20
 NONE_YET = -(2**63)
@@ -24,35 +23,37 @@ Times = NDArray[np.int64]
 
 
 class _Spread:
-    """How often values of each size came, and their sum by class."""
+    """How many values came in each class, and their sum; only classes that occur take memory."""
 
     def __init__(self) -> None:
-        self.counts: Times = np.zeros(CLASSES, np.int64)
-        self._sums = np.zeros(CLASSES)
+        self.count = 0
+        self._classes: dict[int, tuple[int, float]] = {}
 
     def add(self, values: Times) -> None:
         """Whole numbers, none negative."""
+        if not len(values):
+            return
         sizes = values.astype(np.float64)
         # The bits of exponent and first digits of x + 1 are the number of the class.
-        classes = ((sizes + 1).view(np.int64) >> (52 - MANTISSA_BITS)) - (1023 << MANTISSA_BITS)
-        self.counts += np.bincount(classes, minlength=CLASSES)
-        self._sums += np.bincount(classes, weights=sizes, minlength=CLASSES)
+        classes = (sizes + 1).view(np.int64) >> (52 - MANTISSA_BITS)
+        first = int(classes.min())
+        counts, sums = np.bincount(classes - first), np.bincount(classes - first, weights=sizes)
+        for place in np.flatnonzero(counts).tolist():
+            count, total = self._classes.get(first + place, (0, 0.0))
+            self._classes[first + place] = (count + int(counts[place]), total + float(sums[place]))
+        self.count += len(values)
 
     def value_at(self, rank: int) -> float:
         """The value with so many smaller ones."""
-        place = int(np.searchsorted(np.cumsum(self.counts), rank, side="right"))
-        return float(self._sums[place] / self.counts[place])
+        for _, (count, total) in sorted(self._classes.items()):
+            if rank < count:
+                return total / count
+            rank -= count
+        raise IndexError(rank)
 
     def count_above(self, limit: float) -> int:
         """How many values exceed the limit; those of its own class do when their mean does."""
-        with np.errstate(invalid="ignore"):
-            means = self._sums / self.counts
-        return int(self.counts[means > limit].sum())
-
-    @property
-    def count(self) -> int:
-        """Of all values."""
-        return int(self.counts.sum())
+        return sum(count for count, total in self._classes.values() if total > limit * count)
 
 
 @dataclass
