@@ -115,6 +115,16 @@ def test_a_rest_is_taken_again_and_a_call_that_may_have_been_made_is_not(go_on):
     assert _place(go_on(steps=(_drive(0), again), **told)) == (1, 0, Stage.ready)
 
 
+def test_what_comes_after_a_goal_that_still_runs_was_not_begun_and_after_one_that_is_done_it_may_have_been(go_on):
+    call = CallStep(positions=(1,), service="/r/beep", type="std_srvs/srv/Trigger")
+    for after in (call, _drive(1, DOCK)):
+        steps = (_drive(0), after)
+        assert _place(go_on(("m/1", 0, 0, GoalStatus.executing), steps=steps)) == (0, 0, Stage.going)
+        assert _place(go_on(("m/1", 0, 0, GoalStatus.aborted), steps=steps)) == (0, 0, Stage.going)
+        assert isinstance(go_on(("m/1", 0, 0, GoalStatus.succeeded), steps=steps), Doubtful)
+    assert _place(go_on(("m/1", 0, 0, GoalStatus.succeeded))) == (0, 0, Stage.going), "its server would list it"
+
+
 def test_the_sequence_rises_above_what_was_heard_before(go_on):
     far = int(NOW.timestamp() * 1000) + 60_000
     assert go_on(("m/1", 0, 0, GoalStatus.executing), sequence=far).sequence == far + 1

@@ -4,13 +4,13 @@ A task is begun only when it is certain that it never was: a server lists the go
 ended, and forgets first what ended first. So while it lists a goal from before a task, that task's goal would be listed too.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from fleet.adapter import Order, OrderStatus
-from fleet.adapters.ros2.link import GoalSeen
+from fleet.adapters.ros2.link import GoalSeen, GoalStatus
 from fleet.adapters.ros2.marks import marked, numbered, over
 from fleet.adapters.ros2.outcomes import Came
 from fleet.adapters.ros2.runs import CallStep, GoalStep, OrderState, Stage, Step, goal_id
@@ -50,8 +50,13 @@ def inherited(
     """
     last, run = max(_sent(order, state.steps, listed), default=(-1, 0))
     done = _done(state.steps, said.done)
-    if last < done < len(state.steps) and (why := _why_not(order, state.steps[done], done, said, listed, remembers_s)):
-        return Doubtful(why)
+    # The one to be begun next: at once, or after the goal that is listed; while that runs, nothing after it was begun.
+    is_through = last >= done and listed[_goal(order, state.steps, last, run)][1].status is GoalStatus.succeeded
+    following = done if last < done else last + 1 if is_through else len(state.steps)
+    if following < len(state.steps):
+        why = _why_not(order, state.steps[following], following, said, listed, remembers_s)
+        if why:
+            return Doubtful(why)
     if last < 0 and done == 0 and not said.is_begun and isinstance(state.steps[0], GoalStep):
         return Never()
     left = tuple(task for task in state.tasks if task.position not in said.done)
@@ -79,6 +84,10 @@ def _sent(order: Order, steps: Collection[Step], listed: Collection[UUID]) -> li
         for run in range(RUNS_KNOWN)
         if isinstance(step, GoalStep) and goal_id(order.key, step.positions[0], run) in listed
     ]
+
+
+def _goal(order: Order, steps: Sequence[Step], at: int, run: int) -> UUID:
+    return goal_id(order.key, steps[at].positions[0], run)
 
 
 def _done(steps: Collection[Step], positions: Collection[int]) -> int:
