@@ -1,6 +1,6 @@
 """What robots answer is written in groups: while one commit is under way, the answers that come meanwhile gather."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from fleet import ledger
 from fleet.group_commit import GroupCommit, Transaction
 from missions.live import lock_missions
 from missions.outbox import MORE
-from orchestration.loops import Pace, nobody
+from orchestration.loops import Pace
 
 GATHER_S = 0.02  # answers that come thick and fast gather for so long
 
@@ -24,12 +24,8 @@ class _Piece:
 class Answers:
     """Writes pieces of work about missions; its thread begins with the first."""
 
-    def __init__(self, transaction: Transaction, let_pass: Callable[[], Awaitable[None]] = nobody) -> None:
-        """`transaction` opens a write transaction that is committed when its block ends.
-
-        `let_pass` is awaited before, for what is more urgent.
-        """
-        self._let_pass = let_pass
+    def __init__(self, transaction: Transaction) -> None:
+        """`transaction` opens a write transaction that is committed when its block ends."""
         self._group: GroupCommit[_Piece, bool] = GroupCommit(transaction, _write, what="answers of robots")
         self._is_started = False
         self._pace = Pace(GATHER_S)
@@ -43,7 +39,6 @@ class Answers:
             YardmasterError: it could not be written; nothing of it was.
         """
         await self._pace.keep()
-        await self._let_pass()
         if not self._is_started:
             self._is_started = True
             self._group.start()

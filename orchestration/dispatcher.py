@@ -13,7 +13,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from uuid import UUID
 
@@ -39,6 +39,7 @@ from orchestration.lanes import Lanes, Links, Room
 from orchestration.loops import Pace, hear, on_signals, repeat
 from orchestration.planner import NOTHING, Planner
 from orchestration.postbox import Postbox, run_apart
+from orchestration.rounds import Rounds
 from orchestration.timers import hourly, ticking
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,8 @@ class Dispatcher:
         self.wake, self.remind = asyncio.Event(), asyncio.Event()
         self.lanes = Lanes(self._lane_ended)
         self.links = Links(Switchboard(runtime))
-        self._postbox = Postbox(runtime, self.wake.set, self._let_deal) if drains else None
+        self._deals = Rounds(DEAL_S, longest_s=PASS_S)
+        self._postbox = Postbox(runtime, self.wake.set, self._deals.between) if drains else None
         self._feed, self._log = Lanes(lambda: None, width=1), Lanes(lambda: None, width=1)
         self._answers = Answers(self._quietly)
         self._chores = Chores(runtime)
@@ -71,9 +73,7 @@ class Dispatcher:
         self._is_blocked = self._has_more_to_ask = False  # something waits for a lane
         self._planner = Planner(runtime.clock)
         self._has_news = False  # there may be unpublished changes
-        self._deals, self._publishes = Pace(DEAL_S), Pace(PUBLISH_S)
-        self._calm = asyncio.Event()  # nothing is being given to robots
-        self._calm.set()
+        self._publishes = Pace(PUBLISH_S)
 
     async def turn(self) -> None:
         """Do everything there is to do now; what waits for robots goes on in the lanes."""
@@ -82,25 +82,15 @@ class Dispatcher:
 
     async def deal(self) -> None:
         """Give missions to robots and send what is due; nothing else is waited for."""
-        self._calm.clear()
-        try:
-            await self._deals.keep()
-            async with self._filling:
-                for parcel in await asyncio.to_thread(self._look, self.lanes.room):
-                    self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
-                for due in await asyncio.to_thread(self._find_due, self.lanes.room):
-                    self._start(due.robot_id, due.account_id, partial(self._send_due, due))
-        finally:
-            self._calm.set()
+        async with self._deals.round(), self._filling:
+            for parcel in await asyncio.to_thread(self._look, self.lanes.room):
+                self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
+            for due in await asyncio.to_thread(self._find_due, self.lanes.room):
+                self._start(due.robot_id, due.account_id, partial(self._send_due, due))
         self._take_in()
         self._tell()
         if self._planner.is_portion:
             self.wake.set()
-
-    async def _let_deal(self) -> None:
-        """Wait while something is given to robots: a mission that waits goes before what is told of others."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._calm.wait(), PASS_S)
 
     async def tend(self) -> None:
         """Ask about what is quiet, do the chores that are due and look at accounts that nobody polls."""
@@ -262,7 +252,7 @@ class Dispatcher:
     async def _publish(self) -> None:
         while self._has_news:
             await self._publishes.keep()
-            await self._let_deal()
+            await self._deals.between()
             self._has_news = False
             if await asyncio.to_thread(self._publish_some):
                 self._has_news = True  # what did not fit, or came meanwhile

@@ -16,10 +16,6 @@ AGAIN_S = 1.0  # until a doorbell that could not be heard is opened again
 BELL_S = 0.5  # how long the ear listens in one go, which bounds how long it delays the end of the process
 
 
-async def nobody() -> None:
-    """Lets nobody pass: there is nothing more urgent."""
-
-
 class Pace:
     """Lets something begin at once after a rest, and otherwise so long after it began last: meanwhile more gathers."""
 
@@ -27,6 +23,11 @@ class Pace:
         """`every_s` is between two beginnings, at least."""
         self._every_s = every_s
         self._next = 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How long until it may begin again; negative when it could have begun."""
+        return self._next - asyncio.get_running_loop().time()
 
     async def keep(self) -> None:
         """Wait until it may begin."""

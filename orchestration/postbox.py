@@ -9,7 +9,7 @@ import structlog
 from fleet.runtime import Runtime
 from orchestration import intake
 from orchestration.lanes import Lanes
-from orchestration.loops import Pace, hear, nobody, on_signals, repeat
+from orchestration.loops import Pace, hear, on_signals, repeat
 from orchestration.timers import ticking
 
 log = structlog.get_logger(__name__)
@@ -20,11 +20,15 @@ CROWD_MAX = 64  # as many when more and more wait: each lets dealing go before i
 DRAIN_S = 0.04  # no report waits longer for others, with which it is applied for a fraction of the cost
 
 
+async def _nobody() -> None:
+    pass
+
+
 class Postbox:
     """Drains the inbox in a lane of its own, so that its troubles delay no mission."""
 
     def __init__(
-        self, runtime: Runtime, applied: Callable[[], None], let_pass: Callable[[], Awaitable[None]] = nobody
+        self, runtime: Runtime, applied: Callable[[], None], let_pass: Callable[[], Awaitable[None]] = _nobody
     ) -> None:
         """`applied` is called whenever something that came in was applied: it may have freed a robot.
 
