@@ -1,6 +1,7 @@
 """Converting sound recordings: values, order, partitions, and that a second or killed run changes nothing."""
 
 import hashlib
+import json
 from datetime import date
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore
-from ingestion.bags import convert, tables, waiting
+from ingestion.bags import convert, reading, tables, topics, waiting
+from ingestion.bags.reading import Source, read
 from ingestion.bags.verification import verify
 from ingestion.models import BagStatus
 
 START_NS = 1_772_402_400_000_000_000
+POINT = "float64 x\nfloat64 y\nfloat64 z\n"
 
 
 @pytest.fixture
@@ -239,3 +242,88 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
 def test_a_folder_without_the_dataset_cannot_be_compared(ros1_bag, tmp_path):
     with pytest.raises(Invalid, match="holds no dataset"):
         verify(ros1_bag(), tmp_path)
+
+
+def test_the_bytes_do_not_depend_on_how_messages_come_in_batches(points, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 64)
+    found, made = set(), points(range(300))
+    for per_chunk in (1, 7, 1000):
+        source = tmp_path / f"{per_chunk}.mcap"
+        source.write_bytes(made.content(per_chunk=per_chunk, compression=""))
+        (topic,) = read(Source(source, "points", "same", 0, "amr-01"), tmp_path).topics.values()
+        found.add(hashlib.sha256(topic.rows.file.path.read_bytes()).hexdigest())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("smallest", [0, 1 << 30])
+def test_the_same_rows_come_out_however_little_may_be_held(mcap, tmp_path, point, monkeypatch, smallest, files):
+    channels = [mcap.channel(f"/point_{n}", "geometry_msgs/msg/Point", POINT) for n in range(20)]
+    for number in range(2_000):
+        mcap.add(channels[number % 20], START_NS + number, point(float(number)))
+    source = tmp_path / "many.mcap"
+    source.write_bytes(mcap.content(per_chunk=100))
+    whole = convert(source, tmp_path / "whole")
+    monkeypatch.setattr(reading, "HELD_MAX_BYTES", 20_000)
+    monkeypatch.setattr(topics, "SMALLEST_ROW_GROUP_BYTES", smallest)
+    little = convert(source, tmp_path / "little")
+    for one, two in zip(whole.topics, little.topics, strict=True):
+        first, second = (
+            pq.ParquetFile(tmp_path / name / topic.files[0].path) for name, topic in (("whole", one), ("little", two))
+        )
+        assert first.read().equals(second.read())
+        assert (second.num_row_groups == 1) == bool(smallest)
+    if smallest:  # what is put aside until its row group is full leaves no trace
+        assert files(tmp_path / "little") == files(tmp_path / "whole")
+
+
+def test_row_groups_tell_by_which_column_they_are_sorted_and_where_their_pages_begin(points, tmp_path):
+    source = tmp_path / "points.mcap"
+    source.write_bytes(points(range(50)).content())
+    (file,) = convert(source, tmp_path / "out").topics[0].files
+    group = pq.read_metadata(tmp_path / "out" / file.path).row_group(0)
+    assert [column.column_index for column in group.sorting_columns] == [0]
+    assert group.column(0).has_column_index
+    assert group.column(0).statistics.min.value == START_NS
+
+
+def test_the_units_of_the_definition_are_in_the_footer(mcap, tmp_path, only_table):
+    channel = mcap.channel(
+        "/battery", "my_msgs/msg/Battery", "float32 voltage  # Voltage in Volts (V)\nfloat32 other\n"
+    )
+    mcap.add(channel, START_NS, b"\0\1\0\0" + bytes(8))
+    source = tmp_path / "battery.mcap"
+    source.write_bytes(mcap.content())
+    footer = only_table(convert(source, tmp_path / "out"), tmp_path / "out").schema.metadata
+    assert json.loads(footer[b"yardmaster.units"]) == {"voltage": "V"}
+
+
+def test_the_manifest_tells_the_quality_of_every_topic_with_rows(points, tmp_path):
+    source = tmp_path / "points.mcap"
+    source.write_bytes(points([n * 10**7 for n in range(100)]).content())
+    quality = convert(source, tmp_path / "out").topics[0].quality
+    assert quality is not None
+    assert quality.rate_hz == pytest.approx(100, rel=0.02)
+    assert (quality.bytes, quality.gaps) == (2800, 0)
+
+
+def test_rejected_messages_are_compared_too(points, tmp_path, point):
+    made = points(range(5))
+    made.add(1, START_NS + 7, point(1.0)[:-9])
+    source = tmp_path / "short.mcap"
+    source.write_bytes(made.content())
+    manifest = convert(source, tmp_path / "out")
+    path = tmp_path / "out" / str(manifest.rejects and manifest.rejects.path)
+    assert [line for line in verify(source, tmp_path / "out") if "rosbags cannot" not in line] == []
+    table = pq.ParquetFile(path).read()
+    pq.write_table(table.set_column(5, "raw", pa.array([b"other"])), path)
+    told = verify(source, tmp_path / "out")
+    assert told[0].startswith("rosbags cannot read short.mcap") or "among the rejects" in told[-1]
+
+
+def test_a_folder_with_metadata_is_a_recording_and_has_a_hash_of_its_own(db3_bag, tmp_path):
+    folder = convert(db3_bag.parent, tmp_path / "out")
+    file = convert(db3_bag, tmp_path / "out")
+    assert (folder.status, folder.messages, folder.format) == (BagStatus.complete, 200, "folder")
+    assert folder.sha256 != file.sha256
+    assert verify(db3_bag.parent, tmp_path / "out") == []
+    assert convert(db3_bag.parent, tmp_path / "out") == folder
