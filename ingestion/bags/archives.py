@@ -54,13 +54,17 @@ def _members(archive: zipfile.ZipFile, largest: int) -> Iterator[zipfile.ZipInfo
     for member in listed:
         if member.flag_bits & ENCRYPTED:
             raise Invalid(f"{member.filename!r} in the archive is encrypted; upload it without a password.")
-        parts = PurePosixPath(member.filename).parts
+        parts = _path(member.filename).parts
         if not member.is_dir() and not any(part.startswith((".", "__MACOSX")) and part != ".." for part in parts):
             yield member
 
 
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
 def _inside(folder: Path, name: str) -> Path:
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = _path(name)
     if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or not path.parts:
         raise Invalid(f"The archive names the file {name!r}, outside of its own folder; it is not unpacked.")
     return folder / path

@@ -12,7 +12,9 @@ from ingestion.bags.chunks import block
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch
 
 ZSTD_MAGIC = np.frombuffer(b"\x28\xb5\x2f\xfd", np.uint8)
+NONE = np.zeros(1, np.bool_)
 UNPACKED_AT_ONCE = 4 << 20
+SMALLEST_FRAME = 6
 
 
 def decompressed(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -21,8 +23,8 @@ def decompressed(batches: Iterator[Batch]) -> Iterator[Batch]:
     A message in CDR begins with a zero byte, so the magic of zstd cannot be the beginning of one.
     """
     for batch in batches:
-        is_packed = _is_packed(batch)
-        if batch.channel.encoding != "cdr" or not is_packed.any():
+        is_packed = _is_packed(batch) if batch.channel.encoding == "cdr" else NONE
+        if not is_packed.any():
             yield batch
             continue
         # Order within the channel is kept: each stretch of one kind by itself.
@@ -37,8 +39,11 @@ def _is_packed(batch: Batch) -> NDArray[np.bool_]:
     if batch.arena.size < size:
         return np.zeros(len(batch.starts), np.bool_)
     starts = np.minimum(batch.starts, batch.arena.size - size)
-    is_same = [batch.arena[starts + at] == byte for at, byte in enumerate(ZSTD_MAGIC)]
-    return np.asarray(np.logical_and.reduce([*is_same, batch.lengths >= size]))
+    is_packed = np.asarray((batch.arena[starts] == ZSTD_MAGIC[0]) & (batch.lengths >= size))
+    if is_packed.any():
+        for at, byte in enumerate(ZSTD_MAGIC):
+            is_packed &= batch.arena[starts + at] == byte
+    return is_packed
 
 
 def _unpacked(batch: Batch) -> Iterator[Batch]:
@@ -77,6 +82,8 @@ def _message(packed: pa.Buffer) -> pa.Buffer:
 
 def _content_size(frame: memoryview) -> int | None:
     """The size that a zstd frame states, if it does (RFC 8878, 3.1.1.1)."""
+    if len(frame) < SMALLEST_FRAME:
+        return None
     described = frame[4]
     is_single = described >> 5 & 1
     size = (is_single, 2, 4, 8)[described >> 6]

@@ -154,11 +154,12 @@ def listing_of(folder: Path) -> Listing:
     recorded = [path for path in members if path.name == METADATA or _is_recording(path)]
     homes = {path.parent for path in recorded}
     if not homes:
-        raise Invalid(f"There is no recording (.bag, .db3 or .mcap) in the folder {folder.name}.", source=str(folder))
+        raise Invalid("There is no recording (.bag, .db3 or .mcap) in this folder or archive.", source=str(folder))
     if len(homes) > 1:
         names = ", ".join(sorted(home.relative_to(folder).as_posix() for home in homes)[:5])
         raise Invalid(
-            f"The folder holds {len(homes)} recordings ({names}); convert each by itself.", source=str(folder)
+            f"This folder or archive holds {len(homes)} recordings ({names}); convert each by itself.",
+            source=str(folder),
         )
     (home,) = homes
     files = sorted((path for path in recorded if path.name != METADATA), key=_natural)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from fleet.errors import Invalid
 from ingestion.bags import mcap, ros1, sqlite
-from ingestion.bags.recording import BatchReader
+from ingestion.bags.recording import Reader
 
-READERS: dict[bytes, tuple[str, BatchReader]] = {
+READERS: dict[bytes, tuple[str, Reader]] = {
     mcap.MAGIC: ("mcap", mcap.batches),
     ros1.MAGIC: ("bag", ros1.batches),
     sqlite.MAGIC: ("db3", sqlite.batches),
@@ -34,7 +34,7 @@ def head_of(path: Path) -> bytes:
         return file.read(LONGEST_MAGIC)
 
 
-def reader_of_file(path: Path) -> tuple[str, BatchReader]:
+def reader_of_file(path: Path) -> tuple[str, Reader]:
     """The format of a recording that is one file, and its reader.
 
     Raises:

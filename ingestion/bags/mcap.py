@@ -10,6 +10,7 @@ import numpy as np
 
 from fleet.errors import Invalid
 from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
+from ingestion.bags.compressed import decompressed
 from ingestion.bags.mcap_records import (
     CHUNK,
     DATA_END,
@@ -26,7 +27,7 @@ from ingestion.bags.mcap_records import (
     walk,
 )
 from ingestion.bags.mcap_summary import Summary, summary_of
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 
 MAGIC = b"\x89MCAP0\r\n"
 FOOTER_BYTES = 20
@@ -44,11 +45,6 @@ class _Head(NamedTuple):
     is_cut: bool = False
 
 
-def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """The messages of `batches` one by one."""
-    return messages_of(batches(path, found))
-
-
 def batches(path: Path, found: Findings) -> Iterator[Batch]:
     """Every message that a sequential scan can reach, in file order within its channel.
 
@@ -59,7 +55,7 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
     if size <= len(MAGIC):
         raise Invalid("The file ends after its first eight bytes; nothing was recorded in it.")
     with path.open("rb") as file:
-        yield from _Recording(file, size, found).batches()
+        yield from decompressed(_Recording(file, size, found).batches())
 
 
 class _Recording:

@@ -1,9 +1,8 @@
-"""A recording as its readers give it: channels, messages in file order, and an honest account of what was damaged."""
+"""A recording as its readers give it: channels, batches of messages in file order, and an honest account of what was damaged."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +22,6 @@ class Channel:
     encoding: str  # how a message is laid out: cdr, ros1, or something we cannot decode
     definition_format: str  # ros1msg, ros2msg, ros2idl, or empty when the recording has none
     definition: str
-
-
-class Message(NamedTuple):
-    """One recorded message; times in nanoseconds since 1970. With a `doubt` its bytes cannot be trusted."""
-
-    channel: Channel
-    log_time: int
-    publish_time: int | None
-    content: bytes
-    doubt: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +80,4 @@ class Findings:
             self.lose(offset, 0, f"the recording announces {announced} messages, {found} could be found")
 
 
-Reader = Callable[[Path, Findings], Iterator[Message]]
-BatchReader = Callable[[Path, Findings], Iterator[Batch]]
-
-
-def messages_of(batches: Iterator[Batch]) -> Iterator[Message]:
-    """The messages of batches one by one."""
-    for batch in batches:
-        times = batch.log_time.tolist()
-        published = [None] * len(times) if batch.publish_time is None else batch.publish_time.tolist()
-        ends = (batch.starts + batch.lengths).tolist()
-        for log_time, publish_time, start, end in zip(times, published, batch.starts.tolist(), ends, strict=True):
-            yield Message(batch.channel, log_time, publish_time, batch.arena[start:end].tobytes(), batch.doubt)
+Reader = Callable[[Path, Findings], Iterator[Batch]]

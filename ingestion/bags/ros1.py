@@ -11,7 +11,7 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from fleet.errors import Invalid
 from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 from ingestion.bags.ros1_records import (
     BAG_HEADER,
     CHUNK,
@@ -60,11 +60,6 @@ class _Ending:
 
     channels: dict[int, Channel] = field(default_factory=dict)
     chunks: list[int] = field(default_factory=list)
-
-
-def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """The messages of `batches` one by one."""
-    return messages_of(batches(path, found))
 
 
 def batches(path: Path, found: Findings) -> Iterator[Batch]:

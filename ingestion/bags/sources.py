@@ -8,10 +8,10 @@ from ingestion.bags import directories
 from ingestion.bags.archives import unzip
 from ingestion.bags.directories import unpacked_batches
 from ingestion.bags.formats import ZIP, ZSTD, head_of, reader_of_file
-from ingestion.bags.recording import Batch, BatchReader, Findings
+from ingestion.bags.recording import Batch, Findings, Reader
 
 
-def reader_of(path: Path) -> tuple[str, BatchReader]:
+def reader_of(path: Path) -> tuple[str, Reader]:
     """How a recording was given (mcap, bag, db3, folder, zip, zstd) and its reader.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from fleet.errors import Invalid
 from ingestion.bags.chunks import Handed, Place, Placed, block
 from ingestion.bags.compressed import decompressed
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings, Message, messages_of
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 from ingestion.bags.sqlite_cut import cut_rows
 
 MAGIC = b"SQLite format 3\0"
@@ -25,11 +25,6 @@ TOPICS = "SELECT rowid, name, type, serialization_format FROM topics ORDER BY ro
 CUT = "the file was cut, and a part of this row lies behind its end"
 DAMAGES = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message of SQLite quotes what is damaged
 Row = tuple[object, object, object, object]
-
-
-def messages(path: Path, found: Findings) -> Iterator[Message]:
-    """The messages of `batches` one by one."""
-    return messages_of(batches(path, found))
 
 
 def batches(path: Path, found: Findings) -> Iterator[Batch]:
@@ -89,15 +84,27 @@ def _topics(database: sqlite3.Connection) -> list[tuple[object, ...]]:
         return database.execute(TOPICS).fetchall()
     except DAMAGES:
         # A column's name, or one word of one row: what else is there is still good.
-        names = [column[0] for column in database.execute("SELECT * FROM topics LIMIT 0").description[1:4]]
-        numbers = database.execute("SELECT rowid FROM topics ORDER BY rowid").fetchall()
-        return [(number, *(_word(database, name, number) for name in names)) for (number,) in numbers]
+        table = _by_position(database)
+        numbers = database.execute(f"{table} SELECT number FROM t ORDER BY number").fetchall()
+        words = ("name", "type", "layout")
+        return [
+            (number, *(_word(database, f"{table} SELECT {word}", number) for word in words)) for (number,) in numbers
+        ]
 
 
-def _word(database: sqlite3.Connection, column: str, number: int) -> object:
-    quoted = column.replace('"', '""')
+def _by_position(database: sqlite3.Connection) -> str:
+    """The topics with the columns named by their places, which are the same in every version."""
+    for more in ("", ", d", ", d, e", ", d, e, f"):
+        table = f"WITH t(number, id, name, type, layout{more}) AS (SELECT rowid, * FROM topics)"
+        with suppress(*DAMAGES):
+            database.execute(f"{table} SELECT number FROM t LIMIT 0")
+            return table
+    raise Invalid("The table `topics` of the database is damaged: its columns cannot be told apart.")
+
+
+def _word(database: sqlite3.Connection, query: str, number: int) -> object:
     try:
-        row = database.execute(f'SELECT "{quoted}" FROM topics WHERE rowid = ?', (number,)).fetchone()  # noqa: S608  quoted
+        row = database.execute(f"{query} FROM t WHERE number = ?", (number,)).fetchone()
     except DAMAGES:
         return ""
     return row[0] if row else ""
