@@ -194,6 +194,22 @@ async def test_cancel_ends_it_in_every_phase_and_nothing_is_released_afterwards(
     assert (await bench.ended(order("m/2"))).status is OrderStatus.succeeded
 
 
+async def test_a_vehicle_that_fails_a_cancel_without_a_word_is_asked_again_under_another_id(bench, order):
+    bench.vehicle.faults.lists_instant = False
+    cancel, asked = bench.vehicle._cancel, []
+
+    def reluctant(action_id, action):
+        asked.append(action_id)
+        return ("FAILED", "not now") if len(asked) == 1 else cancel(action_id, action)
+
+    bench.vehicle._cancel = reluctant
+    await bench.submit(order(x_m=LONG_M))
+    await bench.adapter.cancel(ADDRESS, "m/1", 1)
+    assert (await bench.ended(order())).status is OrderStatus.canceled
+    assert len(asked) == len(set(asked)) >= 2
+    assert bench.vehicle.shown().nodes == []
+
+
 async def test_an_update_that_the_vehicle_refuses_ends_the_order_as_failed_with_its_words(bench, order):
     bench.vehicle.memory.instant.clear()
     bench.vehicle._last_of_base = lambda: ("elsewhere", 8)

@@ -15,6 +15,7 @@ from fleet.push import Heard as HeardWell
 SETTLED_S = 2.0  # a state so long after the last send of an order would show it: the broker keeps no QoS 0 for later
 BACKOFF_MAX = 8.0
 AGAIN_S = 5.0
+UNDER_ONE_ID = 5  # sends of a cancelOrder that no state lists
 FACTSHEET_EVERY_S, FACTSHEET_ASKED = 20.0, 3
 EXPOSURE_EVERY_S = 2.0
 LOSSES_EVERY_S = 3600.0
@@ -93,6 +94,9 @@ def _ending(link: Link, robot: Robot, run: Run, state: State) -> bool:
     if following.cancel_failed(run, state) and _due(link, robot, "cancel again", AGAIN_S):
         return link.change(robot, run.model_copy(update={"cancels": run.cancels + 1}))
     is_listed = run.instant_id("cancelOrder", run.cancels) in state.actions
+    if not is_listed and run.cancel_sends >= UNDER_ONE_ID * (run.cancels + 1):
+        # It may have answered with FAILED without listing it, and takes no id twice.
+        return link.change(robot, run.model_copy(update={"cancels": run.cancels + 1}))
     if not is_listed and _due(link, robot, "cancel", link.options.resend_s):
         link.send_cancel(robot, run)
     return False

@@ -43,7 +43,7 @@ class Run(Frozen):
     )
     is_cancel_asked: bool = False
     cut_reason: str = Field("", description="why the rest is cancelled by us although nobody asked: it ends as failed")
-    cancels: int = Field(0, description="cancelOrder actions that the robot answered with FAILED")
+    cancels: int = Field(0, description="cancelOrder actions that the robot answered with FAILED, or not at all")
     cancel_sends: int = 0
     is_pause_asked: bool | None = None
     pauses: int = 0
