@@ -85,7 +85,7 @@ def _topics(database: sqlite3.Connection) -> list[tuple[object, ...]]:
     except DAMAGES:
         # A column's name, or one word of one row: what else is there is still good.
         table = _by_position(database)
-        numbers = database.execute(f"{table} SELECT number FROM t ORDER BY number").fetchall()
+        numbers = database.execute(f"{table} SELECT number FROM t ORDER BY number").fetchall()  # noqa: S608  our own text
         words = ("name", "type", "layout")
         return [
             (number, *(_word(database, f"{table} SELECT {word}", number) for word in words)) for (number,) in numbers
@@ -95,9 +95,9 @@ def _topics(database: sqlite3.Connection) -> list[tuple[object, ...]]:
 def _by_position(database: sqlite3.Connection) -> str:
     """The topics with the columns named by their places, which are the same in every version."""
     for more in ("", ", d", ", d, e", ", d, e, f"):
-        table = f"WITH t(number, id, name, type, layout{more}) AS (SELECT rowid, * FROM topics)"
+        table = f"WITH t(number, id, name, type, layout{more}) AS (SELECT rowid, * FROM topics)"  # noqa: S608  our own text
         with suppress(*DAMAGES):
-            database.execute(f"{table} SELECT number FROM t LIMIT 0")
+            database.execute(f"{table} SELECT number FROM t LIMIT 0")  # noqa: S608  our own text
             return table
     raise Invalid("The table `topics` of the database is damaged: its columns cannot be told apart.")
 
