@@ -234,21 +234,23 @@ def _ours() -> Callable[[Path, Path], object]:
 def _ours_to_arrow() -> Callable[[Path, Path], object]:
     sys.path.insert(0, str(ROOT))
     from ingestion.bags import mcap
-    from ingestion.bags.bodies import gather, join
+    from ingestion.bags.bodies import Shelf
     from ingestion.bags.decode import decode
     from ingestion.bags.definitions import decoder
     from ingestion.bags.layout import program
     from ingestion.bags.recording import Findings
 
     def run(source: Path, _: Path) -> None:
-        waiting = defaultdict(list)
+        shelves: dict[Any, Shelf] = defaultdict(Shelf)
         for batch in mcap.batches(source, Findings()):
-            parts = waiting[batch.channel]
-            parts.append(gather(batch))
-            if sum(len(part.starts) for part in parts) >= ARROW_ROWS or sum(part.size for part in parts) >= ARROW_BYTES:
-                decode(program(decoder(batch.channel)), join(waiting.pop(batch.channel)))
-        for channel, parts in waiting.items():
-            decode(program(decoder(channel)), join(parts))
+            shelf = shelves[batch.channel]
+            shelf.add(batch)
+            if shelf.rows >= ARROW_ROWS or shelf.size >= ARROW_BYTES:
+                decode(program(decoder(batch.channel)), shelf.bodies())
+                shelf.clear()
+        for channel, shelf in shelves.items():
+            if shelf.rows:
+                decode(program(decoder(channel)), shelf.bodies())
 
     return run
 
