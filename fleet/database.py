@@ -304,6 +304,8 @@ def in_one_go(connection: Connection) -> Iterator[None]:
         with driver.pipeline():
             yield
     except wrong.Error as error:
+        if connection.dialect.is_disconnect(error, driver, None):
+            connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, wrong.Error, dialect=connection.dialect) from error
 
 

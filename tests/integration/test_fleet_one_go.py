@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
 from fleet.database import changing, in_one_go, table_of
+from fleet.errors import Unavailable
 from fleet.organisations import Site
 from fleet.robots import Robot, RobotLease
 
@@ -48,3 +49,17 @@ def test_what_is_wrong_with_one_is_raised_as_everywhere_and_nothing_is_kept(plac
     with runtime.reading() as session:
         assert set(session.exec(select(Robot.model)).all()) == {""}
         assert session.exec(select(RobotLease)).all() == []
+
+
+@pytest.mark.proof
+def test_a_server_that_goes_away_meanwhile_is_told_as_everywhere(postgres_runtime, postgres_world):
+    runtime, robot = postgres_runtime, postgres_world.robots["amr-01"]
+    with pytest.raises(Unavailable), runtime.transaction() as session:
+        connection = session.connection()
+        process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with runtime.reading() as other:
+            other.connection().exec_driver_sql(f"SELECT pg_terminate_backend({process})")
+        with in_one_go(connection):
+            changing(connection, RENAME, [{"of": robot.id, "to": "x"}])
+    with runtime.reading() as session:
+        assert session.get_one(Robot, robot.id).model == ""
