@@ -12,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.base import normalize_fieldname
-from rosbags.typesys.store import Typestore
 
 from ingestion.bags.arrays import array, texts
-from ingestion.bags.definitions import Decoder, Undecodable
+from ingestion.bags.definitions import FILLER, Decoder, Fields, Undecodable
 
 RESERVED = ("log_time", "publish_time", "header_stamp")
-FILLER = "structure_needs_at_least_one_member"
 BYTES = {"uint8", "byte", "char"}
 BASE = {
     "bool": pa.bool_(),
@@ -45,7 +43,7 @@ def fields(decoder: Decoder, messages: Sequence[object]) -> list[tuple[str, pa.A
     Raises:
         Undecodable: the definition has a field that has no column type.
     """
-    return list(_message(decoder.types, decoder.type, messages))
+    return list(_message(decoder.fielddefs, decoder.type, messages))
 
 
 def unique_names(names: list[str]) -> Iterator[str]:
@@ -59,8 +57,8 @@ def unique_names(names: list[str]) -> Iterator[str]:
         yield own
 
 
-def _message(types: Typestore, type_name: str, messages: Sequence[object]) -> Iterator[tuple[str, pa.Array]]:
-    for name, description in types.fielddefs[type_name][1]:
+def _message(types: Fields, type_name: str, messages: Sequence[object]) -> Iterator[tuple[str, pa.Array]]:
+    for name, description in types[type_name][1]:
         if name != FILLER:
             attribute = normalize_fieldname(name)
             values = [getattr(message, attribute) for message in messages]
@@ -68,7 +66,7 @@ def _message(types: Typestore, type_name: str, messages: Sequence[object]) -> It
                 yield name + rest, found
 
 
-def _field(types: Typestore, description: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
+def _field(types: Fields, description: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
     kind, detail = description
     if kind == Nodetype.BASE:
         yield "", _flat(detail[0], values)
@@ -79,7 +77,7 @@ def _field(types: Typestore, description: Any, values: list[Any]) -> Iterator[tu
         yield from _sequence(types, detail[0], values)
 
 
-def _sequence(types: Typestore, element: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
+def _sequence(types: Fields, element: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
     kind, detail = element
     offsets = _offsets(values)
     if kind == Nodetype.NAME:

@@ -6,12 +6,15 @@ definition, never by the name; each has a type store of its own.
 
 import hashlib
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
 from fleet.errors import Invalid
@@ -19,6 +22,9 @@ from ingestion.bags.recording import Channel
 
 DEEPEST = 64
 LONGEST_ARRAY = 65_536  # of texts or messages: each element is a piece of a program, ours and that of rosbags
+# What stands in a message without fields, as ROS 2 and rosbags put it there.
+FILLER = "structure_needs_at_least_one_member"
+Fields = Mapping[str, Any]  # constants and fields of each type, as rosbags describes them
 IDL_SEPARATOR = "=" * 80 + "\n"
 RECORDED = "recorded"
 # The definitions come from the recording: whatever is wrong with one, only its topic suffers. rosbags lets these out.
@@ -29,6 +35,7 @@ PARSE_ERRORS = (
     ImportError,
     IndexError,
     KeyError,
+    NameError,
     RecursionError,
     SyntaxError,
     TypeError,
@@ -52,15 +59,22 @@ class Undecodable(Invalid):
     """The messages of a channel cannot be decoded; the sentence says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoder:
     """How to read messages of one definition; `origin` is `recorded`, or the distribution it is assumed from."""
 
     type: str
     sha256: str
     origin: str
-    types: Typestore
+    fielddefs: Fields
     is_cdr: bool
+
+    @cached_property
+    def types(self) -> Typestore:
+        """The type store of rosbags, which makes classes and code: only when a message needs it."""
+        types = get_typestore(Stores.EMPTY)
+        types.register(self.fielddefs)
+        return types
 
     def decode(self, content: bytes) -> object:
         """One message as rosbags reads it.
@@ -91,52 +105,55 @@ def decoder(channel: Channel, distribution: str = "humble") -> Decoder:
 
 @lru_cache(maxsize=256)
 def _decoder(channel: Channel, distribution: str) -> Decoder:
-    types, origin = (
+    fielddefs, origin = (
         (_recorded(channel), RECORDED)
         if channel.definition.strip() or channel.encoding == "ros1"
         else _assumed(channel, distribution)
     )
-    _check(types, channel.type)
-    return Decoder(channel.type, definition_sha256(channel), origin, types, channel.encoding == "cdr")
+    used: dict[str, Any] = {}
+    _use(fielddefs, channel.type, (), used)
+    return Decoder(channel.type, definition_sha256(channel), origin, used, channel.encoding == "cdr")
 
 
-def _check(types: Typestore, type_name: str) -> None:
-    """Every type that a definition names is there, none contains itself, and none is endlessly large.
-
-    rosbags generates and compiles code for each type when the first message is read; this finds out without.
-    """
-    checked: set[str] = set()
-    _check_type(types, type_name, (), checked)
-
-
-def _check_type(types: Typestore, type_name: str, above: tuple[str, ...], checked: set[str]) -> None:
-    if type_name not in types.fielddefs:
+def _use(fielddefs: Fields, type_name: str, above: tuple[str, ...], used: dict[str, Any]) -> None:
+    """Note a type and those in it: each is there, none contains itself, none is endlessly large."""
+    if type_name not in fielddefs:
         raise Undecodable(f"The definition is not usable: it names {type_name!r} and does not say what that is.")
     if type_name in above or len(above) > DEEPEST:
         raise Undecodable(f"The definition of {type_name!r} contains itself or is nested deeper than {DEEPEST}.")
-    for name, (kind, detail) in types.fielddefs[type_name][1]:
+    constants, fields = fielddefs[type_name]
+    names = [name for name, *_ in (*fields, *constants)]
+    if len(set(map(normalize_fieldname, names))) < len(names):
+        raise Undecodable(f"The definition of {type_name!r} has one name twice.")
+    for name, (kind, detail) in fields:
         element, count = detail if kind in {Nodetype.ARRAY, Nodetype.SEQUENCE} else ((kind, detail), 0)
         is_unrolled = element[0] == Nodetype.NAME or element[1][0] == "string"
         if kind == Nodetype.ARRAY and is_unrolled and count > LONGEST_ARRAY:
             raise Undecodable(f"The array {name!r} has {count} elements; at most {LONGEST_ARRAY} are taken.")
-        if element[0] == Nodetype.NAME and element[1] not in checked:
-            _check_type(types, element[1], (*above, type_name), checked)
-    checked.add(type_name)
+        if element[0] == Nodetype.NAME and element[1] not in used:
+            _use(fielddefs, element[1], (*above, type_name), used)
+    used[type_name] = (constants, fields or [(FILLER, (Nodetype.BASE, ("uint8", 0)))])
 
 
-def _recorded(channel: Channel) -> Typestore:
-    types = get_typestore(Stores.EMPTY)
+def _recorded(channel: Channel) -> Fields:
     try:
         if channel.definition_format in {"ros1msg", "ros2msg"}:
-            types.register(get_types_from_msg(channel.definition, channel.type))
-        elif channel.definition_format in {"ros2idl", "omgidl"}:
-            for text in _idl_parts(channel.definition):
-                types.register(get_types_from_idl(text))
-        else:
-            raise Undecodable(f"Its definition is written in {channel.definition_format!r}, which is not known.")
+            return _known([get_types_from_msg(channel.definition, channel.type)])
+        if channel.definition_format in {"ros2idl", "omgidl"}:
+            return _known(map(get_types_from_idl, _idl_parts(channel.definition)))
     except PARSE_ERRORS as error:
         raise Undecodable(f"The definition of {channel.type!r} cannot be parsed: {_told(error)}.") from error
-    return types
+    raise Undecodable(f"Its definition is written in {channel.definition_format!r}, which is not known.")
+
+
+def _known(parts: Iterable[Fields]) -> Fields:
+    """The types of all parts, and those that need no definition: the time and duration of ROS 1."""
+    known: dict[str, Any] = dict(get_typestore(Stores.EMPTY).fielddefs)
+    for part in parts:
+        for name, definition in part.items():
+            if known.setdefault(name, definition)[1] != definition[1]:
+                raise TypesysError(f"it says two things of {name!r}")
+    return known
 
 
 def _idl_parts(text: str) -> list[str]:
@@ -145,7 +162,7 @@ def _idl_parts(text: str) -> list[str]:
     return [part.split("\n", 1)[1] for part in text.split(IDL_SEPARATOR)[1:]]
 
 
-def _assumed(channel: Channel, distribution: str) -> tuple[Typestore, str]:
+def _assumed(channel: Channel, distribution: str) -> tuple[Fields, str]:
     known = {store.value: store for store in Stores}
     name = f"ros2_{distribution}" if f"ros2_{distribution}" in known else Stores.ROS2_HUMBLE.value
     types = get_typestore(known[name])
@@ -154,7 +171,7 @@ def _assumed(channel: Channel, distribution: str) -> tuple[Typestore, str]:
             f"The recording has no definition of {channel.type!r} and {name} does not know it; "
             "record as MCAP, or with a ROS version that stores definitions."
         )
-    return types, f"assumed from {name}"
+    return types.fielddefs, f"assumed from {name}"
 
 
 def _told(error: BaseException) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from rosbags.interfaces import Nodetype
-from rosbags.typesys.store import Typestore
 
 from ingestion.bags.arrays import TIME
-from ingestion.bags.columns import BYTES, DTYPES, FILLER, arrow_type, unique_names
-from ingestion.bags.definitions import Decoder, Undecodable
+from ingestion.bags.columns import BYTES, DTYPES, arrow_type, unique_names
+from ingestion.bags.definitions import FILLER, Decoder, Fields, Undecodable
 
 MOST_FIELDS = 10_000
 MOST_BYTES = 1 << 40  # so that no sum of lengths runs over
@@ -103,7 +102,7 @@ def program(decoder: Decoder) -> Program:
     Raises:
         Undecodable: a field has no column type, or the definition is too large or contains itself.
     """
-    draft = _Draft(decoder.types, decoder.is_cdr)
+    draft = _Draft(decoder.fielddefs, decoder.is_cdr)
     body = _Body(draft, known=8)
     body.message(decoder.type, "")
     names = [name for name, _ in draft.columns]
@@ -123,7 +122,7 @@ def program(decoder: Decoder) -> Program:
 
 
 def _stamp(decoder: Decoder, columns: list[tuple[str, pa.DataType]]) -> tuple[int, int] | None:
-    fields = dict(decoder.types.fielddefs[decoder.type][1])
+    fields = dict(decoder.fielddefs[decoder.type][1])
     parts = [n for n, (name, kind) in enumerate(columns) if name in STAMP and pa.types.is_integer(kind)]
     is_stamped = fields.get("header") == (Nodetype.NAME, HEADER) and len(parts) == len(STAMP)
     return (parts[0], parts[1]) if is_stamped else None
@@ -131,7 +130,7 @@ def _stamp(decoder: Decoder, columns: list[tuple[str, pa.DataType]]) -> tuple[in
 
 @dataclass
 class _Draft:
-    types: Typestore
+    types: Fields
     is_cdr: bool
     columns: list[tuple[str, pa.DataType]] = field(default_factory=list)
     fields: int = 0
@@ -145,7 +144,7 @@ class _Draft:
         return len(self.columns) - 1
 
     def fields_of(self, type_name: str) -> list[tuple[str, Any]]:
-        fields: list[tuple[str, Any]] = self.types.fielddefs[type_name][1]
+        fields: list[tuple[str, Any]] = self.types[type_name][1]
         self.fields += len(fields)
         if self.fields > MOST_FIELDS:
             raise Undecodable(f"The definition has more than {MOST_FIELDS} fields when it is laid out flat.")

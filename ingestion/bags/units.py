@@ -110,9 +110,9 @@ def _unit(decoder: Decoder, commented: Mapping[tuple[str, str], str], column: st
     type_name: str | None = decoder.type
     unit = None
     for name in column.split("."):
-        if type_name is None or type_name not in decoder.types.fielddefs:
+        if type_name is None or type_name not in decoder.fielddefs:
             return None
-        fields = dict(decoder.types.fielddefs[type_name][1])
+        fields = dict(decoder.fielddefs[type_name][1])
         if name not in fields:
             return None
         unit = commented.get((type_name, name)) or STANDARD.get(type_name, {}).get(name) or unit

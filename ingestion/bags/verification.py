@@ -27,9 +27,9 @@ from rosbags.typesys.store import Typestore
 from fleet.errors import Invalid
 from fleet.objectstore import ObjectStore
 from ingestion.bags.blobs import blob_names, with_blobs, without_padding
-from ingestion.bags.columns import FILLER, RESERVED
+from ingestion.bags.columns import RESERVED
 from ingestion.bags.conversion import LOCAL, recording_sha256
-from ingestion.bags.definitions import DECODE_ERRORS
+from ingestion.bags.definitions import DECODE_ERRORS, FILLER
 from ingestion.lake import Lake, Manifest, TopicTable
 
 MOST_TOLD = 20

@@ -56,7 +56,7 @@ class Author:
         return bytes(write(self.message(self.known.type, ()), self.known.type))
 
     def message(self, type_name: str, path: tuple[Any, ...]) -> Any:
-        fields = self.known.types.fielddefs[type_name][1]
+        fields = self.known.fielddefs[type_name][1]
         return self.known.types.types[type_name](*(self.value(desc, (*path, name)) for name, desc in fields))
 
     def value(self, desc: Any, path: tuple[Any, ...]) -> Any:
@@ -106,7 +106,7 @@ def batch_of():
 def leaves(known: Decoder, type_name: str, prefix: str) -> list[str]:
     """The columns that the fields of a type become."""
     found = []
-    for name, (kind, detail) in known.types.fielddefs[type_name][1]:
+    for name, (kind, detail) in known.fielddefs[type_name][1]:
         nested = detail if kind == Nodetype.NAME else None
         if kind in {Nodetype.ARRAY, Nodetype.SEQUENCE} and detail[0][0] == Nodetype.NAME:
             nested = detail[0][1]
@@ -120,7 +120,7 @@ def plain():
 
     def message(known: Decoder, type_name: str, read: Any, prefix: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name, desc in known.types.fielddefs[type_name][1]:
+        for name, desc in known.fielddefs[type_name][1]:
             if name != "structure_needs_at_least_one_member":
                 found |= value(known, desc, getattr(read, name), f"{prefix}{name}")
         return found
