@@ -16,7 +16,7 @@ from ingestion.bags.topics import TopicFile
 from ingestion.bags.units import units
 
 CONVERTER = "2"
-HELD_MAX_BYTES = 32 << 20
+HELD_MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)

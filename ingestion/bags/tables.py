@@ -12,7 +12,7 @@ from ingestion.bags.encode import CODEC, Encodings, encodings
 from ingestion.bags.ordering import sort_file
 
 ROW_GROUP_ROWS = 65_536
-ROW_GROUP_BYTES = 8 << 20
+ROW_GROUP_BYTES = 4 << 20
 
 
 class TableFile:
@@ -40,6 +40,8 @@ class TableFile:
             self._writer = self._open(self.path, table.schema)
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
+        # Arrow keeps what it once needed; of many topics each would add its share.
+        pa.default_memory_pool().release_unused()
 
     def close(self) -> None:
         """End the file; one whose row groups overlap in time is sorted as a whole."""

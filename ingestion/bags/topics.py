@@ -18,7 +18,7 @@ from ingestion.bags.recording import Batch, Channel
 from ingestion.bags.rejects import LAST_TIME_NS, RejectsFile
 from ingestion.bags.waiting import MESSAGE_COST_BYTES, Messages, Waiting
 
-SMALLEST_ROW_GROUP_BYTES = 1 << 20  # fewer are put aside rather than written when memory is short
+SMALLEST_ROW_GROUP_BYTES = 1 << 19  # fewer are put aside rather than written when memory is short
 
 
 class TopicFile:
