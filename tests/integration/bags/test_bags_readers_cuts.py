@@ -118,7 +118,7 @@ class Scan:
             self.topics = dict(database.execute("SELECT id, name FROM topics"))
             for topic, time, content in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
                 if isinstance(content, bytes) and isinstance(time, int) and isinstance(self.topics.get(topic), str):
-                    self.found.append((time, content))
+                    self.found.append((time % 2**64, content))
         except sqlite3.Error:
             pass
         finally:
