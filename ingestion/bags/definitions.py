@@ -151,8 +151,9 @@ def _known(parts: Iterable[Fields]) -> Fields:
     known: dict[str, Any] = dict(get_typestore(Stores.EMPTY).fielddefs)
     for part in parts:
         for name, definition in part.items():
-            if known.setdefault(name, definition)[1] != definition[1]:
+            if name in known and known[name][1] != definition[1]:
                 raise TypesysError(f"it says two things of {name!r}")
+            known.setdefault(name, definition)
     return known
 
 

@@ -3,13 +3,14 @@
 import struct
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from ingestion.bags.arrays import TIME
-from ingestion.bags.bodies import gather
+from ingestion.bags.bodies import Shelf, gather
 from ingestion.bags.decode import MISFIT, decode
 from ingestion.bags.definitions import Undecodable, decoder
 from ingestion.bags.layout import Program, program
@@ -216,6 +217,9 @@ def test_many_bad_messages_do_not_make_the_good_ones_slow(decoded):
         ("wstring x\n", "my/msg/wstring"),
         ("float64[1000000000000] x\n", "at least 8000000000000 bytes"),
         ("other/Missing x\n", "other/msg/Missing"),
+        ("int32 a\nint32 b\nint8 a\n", "one name twice"),
+        ("int32 a\nuint8 a=1\n", "cannot be parsed|one name twice"),
+        (f"builtin_interfaces/Time t\n{SEPARATOR}MSG: builtin_interfaces/Time\nint64 ns\n", "two things of"),
         ("string structure_needs_at_least_one_member\n", "only byte of empty"),
         (
             "my/A1 a\nmy/A1 b\nmy/A1 c\n"
@@ -264,3 +268,59 @@ def test_what_rosbags_reads_beside_bears_the_same_names(decoded):
         "log_time_": [1.0, 3.0],
         "log_time__": [2.0, 4.0],
     }
+
+
+# ---- bodies
+
+
+@pytest.fixture
+def batch():
+    """A batch of these messages, one behind the other in an arena."""
+
+    def make(*contents: bytes, arena: bytes | None = None) -> Batch:
+        lengths = np.array([len(content) for content in contents], np.int64)
+        whole = np.frombuffer(arena or b"".join(contents), np.uint8)
+        channel = Channel("/t", "my/msg/T", "cdr", "", "")
+        return Batch(
+            channel, np.zeros(len(lengths), np.uint64), None, whole, np.cumsum(lengths) - lengths, lengths, None, 0
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("sizes", [[1], [0, 0], [5] * 40, [9000, 1, 9000], list(range(30)), [12, 13, 14, 15] * 20])
+def test_gathered_bodies_are_those_of_the_batch_wherever_they_lie(batch, sizes):
+    contents = [bytes([n % 251]) * size for n, size in enumerate(sizes)]
+    bodies = gather(batch(*contents, arena=b"".join(contents) + b"!"))
+    assert bodies.contents().to_pylist() == contents
+    assert [bodies.content(row) for row in range(len(contents))] == contents
+    assert bodies.of(np.array([len(sizes) - 1, 0])).contents().to_pylist() == [contents[-1], contents[0]]
+    assert set((bodies.starts % 8).tolist()) == {4}
+
+
+def test_bodies_that_overlap_are_copied_each_for_itself(batch):
+    overlapping = batch(b"abcdefgh" * 4)
+    starts, lengths = np.array([30, 0, 3, 3, 31]), np.array([2, 32, 9, 0, 1])
+    bodies = gather(replace(overlapping, starts=starts, lengths=lengths))
+    whole = b"abcdefgh" * 4
+    assert bodies.contents().to_pylist() == [whole[a : a + n] for a, n in zip(starts, lengths, strict=True)]
+
+
+def test_a_shelf_keeps_what_it_was_given_and_forgets_it_when_cleared(batch):
+    shelf, given = Shelf(), []
+    for size in (10, 3000, 700_000, 3_000_000):
+        given.append(bytes([size % 251]) * size)
+        shelf.add(batch(given[-1]))
+    handed_out = shelf.bodies()
+    assert (shelf.rows, handed_out.contents().to_pylist()) == (4, given)
+    shelf.clear()
+    shelf.add(batch(b"new"))
+    assert (shelf.rows, shelf.bodies().contents().to_pylist()) == (1, [b"new"])
+    assert handed_out.contents().to_pylist() == given
+
+
+def test_what_was_gathered_outlives_its_arena(batch):
+    arena = np.frombuffer(b"0123456789", np.uint8).copy()
+    bodies = gather(replace(batch(b"01234", b"56789"), arena=arena))
+    arena[:] = 0
+    assert bodies.contents().to_pylist() == [b"01234", b"56789"]
