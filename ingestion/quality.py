@@ -8,7 +8,10 @@ from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, media_beside
 
 
 def differences(lake: Lake, manifest: Manifest) -> list[str]:
-    """How the files differ from their manifest, by the footers alone (no column is read, media files are counted); empty when they do not."""
+    """How the files differ from their manifest, empty when they do not.
+
+    Of tables the footers alone are read, media files are counted.
+    """
     told = [
         f"{table.name}: {table.rows} rows are told, its files are said to hold {sum(file.rows for file in table.files)}"
         for table in manifest.topics
