@@ -192,13 +192,18 @@ def test_an_error_about_something_else_is_no_objection(updated, done, about):
 
 
 def test_an_error_that_stood_before_the_update_counts_only_when_it_stands_after_several_sends(run, done):
-    about = (("orderId", run.order_id),)
-    standing = replace(done, troubles=(Trouble("orderError", "WARNING", "old", about),))
-    update = updates.extended(following.heard(run, standing, AT), standing, RobotOptions(horizon=1)).model_copy(
-        update={"sends": 1}
-    )
+    standing = replace(done, troubles=(Trouble("orderUpdateError", "WARNING", "old"),))
+    heard = following.heard(run, standing, AT)
+    update = updates.extended(heard, standing, RobotOptions(horizon=1)).model_copy(update={"sends": 1})
     assert updates.objection(update, standing) == ""
     assert updates.objection(update.model_copy(update={"sends": 3}), standing) != ""
+
+
+def test_a_reason_that_may_pass_is_waited_for_before_the_order_is_given_up(updated, done):
+    about = (("orderId", updated.order_id), ("orderUpdateId", "1"))
+    blocked = replace(done, troubles=(Trouble("orderError", "WARNING", "protective field", about),))
+    assert updates.objection(updated.model_copy(update={"sends": 7}), blocked) == ""
+    assert "protective field" in updates.objection(updated.model_copy(update={"sends": 8}), blocked)
 
 
 def test_a_gateway_that_finds_more_released_than_it_knows_of_goes_on_from_there(run, done):

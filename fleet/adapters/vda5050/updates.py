@@ -17,6 +17,7 @@ from fleet.adapters.vda5050.wire import State, Trouble
 DRIVES_ITSELF = frozenset({"AUTOMATIC", "SEMIAUTOMATIC", ""})
 OVER = frozenset({"succeeded", "failed", "skipped"})
 OF_UPDATES = frozenset({"orderupdateerror", "outdatedorderupdate", "sameorderupdateid", "orderupdatefollowingcancel"})
+SENDS_OF_PATIENCE = 8  # other reasons may pass, such as somebody in front of it: half a minute is waited for that
 SENDS_BELIEVED = 3  # an error that stood before the update, too, is about it when it stands after so many sends
 
 
@@ -91,7 +92,6 @@ def _objects(run: Run, trouble: Trouble) -> bool:
     about, update = trouble.of("orderId"), trouble.of("orderUpdateId")
     if not is_refusal(trouble) or about not in {None, run.order_id} or update not in {None, str(run.update_id)}:
         return False
-    is_of_updates = "".join(letter for letter in trouble.type.lower() if letter.isalpha()) in OF_UPDATES
-    if about is None and not is_of_updates:
-        return False
-    return trouble.words not in run.troubles_before or run.sends >= SENDS_BELIEVED
+    if "".join(letter for letter in trouble.type.lower() if letter.isalpha()) in OF_UPDATES:
+        return trouble.words not in run.troubles_before or run.sends >= SENDS_BELIEVED
+    return about is not None and run.sends >= SENDS_OF_PATIENCE
