@@ -64,7 +64,7 @@ class TopicFile:
             rows = tables.ROW_GROUP_ROWS - self._waiting.rows
             stop = min(int(ends.searchsorted(full_at)) + 1, start + rows, len(ends))
             size = int(ends[stop - 1]) - taken
-            self._waiting.add(Messages.of(_part(batch, start, stop)), size)
+            self._waiting.add(_part(batch, start, stop), size)
             if self._waiting.rows >= tables.ROW_GROUP_ROWS or self._waiting.bytes >= tables.ROW_GROUP_BYTES:
                 self._decode()
                 self._write(is_last=False)

@@ -8,12 +8,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.bags.bodies import Bodies, gather, join
+from ingestion.bags.bodies import Bodies, Shelf, gather, join
 from ingestion.bags.recording import Batch
 
 MESSAGE_COST_BYTES = 40  # what a message that waits needs besides its body
 BATCH_COST_BYTES = 1_000  # what Python adds to a batch that waits
 NO_TIME = np.uint64(2**64 - 1)
+Times = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,13 @@ class Messages:
     """Messages of one channel in file order, with bodies of their own."""
 
     bodies: Bodies
-    log_time: NDArray[np.uint64]
-    publish_time: NDArray[np.uint64]  # NO_TIME where there is none
+    log_time: Times
+    publish_time: Times  # NO_TIME where there is none
 
     @classmethod
     def of(cls, batch: Batch) -> "Messages":
         """A copy of those of a batch."""
-        none = batch.publish_time is None
-        published = np.full(len(batch.log_time), NO_TIME) if none else np.array(batch.publish_time)
-        return cls(gather(batch), np.array(batch.log_time), published)
+        return cls(gather(batch), batch.log_time.copy(), _published(batch))
 
     def at(self, places: NDArray[np.int64]) -> "Messages":
         """Those at these places."""
@@ -50,32 +49,48 @@ class Waiting:
         self.bytes = 0
         self.held_bytes = 0
         self._path = path
-        self._held: list[Messages] = []
+        self._shelf = Shelf()
+        self._log_time: list[Times] = []
+        self._publish_time: list[Times] = []
         self._is_aside = False
 
-    def add(self, messages: Messages, size: int) -> None:
-        """Take messages that count as `size` bytes."""
-        self._held.append(messages)
-        self.rows += len(messages)
+    def add(self, batch: Batch, size: int) -> None:
+        """Take the messages of a batch, which count as `size` bytes."""
+        self._shelf.add(batch)
+        self._log_time.append(batch.log_time.copy())
+        self._publish_time.append(_published(batch))
+        self.rows += len(batch.log_time)
         self.bytes += size
         self.held_bytes += size + BATCH_COST_BYTES
 
     def put_aside(self) -> None:
         """Move what is in memory to the file."""
-        if self._held:
+        if self._log_time:
             with self._path.open("ab") as out:
-                _write(out, _joined(self._held))
+                _write(out, self._held())
             self._is_aside = True
-        self._held, self.held_bytes = [], 0
+        self._clear()
 
     def take(self) -> Messages:
         """All of them, one or more; afterwards none wait."""
-        parts = list(_read(self._path)) if self._is_aside else []
-        messages = _joined(parts + self._held)
+        parts = [self._held()] if self._log_time else []
         if self._is_aside:
+            parts = [*_read(self._path), *parts]
             self._path.unlink()
-        self._held, self._is_aside, self.rows, self.bytes, self.held_bytes = [], False, 0, 0, 0
-        return messages
+        self._clear()
+        self._is_aside, self.rows, self.bytes = False, 0, 0
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _held(self) -> Messages:
+        return Messages(self._shelf.bodies(), np.concatenate(self._log_time), np.concatenate(self._publish_time))
+
+    def _clear(self) -> None:
+        self._shelf.clear()
+        self._log_time, self._publish_time, self.held_bytes = [], [], 0
+
+
+def _published(batch: Batch) -> Times:
+    return np.full(len(batch.log_time), NO_TIME) if batch.publish_time is None else batch.publish_time.copy()
 
 
 def _joined(parts: list[Messages]) -> Messages:

@@ -28,7 +28,7 @@ def test_messages_come_back_in_order_also_from_a_file(tmp_path, batch, aside_aft
     waiting = Waiting(tmp_path / "waiting")
     contents = [(b"one", b"three"), (b"", b"x" * 3000), (b"last",)]
     for number, some in enumerate(contents):
-        waiting.add(Messages.of(batch(*some, start=number * 10, published=number != 1)), 100)
+        waiting.add(batch(*some, start=number * 10, published=number != 1), 100)
         if number in aside_after:
             waiting.put_aside()
     assert (waiting.rows, waiting.bytes) == (5, 300)
@@ -41,7 +41,7 @@ def test_messages_come_back_in_order_also_from_a_file(tmp_path, batch, aside_aft
 
 def test_what_was_put_aside_holds_no_memory(tmp_path, batch):
     waiting = Waiting(tmp_path / "waiting")
-    waiting.add(Messages.of(batch(b"x" * 1000)), 1040)
+    waiting.add(batch(b"x" * 1000), 1040)
     assert waiting.held_bytes > 1000
     waiting.put_aside()
     waiting.put_aside()
