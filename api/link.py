@@ -155,7 +155,7 @@ class Exchange:
         with self._runtime.reading() as session:
             handed = link_commands.handed_before(session, keys)
             known = inheritance.inheritances(session, {key: one.first_at for key, one in handed.items()})
-        return list(found), {key: (one, known[key]) for key, one in handed.items()}
+        return list(found), {key: (one, known[key]) for key, one in handed.items() if key in known}
 
 
 def _is_order(command: LinkCommand) -> bool:

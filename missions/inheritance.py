@@ -13,14 +13,20 @@ EARLIER_MAX = 5  # orders of the robot before it that are named
 
 
 def inheritances(session: Session, handed_at: Mapping[str, datetime]) -> dict[str, Inheritance]:
-    """What is known of these orders (attempt keys), each with when it was first handed to another gateway."""
+    """What is known of these orders (attempt keys), each with when it was first handed to another gateway.
+
+    Without those that are over for us: of them nothing is to go on, and a cancel only sees to it that nothing does.
+    """
     now = database_now(session)
     attempts = {row.key: row for row in session.exec(select(Attempt).where(col(Attempt.key).in_(handed_at))).all()}
     found = {}
     for key, at in handed_at.items():
         since_s = (now - at).total_seconds()
         known = attempts.get(key)
-        found[key] = _of(session, known, since_s) if known is not None else Inheritance(since_s=since_s)
+        if known is None:
+            found[key] = Inheritance(since_s=since_s)
+        elif known.finished_at is None:
+            found[key] = _of(session, known, since_s)
     return found
 
 

@@ -36,9 +36,16 @@ def test_it_names_what_the_robot_did_before_and_nothing_that_others_did(yard):
     yard.say(before, OrderStatus.succeeded, 3, tasks=yard.done(0))
     yard.request("m1")
     (attempt,) = yard.assign("amr-01")
-    told, first = _told(yard, attempt.key), _told(yard, before.key)
+    told = _told(yard, attempt.key)
     assert (told.earlier, told.has_worked) == ((before.key,), True)
-    assert (first.earlier, first.has_worked) == ((), False)
+
+
+def test_of_an_order_that_is_over_nothing_is_to_go_on(yard):
+    _, attempt = yard.running()
+    assert (_told(yard, attempt.key).earlier, _told(yard, attempt.key).has_worked) == ((), False)
+    yard.say(attempt, OrderStatus.succeeded, 3, tasks=yard.done(0))
+    with yard.runtime.reading() as session:
+        assert inheritance.inheritances(session, {attempt.key: yard.clock.now()}) == {}
 
 
 def test_of_a_key_that_is_none_of_ours_only_the_age_is_told(yard):
