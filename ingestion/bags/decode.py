@@ -23,7 +23,9 @@ LITTLE_ENDIAN = 0x0100  # the encapsulation 00 01, as one number
 ATTEMPTS, PARTS, SMALL_PART = 4, 8, 64
 MISFIT = "The message does not fit its definition."
 TOO_LARGE = "The message lies beyond the first 2 GiB of those that were read together."
+OBJECTS_BYTES = 1 << 20  # objects of Python need many times the bytes of their messages
 Columns = list[pa.Array]
+Bad = tuple[int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Decoded:
 
     columns: dict[str, pa.Array]
     kept: Ints
-    bad: list[tuple[int, str]]
+    bad: list[Bad]
 
 
 def decode(program: Program, bodies: Bodies) -> Decoded:
@@ -45,9 +47,7 @@ def decode(program: Program, bodies: Bodies) -> Decoded:
     waiting = [rows] if len(rows) else []
     while waiting:
         waiting += _attempt(program, bodies, waiting.pop(), done, odd)
-    slow, bad = _one_by_one(program, bodies, np.sort(np.concatenate(odd)).tolist() if odd else [])
-    if len(slow[0]):
-        done.append(slow)
+    bad = _one_by_one(program, bodies, np.sort(np.concatenate(odd)).tolist() if odd else [], done)
     kept, found = _together(program, done)
     return Decoded(dict(zip((name for name, _ in program.columns), found, strict=True)), kept, bad)
 
@@ -116,30 +116,36 @@ def _stamped(program: Program, found: Columns) -> Columns:
     return [array(seconds * 10**9 + rest, TIME), *found]
 
 
-def _one_by_one(
-    program: Program, bodies: Bodies, rows: list[int]
-) -> tuple[tuple[Ints, Columns], list[tuple[int, str]]]:
-    """These messages as rosbags reads them, and why it cannot read the others."""
-    messages, kept, bad = [], [], []
+def _one_by_one(program: Program, bodies: Bodies, rows: list[int], done: list[tuple[Ints, Columns]]) -> list[Bad]:
+    """These messages as rosbags reads them go to `done`; gives those that it cannot read, with the reason."""
+    kept: list[int] = []
+    messages: list[object] = []
+    bad, size = [], 0
     for row in rows:
-        reason = _refusal(program, bodies, row)
+        message, reason = _read(program, bodies, row)
         if reason is None:
-            try:
-                messages.append(program.decoder.decode(bodies.content(row)))
-                kept.append(row)
-            except (*DECODE_ERRORS, *PARSE_ERRORS) as error:
-                reason = f"{type(error).__name__}: {error}"[:300]
-        if reason is not None:
+            kept.append(row)
+            messages.append(message)
+            size += int(bodies.lengths[row])
+        else:
             bad.append((row, reason))
-    found = [values for _, values in fields(program.decoder, messages)] if messages else []
-    return (np.array(kept, np.int64), _stamped(program, found) if messages else []), bad
+        if messages and (size > OBJECTS_BYTES or row == rows[-1]):
+            found = [values for _, values in fields(program.decoder, messages)]
+            done.append((np.array(kept, np.int64), _stamped(program, found)))
+            kept, messages, size = [], [], 0
+    return bad
 
 
-def _refusal(program: Program, bodies: Bodies, row: int) -> str | None:
+def _read(program: Program, bodies: Bodies, row: int) -> tuple[object, str | None]:
+    """A message as rosbags reads it, or the reason why it cannot be read."""
     if bodies.size > MOST_BYTES and bodies.starts[row] + bodies.lengths[row] > MOST_BYTES:
-        return TOO_LARGE
-    # rosbags would make as many empty messages as a list claims.
-    return MISFIT if program.is_endless else None
+        return None, TOO_LARGE
+    if program.is_endless:  # rosbags would make as many empty messages as a list claims
+        return None, MISFIT
+    try:
+        return program.decoder.decode(bodies.content(row)), None
+    except (*DECODE_ERRORS, *PARSE_ERRORS) as error:
+        return None, f"{type(error).__name__}: {error}"[:300]
 
 
 def _together(program: Program, done: list[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:

@@ -130,6 +130,14 @@ def test_big_endian_messages_are_read_beside_the_others(decoded):
     assert (found.kept.tolist(), found.columns["x"].to_pylist(), found.bad) == ([0, 1, 2], [1, 2, 3], [])
 
 
+def test_a_topic_of_big_endian_messages_is_read_whole_and_in_order(decoded):
+    contents = [BIG + struct.pack(">iI", n, 1000) + bytes([n % 251]) * 1000 for n in range(3000)]
+    found = decoded("int32 n\nuint8[] blob\n", *contents, LITTLE)
+    assert found.columns["n"].to_pylist() == list(range(3000))
+    assert found.columns["blob"][2999].as_py() == bytes([2999 % 251]) * 1000
+    assert found.bad[0][0] == 3000
+
+
 @pytest.mark.parametrize("head", [b"\0\2\0\0", b"\0\3\0\0", b"\0\7\0\0", b"\0\x0b\0\0", b"\1\1\0\0", b"", b"\0\1"])
 def test_another_encapsulation_is_bad_and_says_so(decoded, head):
     found = decoded("int32 x\n", LITTLE + struct.pack("<i", 1), head + (struct.pack("<i", 2) if len(head) > 2 else b""))
