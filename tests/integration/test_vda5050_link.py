@@ -194,6 +194,23 @@ async def test_a_paused_order_that_is_cancelled_leaves_the_robot_fit_for_the_nex
     await bench.until("m/2", OrderStatus.succeeded)
 
 
+@pytest.mark.parametrize("lists_instant", [True, False])
+async def test_a_pause_that_reaches_the_robot_after_the_end_of_its_order_is_lifted(bench, order, lists_instant):
+    bench.vehicle.faults.lists_instant = lists_instant
+    taken, late = bench.vehicle.take_instant, []
+    bench.vehicle.take_instant = late.append  # whatever is asked comes when the order is over, in its order
+    await bench.accepted(order())
+    await bench.adapter.pause(ADDRESS, "m/1", 1)
+    await bench.until("m/1", OrderStatus.succeeded)
+    assert late[0]["actions"][0]["actionType"] == "startPause"
+    bench.vehicle.take_instant = taken
+    for message in late:
+        taken(message)
+    await bench.accepted(order("m/2"))
+    await bench.until("m/2", OrderStatus.succeeded)
+    assert bench.vehicle.memory.is_paused is False
+
+
 async def test_a_cancel_before_the_order_came_declines_it_for_ever(bench, order):
     await bench.accepted(order("m/0"))
     assert await bench.adapter.cancel(ADDRESS, "m/1", 1) == Acknowledged()

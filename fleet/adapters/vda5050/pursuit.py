@@ -123,10 +123,22 @@ def _after_the_end(link: Link, robot: Robot, run: Run) -> bool:
     if following.shows_work_of(state, run.order_id) and run.report.status is not OrderStatus.succeeded:
         if _due(link, robot, "cancel", link.options.resend_s):
             link.send_cancel(robot, run.model_copy(update={"cancels": run.cancels + 1}))
-    elif run.is_pause_asked and not state.is_paused:
+    elif run.is_pause_asked:
+        return _releasing(link, robot, run, state)
+    return False
+
+
+def _releasing(link: Link, robot: Robot, run: Run, state: State) -> bool:
+    """Lift our pause; a robot that is not paused may have ours still before it, so it is asked to go on all the same."""
+    action_id = run.instant_id("stopPause", run.pauses + 1)
+    asked_id, asked_s = robot.release_asked
+    is_later = asked_id == action_id and robot.state_s is not None and robot.state_s > asked_s + SETTLED_S
+    if not state.is_paused and (action_id in state.actions or is_later):
         return link.change(robot, run.model_copy(update={"is_pause_asked": None}))
-    elif run.is_pause_asked and not robot.has_foreign_work and _due(link, robot, "pause", link.options.resend_s):
-        link.send_instant(robot, run.instant_id("stopPause", run.pauses + 1), "stopPause")
+    is_asked = asked_id == action_id and not state.is_paused
+    is_due = not is_asked and not robot.has_foreign_work and _due(link, robot, "pause", link.options.resend_s)
+    if is_due and link.send_instant(robot, action_id, "stopPause"):
+        robot.release_asked = (action_id, link.now_s())
     return False
 
 

@@ -93,6 +93,7 @@ class Robot:
     untold: list[bytes] = field(default_factory=list)
     order_sent_s: float = -1e9
     resend_until_s: float = 0.0
+    release_asked: tuple[str, float] = ("", 0.0)  # the stopPause that lifts a pause of an order that is over, and when
     next_s: dict[str, float] = field(default_factory=dict)  # what is asked for again not before
     asks: int = 0
     lost_told: int = 0
@@ -195,9 +196,8 @@ class Robot:
 
     @property
     def is_being_released(self) -> bool:
-        """Whether it still is in a pause that we put on an order which is over by now."""
-        state, run = self.state, self.run
-        return bool(state and state.is_paused and run and run.is_over and run.is_pause_asked)
+        """Whether it is, or may come to be, in a pause that we put on an order which is over by now."""
+        return bool(self.run and self.run.is_over and self.run.is_pause_asked)
 
     def activity(self, now_s: float) -> Activity:
         """What it is doing, as its last state has it."""
