@@ -7,11 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from rosbags.typesys.store import Typestore
 
-from fleet.objectstore import ObjectStore
 from ingestion.bags import conversion, convert
 from ingestion.bags.verification import verify
-from ingestion.lake import Lake
-from ingestion.quality import differences
 
 START_NS = 1_772_402_400_000_000_000
 
