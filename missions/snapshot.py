@@ -1,7 +1,7 @@
 """The snapshot that a plan rests on, read in a handful of queries however many missions wait."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -135,8 +135,19 @@ class Free:
 def free_in(seen: Snapshot, made: Plan) -> Free:
     """The robots of a snapshot that are free and stay so with this plan, to be remembered for a moment."""
     given = {assignment.robot_id for assignment in made.assignments}
-    free = [robot for robot in seen.robots if is_assignable(robot, seen.now) and robot.id not in given]
-    return Free(frozenset(mission.organisation_id for mission in seen.missions), tuple(free), Ranking(free))
+    left = [robot for robot in seen.robots if robot.id not in given]
+    return _free({mission.organisation_id for mission in seen.missions}, left, seen.now)
+
+
+def free_now(session: Session, organisation_ids: Collection[UUID]) -> Free:
+    """The robots of these organisations that are free, to be remembered for a moment."""
+    now = database_now(session)
+    return _free(organisation_ids, _candidates(session, organisation_ids, now), now)
+
+
+def _free(organisation_ids: Collection[UUID], robots: Sequence[Candidate], now: datetime) -> Free:
+    free = [robot for robot in robots if is_assignable(robot, now)]
+    return Free(frozenset(organisation_ids), tuple(free), Ranking(free))
 
 
 def take(session: Session) -> Snapshot:
@@ -299,7 +310,7 @@ def _places(
     return places, {each.id: order_tasks(found[each.id], first_task=each.first_task) for each in missions}
 
 
-def _candidates(session: Session, organisation_ids: set[UUID], now: datetime) -> list[Candidate]:
+def _candidates(session: Session, organisation_ids: Collection[UUID], now: datetime) -> list[Candidate]:
     asked = {"ids": list(organisation_ids), "now": now}
     seen = [_as_candidate(tuple(row)) for row in session.connection().execute(ROBOTS, asked).all()]
     held = holds.open_holds(session, organisation_ids)

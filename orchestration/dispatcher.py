@@ -87,6 +87,8 @@ class Dispatcher:
                 self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
             for due in await asyncio.to_thread(self._find_due, self.lanes.room):
                 self._start(due.robot_id, due.account_id, partial(self._send_due, due))
+            if self._planner.is_stale:
+                await asyncio.to_thread(self._refresh)
         self._take_in()
         self._tell()
         if self._planner.is_portion:
@@ -136,6 +138,10 @@ class Dispatcher:
             parcels += begun
             is_to_look = self._planner.is_to_look_again(seen, made, len(attempts))
         return parcels
+
+    def _refresh(self) -> None:
+        with self._runtime.reading() as session:
+            self._planner.refresh(session)
 
     def _find_due(self, room: Room) -> list[sending.Due]:
         with self._runtime.reading() as session:

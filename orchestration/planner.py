@@ -10,6 +10,7 @@ PORTION = 32  # missions given in one transaction: the first of a crowd do not w
 REMEMBERED_S = (
     0.25  # so long, at most, free robots are taken from memory: of one that is free since, a look knows later
 )
+REFRESHED_S = 0.15  # older ones are read anew after a look, so that the next one, which a mission waits for, need not
 NOTHING = Plan()
 
 
@@ -21,6 +22,7 @@ class Planner:
         self._clock = clock
         self._free: snapshot.Free | None = None
         self._read_at = 0.0
+        self._is_in_use = False  # the last look gave missions to robots that were remembered
         self.is_portion = False  # more missions may wait than were looked at
 
     def plan(self, session: Session) -> tuple[Snapshot, Plan]:
@@ -33,6 +35,7 @@ class Planner:
             seen = snapshot.take_first(session, PORTION)
             made = plan(seen)
         is_all_given = _is_all_given(seen, made)
+        self._is_in_use = seen.is_remembered and bool(made.assignments)
         self.is_portion = is_all_given and len(seen.missions) == PORTION
         if len(seen.missions) == PORTION and not is_all_given:
             seen = snapshot.take(session)
@@ -42,6 +45,18 @@ class Planner:
             self._free = snapshot.free_in(seen, made) if is_all_given else None
             self._read_at = self._clock.monotonic()
         return seen, made
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the robots that are remembered were needed just now, and will be too old soon."""
+        is_old = self._clock.monotonic() - self._read_at >= REFRESHED_S
+        return self._free is not None and self._is_in_use and is_old
+
+    def refresh(self, session: Session) -> None:
+        """Read the free robots anew where those that are remembered are stale."""
+        if self._free is not None and self.is_stale:
+            self._free = snapshot.free_now(session, self._free.organisation_ids)
+            self._read_at = self._clock.monotonic()
 
     def is_to_look_again(self, seen: Snapshot, made: Plan, given: int) -> bool:
         """Whether what was remembered was wrong, as only `given` of the plan's robots got their mission."""

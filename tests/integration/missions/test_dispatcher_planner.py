@@ -8,7 +8,7 @@ from missions import snapshot
 from missions.models import Attempt, MissionStatus
 from missions.plan import URGENT, Plan, plan
 from orchestration.dispatcher import Dispatcher
-from orchestration.planner import REMEMBERED_S, Planner
+from orchestration.planner import REFRESHED_S, REMEMBERED_S, Planner
 
 
 @pytest.fixture
@@ -85,6 +85,29 @@ async def test_robots_are_remembered_for_a_moment_only(yard, runtime, clock):
             seen, _ = planner.plan(session)
         looks.append(seen.is_remembered)
     assert looks == [False, True, False]
+
+
+async def test_robots_that_are_in_use_are_read_anew_between_looks(yard, runtime, dispatcher, robots, one, clock):
+    with runtime.reading() as session:
+        attempt = session.exec(select(Attempt)).one()
+    yard.say(attempt, OrderStatus.succeeded, 9)
+    yard.observe("amr-01")
+    yard.request("two")
+    clock.step(REFRESHED_S - REMEMBERED_S / 2)
+    await dispatcher.deal()  # from memory, which knows amr-02 alone; then it is read anew
+    assert len(set(robots())) == 2
+    clock.step(REMEMBERED_S / 2)
+    yard.request("three")
+    with runtime.reading() as session:
+        seen, made = dispatcher._planner.plan(session)
+    assert seen.is_remembered
+    assert [assignment.robot_id for assignment in made.assignments] == [one]
+
+
+async def test_robots_that_nobody_asks_for_are_not_read_again(dispatcher, one, clock):
+    clock.step(REMEMBERED_S)
+    await dispatcher.deal()
+    assert not dispatcher._planner.is_stale
 
 
 def test_an_urgent_mission_is_planned_with_all_robots_and_what_they_are_at(yard, runtime):
