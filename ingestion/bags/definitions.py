@@ -21,6 +21,7 @@ from fleet.errors import Invalid
 from ingestion.bags.recording import Channel
 
 DEEPEST = 64
+LONGEST_TEXT = 1 << 20  # a parser takes seconds for it; the longest of ROS 2 Jazzy has 4 kB without its comments
 LONGEST_ARRAY = 65_536  # of texts or messages: each element is a piece of a program, ours and that of rosbags
 # What stands in a message without fields, as ROS 2 and rosbags put it there.
 FILLER = "structure_needs_at_least_one_member"
@@ -136,6 +137,8 @@ def _use(fielddefs: Fields, type_name: str, above: tuple[str, ...], used: dict[s
 
 
 def _recorded(channel: Channel) -> Fields:
+    if len(channel.definition) > LONGEST_TEXT:
+        raise Undecodable(f"Its definition has {len(channel.definition)} letters; at most {LONGEST_TEXT} are read.")
     try:
         if channel.definition_format in {"ros1msg", "ros2msg"}:
             return _known([get_types_from_msg(channel.definition, channel.type)])

@@ -223,6 +223,7 @@ def test_many_bad_messages_do_not_make_the_good_ones_slow(decoded):
         (f"my/A a\n{SEPARATOR}MSG: my/A\nmy/B[] b\n{SEPARATOR}MSG: my/B\nmy/A a\n", "contains itself"),
         ("string[100000] many\n", "100000 elements"),
         ("wstring x\n", "my/msg/wstring"),
+        ("#" * 2_000_000, "has 2000000 letters"),
         ("float64[1000000000000] x\n", "at least 8000000000000 bytes"),
         ("other/Missing x\n", "other/msg/Missing"),
         ("int32 a\nint32 b\nint8 a\n", "one name twice"),
