@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 FEED, LOG = UUID(int=1), UUID(int=2)
 THREADS = 8
 DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
+IN_VAIN_S = 0.005  # until the next after one that gave nothing, such as one for a report
 PUBLISH_S = 0.05  # between two writings of positions into the feed
 TIDY_S = 0.5  # between two times that SQLite's log is carried over
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
@@ -83,7 +84,10 @@ class Dispatcher:
     async def deal(self) -> None:
         """Give missions to robots and send what is due; nothing else is waited for."""
         async with self._deals.round(), self._filling:
-            for parcel in await asyncio.to_thread(self._look, self.lanes.room):
+            parcels = await asyncio.to_thread(self._look, self.lanes.room)
+            if not parcels:
+                self._deals.hasten(IN_VAIN_S)
+            for parcel in parcels:
                 self._start(parcel.robot_id, parcel.account.id, partial(self._send, parcel))
             for due in await asyncio.to_thread(self._find_due, self.lanes.room):
                 self._start(due.robot_id, due.account_id, partial(self._send_due, due))

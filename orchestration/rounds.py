@@ -36,6 +36,10 @@ class Rounds:
                 self._ended.set_result(None)
                 self._ended = None
 
+    def hasten(self, within_s: float) -> None:
+        """Let the next begin in `within_s` at the latest: there was nothing to do in this one."""
+        self._pace.hasten(within_s)
+
     async def between(self) -> None:
         """Wait until a round has just ended, unless none is on and none is to be expected."""
         left_s = self._pace.left_s

@@ -76,3 +76,11 @@ async def test_after_a_round_that_failed_others_begin(begin):
             waiting = await begin(rounds)
             raise ValueError("wrong")
     await asyncio.wait_for(waiting, LONG_S)
+
+
+async def test_after_a_round_in_vain_the_next_comes_sooner():
+    rounds = Rounds(LONG_S, longest_s=LONG_S)
+    async with rounds.round():
+        rounds.hasten(0.001)
+    async with asyncio.timeout(LONG_S / 2), rounds.round():
+        pass
