@@ -9,6 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
+from ingestion.bags.chunks import Packed
 from ingestion.bags.mcap import batches
 from ingestion.bags.recording import Findings
 
@@ -211,3 +212,46 @@ def test_a_chunk_of_nothing_but_tiny_records_takes_bounded_memory(mcap, read):
     assert len(messages) == 1
     # The chunk itself has 72 MB; a list of its records would take five times as much.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000
+
+
+def test_behind_something_unreadable_in_a_chunk_its_index_shows_the_way(three_topics, read):
+    three_topics.has_index = True
+    content = three_topics.content(per_chunk=60, compression="", checksum=lambda _: 0)
+    at = content.index(three_topics.messages[10][2]) - 31
+    messages, _, found = read(content[: at + 1] + struct.pack("<Q", 2**40) + content[at + 9 :])
+    assert len(messages) == 59
+    assert any("something unreadable" in lost.reason for lost in found.lost)
+
+
+def test_a_message_that_lies_inside_another_is_not_taken_for_one(mcap, read):
+    channel = mcap.channel("/nested", "a/msg/B", "")
+    inner = struct.pack("<BQHIQQ", 5, 24, channel, 0, START_NS, 0) + b"in"
+    mcap.add(channel, START_NS, inner + b"tail")
+    mcap.has_index = True
+    content = mcap.content(per_chunk=1, compression="")
+    (place,) = indexes(content)
+    listed = content[place + 15 : place + 31] + struct.pack("<QQ", START_NS, 31)
+    record = struct.pack("<BQHI", 7, 6 + len(listed), channel, len(listed)) + listed
+    messages, _, _ = read(content[:place] + record + content[place + 31 :])
+    assert messages == [("/nested", START_NS, inner + b"tail")]
+
+
+def test_a_chunk_that_claims_to_hold_the_next_one_too_costs_no_message(three_topics, read):
+    content = three_topics.content(per_chunk=20)
+    first = content.index(struct.pack("<I4s", 4, b"zstd")) - 37
+    second = content.index(struct.pack("<I4s", 4, b"zstd"), first + 50) - 37
+    after = second + 9 + struct.unpack_from("<Q", content, second + 1)[0]
+    messages, _, found = read(content[: first + 1] + struct.pack("<Q", after - first - 9) + content[first + 9 :])
+    assert by_topic(messages) == expected(three_topics)
+    assert found.lost[0].reason == "a chunk claims to reach into the next one"
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("size", [3000, 70_000])
+def test_of_a_frame_without_its_last_byte_all_that_can_be_had_is_saved(compression, size):
+    content = random.Random(8).randbytes(size)
+    codec = pa.Codec(compression)
+    sound = memoryview(bytes(codec.compress(content)))
+    saved = Packed(compression, size, sound[:-1]).saved().tobytes()
+    assert content.startswith(saved)
+    assert len(saved) == size - (compression == "zstd")  # what lz4 lacks is only its end mark
