@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-HELD_MAX_BYTES = 32 << 20
+from ingestion.bags.arrays import array
+
+HELD_MAX_BYTES = 12 << 20
 NUMBER = "yardmaster.number"  # of the row in the file as it was: rows of one instant keep their order
 KEYS = [("log_time", "ascending"), (NUMBER, "ascending")]
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -41,16 +44,26 @@ class Sorting:
     def final(self) -> Iterator[pa.Table]:
         """The rows of all runs in order."""
         heapq.heapify(self.runs)
-        while self.runs:
-            rows = heapq.heappop(self.runs).read()
-            self.held = rows if self.held is None else pa.concat_tables([self.held, rows]).sort_by(KEYS)
+        while self.runs or self.held is not None:
+            self.held = self._overlapping()
             ready = _before(self.held, self.runs[0].first) if self.runs else len(self.held)
             if ready:
-                yield self.held.slice(0, ready)
-                self.held = self.held.slice(ready).combine_chunks() if ready < len(self.held) else None
-            if self.held is not None and self.held.nbytes > HELD_MAX_BYTES:
+                yield _copied(self.held.slice(0, ready))
+                self.held = _copied(self.held.slice(ready)) if ready < len(self.held) else None
+            if self.held is not None and self.held.nbytes > HELD_MAX_BYTES // 2:
                 self._put_aside(self.held)
                 self.held = None
+            pa.default_memory_pool().release_unused()
+
+    def _overlapping(self) -> pa.Table:
+        """What is held and the runs that begin before its end, sorted together, as far as they may be held."""
+        parts = [self.held if self.held is not None else heapq.heappop(self.runs).read()]
+        self.held = None
+        size, last = parts[0].nbytes, _key(parts[0], len(parts[0]) - 1)
+        while self.runs and (self.runs[0].first < last or len(parts) == 1) and size < HELD_MAX_BYTES:
+            parts.append(heapq.heappop(self.runs).read())
+            size, last = size + parts[-1].nbytes, max(last, _key(parts[-1], len(parts[-1]) - 1))
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts).sort_by(KEYS)
 
     def _put_aside(self, held: pa.Table) -> None:
         each = max(1, len(held) * HELD_MAX_BYTES // 8 // held.nbytes)
@@ -59,7 +72,7 @@ class Sorting:
             part = held.slice(start, each)
             with pa.ipc.new_file(path, part.schema, options=OPTIONS) as writer:
                 writer.write_table(part)
-            heapq.heappush(self.runs, Run(_first(part), _reader(path)))
+            heapq.heappush(self.runs, Run(_key(part, 0), _reader(path)))
             self.files += 1
 
 
@@ -87,13 +100,13 @@ def regrouped(tables: Iterator[pa.Table], *, group_rows: int, group_bytes: int) 
             yield from _parts(pa.concat_tables(waiting), max(-(-rows // group_rows), size // group_bytes))
             waiting, rows, size = [], 0, 0
     if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+        yield _copied(pa.concat_tables(waiting))
 
 
 def _parts(table: pa.Table, wanted: int) -> Iterator[pa.Table]:
     each = max(1, -(-len(table) // wanted))
     for start in range(0, len(table), each):
-        yield table.slice(start, each).combine_chunks()
+        yield _copied(table.slice(start, each))
 
 
 def _groups(source: pq.ParquetFile) -> Iterator[Run]:
@@ -107,7 +120,7 @@ def _groups(source: pq.ParquetFile) -> Iterator[Run]:
 def _group_reader(source: pq.ParquetFile, group: int, start: int) -> Callable[[], pa.Table]:
     def read() -> pa.Table:
         rows = source.read_row_group(group, use_threads=False)
-        return rows.append_column(NUMBER, pa.array(range(start, start + len(rows)), pa.int64()))
+        return rows.append_column(NUMBER, array(np.arange(start, start + len(rows)), pa.int64()))
 
     return read
 
@@ -122,13 +135,22 @@ def _reader(path: Path) -> Callable[[], pa.Table]:
     return read
 
 
-def _first(rows: pa.Table) -> Key:
-    return rows["log_time"][0].value, rows[NUMBER][0].as_py()
+def _copied(rows: pa.Table) -> pa.Table:
+    """The rows alone: a slice keeps all the memory that it was cut from."""
+    return pa.Table.from_arrays([column.combine_chunks() for column in rows.columns], schema=rows.schema)
+
+
+def _key(rows: pa.Table, row: int) -> Key:
+    return rows["log_time"][row].value, rows[NUMBER][row].as_py()
 
 
 def _before(rows: pa.Table, key: Key) -> int:
     """How many of the sorted rows lie before that one."""
-    times = rows["log_time"].cast(pa.int64())
-    earlier = pc.less(times, key[0])
-    same = pc.and_(pc.equal(times, key[0]), pc.less(rows[NUMBER], key[1]))
-    return int(pc.sum(pc.or_(earlier, same)).as_py() or 0)
+    times = _numbers(rows["log_time"])
+    begin, end = (int(times.searchsorted(key[0], side)) for side in ("left", "right"))
+    return begin + int(_numbers(rows[NUMBER])[begin:end].searchsorted(key[1]))
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    whole = column.combine_chunks()
+    return np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole)]
