@@ -24,7 +24,7 @@ from ingestion.bags import convert
 print("ready", flush=True)
 convert(Path(sys.argv[1]), Path(sys.argv[2]))
 """
-ROUNDS = 25
+ROUNDS = 15
 START_NS = 1_772_402_400_000_000_000
 PICTURE = "string format\nuint8[] data\n"
 NUMBERS = "float64[] values\nstring name\n"
