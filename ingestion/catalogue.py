@@ -1,27 +1,88 @@
-"""What was recorded: the bags of an organisation, newest first."""
+"""What was recorded: the bags of an organisation, newest first, by what is in them; their topics and events."""
 
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import ColumnElement, or_
+from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
 
-from fleet.errors import NotFound
-from ingestion.models import Bag, BagStatus
+from fleet.errors import Conflict, NotFound
+from fleet.events import Event
+from fleet.organisations import Site
+from fleet.robots import Robot
+from ingestion.models import Bag, BagStatus, BagTopic
+
+SHORTEST_HASH = 8
+EVENTS_SHOWN = 200
 
 
-def bags_of(
-    session: Session,
-    organisation_id: UUID,
-    *,
-    robot: str | None = None,
-    status: BagStatus | None = None,
-    limit: int = 200,
-) -> list[Bag]:
-    """The bags of an organisation, last uploaded first; those of one robot or status where that is named."""
-    query = select(Bag).where(Bag.organisation_id == organisation_id)
-    if robot is not None:
-        query = query.where(Bag.robot_name == robot)
-    if status is not None:
-        query = query.where(Bag.status == status)
+@dataclass(frozen=True)
+class Sought:
+    """Which bags are wanted; what is None does not matter.
+
+    `topic` and `type` are names, in which `*` stands for anything. `since` and `until` are UTC dates, both included.
+    `error` is a part of a warning or error in the bag's diagnostics, `text` also of its name, topics and types.
+    """
+
+    robot: str | None = None
+    site: str | None = None
+    mission_id: UUID | None = None
+    since: date | None = None
+    until: date | None = None
+    topic: str | None = None
+    type: str | None = None
+    status: BagStatus | None = None
+    error: str | None = None
+    text: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What holds for the rows of these bags; the caller adds the organisation."""
+        return [*self._of_the_row(), *self._of_the_span(), *self._of_the_topics()]
+
+    def _of_the_row(self) -> list[ColumnElement[bool]]:
+        found = []
+        if self.robot is not None:
+            found.append(col(Bag.robot_name) == self.robot)
+        if self.site is not None:
+            at_site = select(Robot.id).join(Site, col(Site.id) == Robot.site_id).where(Site.name == self.site)
+            found.append(col(Bag.robot_id).in_(at_site.where(Robot.organisation_id == Bag.organisation_id)))
+        if self.mission_id is not None:
+            found.append(col(Bag.mission_id) == self.mission_id)
+        if self.status is not None:
+            found.append(col(Bag.status) == self.status)
+        return found
+
+    def _of_the_span(self) -> list[ColumnElement[bool]]:
+        found = []
+        if self.since is not None:
+            found.append(col(Bag.finished_at) >= _midnight(self.since))
+        if self.until is not None and self.until < date.max:
+            found.append(col(Bag.started_at) < _midnight(self.until + timedelta(days=1)))
+        return found
+
+    def _of_the_topics(self) -> list[ColumnElement[bool]]:
+        """One topic is of the name and of the type, where both are asked for; any may have the error or the text."""
+        same = [_like(col(BagTopic.name), self.topic)] if self.topic is not None else []
+        same += [_like(col(BagTopic.type), self.type)] if self.type is not None else []
+        found = [_has_topic(*same)] if same else []
+        if self.error is not None:
+            found.append(_has_topic(_contains(col(BagTopic.errors), self.error)))
+        if self.text is not None:
+            columns = (BagTopic.name, BagTopic.type, BagTopic.errors)
+            of_topics = _has_topic(or_(*(_contains(col(column), self.text) for column in columns)))
+            found.append(or_(_contains(col(Bag.filename), self.text), _contains(col(Bag.error), self.text), of_topics))
+        return found
+
+
+ANY = Sought()
+
+
+def bags_of(session: Session, organisation_id: UUID, sought: Sought = ANY, *, limit: int = 200) -> list[Bag]:
+    """The bags of an organisation that are wanted, last uploaded first."""
+    query = select(Bag).where(Bag.organisation_id == organisation_id, *sought.conditions())
     return list(session.exec(query.order_by(col(Bag.uploaded_at).desc(), col(Bag.id).desc()).limit(limit)).all())
 
 
@@ -35,3 +96,75 @@ def bag_of(session: Session, organisation_id: UUID, bag_id: UUID) -> Bag:
     if bag is None or bag.organisation_id != organisation_id:
         raise NotFound(f"There is no bag {bag_id}.", bag=str(bag_id))
     return bag
+
+
+def bag_called(session: Session, organisation_id: UUID, name: str) -> Bag:
+    """The bag of this id, of a SHA-256 that begins so (8 digits at least), or of this file name.
+
+    Raises:
+        NotFound: there is none in this organisation.
+        Conflict: there are several; says how to tell them apart.
+    """
+    query = select(Bag).where(Bag.organisation_id == organisation_id, _is_called(name))
+    found = session.exec(query.limit(2)).all()
+    if not found:
+        raise NotFound(f"There is no bag {name!r}; `yardmaster bags list` tells which there are.", bag=name)
+    if len(found) > 1:
+        raise Conflict(f"Several bags are called {name!r}; give the id, which `yardmaster bags list` tells.", bag=name)
+    return found[0]
+
+
+def topics_of(session: Session, bag: Bag) -> list[BagTopic]:
+    """The topics of a converted bag by name; none when it was not converted or not catalogued yet."""
+    query = select(BagTopic).where(BagTopic.bag_id == bag.id)
+    return list(session.exec(query.order_by(col(BagTopic.name), col(BagTopic.number))).all())
+
+
+def events_within(session: Session, bag: Bag) -> list[Event]:
+    """What happened to the bag's robot while it was recorded, in the order of time; 200 at most."""
+    if bag.robot_id is None or bag.started_at is None or bag.finished_at is None:
+        return []
+    at = col(Event.occurred_at)
+    mine = (Event.organisation_id == bag.organisation_id, Event.robot_id == bag.robot_id)
+    query = select(Event).where(*mine, at >= bag.started_at, at <= bag.finished_at)
+    return list(session.exec(query.order_by(at, col(Event.id)).limit(EVENTS_SHOWN)).all())
+
+
+def uncatalogued(session: Session, organisation_id: UUID) -> list[Bag]:
+    """Converted bags whose topics are not in the catalogue yet, oldest first."""
+    has_some = select(BagTopic.bag_id).where(BagTopic.bag_id == Bag.id).exists()
+    query = select(Bag).where(Bag.organisation_id == organisation_id, Bag.topics > 0, ~has_some)
+    return list(session.exec(query.order_by(col(Bag.id))).all())
+
+
+def _is_called(name: str) -> ColumnElement[bool]:
+    try:
+        return col(Bag.id) == UUID(name)
+    except ValueError:
+        is_hash = len(name) >= SHORTEST_HASH and set(name) <= set("0123456789abcdef")
+        is_file = col(Bag.filename) == name
+        return or_(is_file, col(Bag.sha256).startswith(name)) if is_hash else is_file
+
+
+def _has_topic(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return col(Bag.id).in_(select(BagTopic.bag_id).where(BagTopic.organisation_id == Bag.organisation_id, *conditions))
+
+
+def _like(column: SQLCoreOperations[Any], pattern: str) -> ColumnElement[bool]:
+    if "*" not in pattern:
+        return column == pattern
+    return column.like(_escaped(pattern).replace("*", "%"), escape="\\")
+
+
+def _contains(column: SQLCoreOperations[Any], text: str) -> ColumnElement[bool]:
+    return column.ilike(f"%{_escaped(text)}%", escape="\\")
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\%_":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

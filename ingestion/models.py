@@ -97,3 +97,34 @@ class Bag(SQLModel, table=True):
     error: str | None = None
     uploaded_at: datetime = Field(sa_type=UTCDateTime)
     converted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class BagTopic(SQLModel, table=True):
+    """A topic of a converted bag as its manifest tells it; a topic with two definitions has a row for each."""
+
+    __tablename__ = "bag_topics"
+    __table_args__ = (Index("ix_bag_topics_name", "organisation_id", "name"),)
+
+    bag_id: UUID = Field(foreign_key="bags.id", primary_key=True)
+    number: int = Field(primary_key=True, description="Its place in the manifest.")
+    organisation_id: UUID = Field(foreign_key="organisations.id")
+    name: str
+    type: str
+    definition: str = Field(default="", description="Where it comes from: recorded, or assumed from a distribution.")
+    rows: int = 0
+    rejected: int = 0
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    reason: str | None = Field(default=None, description="Why it could not be decoded and is kept raw.")
+    media: int = Field(default=0, description="Files of pictures or clouds.")
+    bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False), description="As recorded.")
+    rate_hz: float | None = Field(default=None, description="One message in the median interval.")
+    gaps: int = Field(default=0, description="Intervals of more than five medians.")
+    longest_gap_s: float | None = None
+    duplicates: int = 0
+    log_time_regressions: int = 0
+    stamp_regressions: int = 0
+    unstamped: int = 0
+    skew_median_s: float | None = Field(default=None, description="log_time less the header's stamp.")
+    skew_largest_s: float | None = None
+    errors: str = Field(default="", description="The different warnings and errors of its diagnostics, one a line.")

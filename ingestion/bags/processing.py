@@ -12,6 +12,7 @@ from fleet import changes
 from fleet.clock import database_now
 from fleet.errors import NotFound
 from fleet.objectstore import ObjectStore
+from ingestion.bags.cataloguing import errors_in, note_topics
 from ingestion.bags.conversion import convert_into, explanation
 from ingestion.bags.reading import Source
 from ingestion.lake import Lake, Manifest, lake_of
@@ -34,13 +35,37 @@ def process(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> 
     lake = lake_of(objects, bag.organisation_id)
     with _on_this_machine(objects, bag) as path:
         manifest = convert_into(lake, Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name))
+    errors = errors_in(lake, manifest)
     with transaction() as session:
-        _note(session, _bag(session, bag_id), manifest, lake)
+        held = _bag(session, bag_id, is_held=True)
+        _note(session, held, manifest, lake)
+        note_topics(session, held, manifest, errors)
     return manifest
 
 
-def _bag(session: Session, bag_id: UUID) -> Bag:
-    bag = session.get(Bag, bag_id)
+def catalogue(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> int:
+    """Write the topics of a converted bag into the catalogue from its manifest; gives how many.
+
+    Run again, it writes the same. A bag without a manifest has none.
+
+    Raises:
+        NotFound: no such bag.
+    """
+    with transaction() as session:
+        bag = _bag(session, bag_id)
+    lake = lake_of(objects, bag.organisation_id)
+    manifest = lake.manifest(bag.sha256)
+    if manifest is None:
+        return 0
+    errors = errors_in(lake, manifest)
+    with transaction() as session:
+        note_topics(session, _bag(session, bag_id, is_held=True), manifest, errors)
+    return len(manifest.topics)
+
+
+def _bag(session: Session, bag_id: UUID, *, is_held: bool = False) -> Bag:
+    """The row of the bag; `is_held`: nobody else writes it or its topics until this transaction ends."""
+    bag = session.get(Bag, bag_id, with_for_update=is_held or None)
     if bag is None:
         raise NotFound(f"There is no bag {bag_id}.", bag=str(bag_id))
     return bag

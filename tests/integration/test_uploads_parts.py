@@ -11,7 +11,7 @@ from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.organisations import Organisation, Principal, PrincipalKind
 from fleet.requests import Request
 from ingestion import uploads
-from ingestion.catalogue import bag_of, bags_of
+from ingestion.catalogue import Sought, bag_of, bags_of
 from ingestion.models import Bag, BagStatus, Upload, UploadStatus
 
 CONTENT = b"not really a bag, but stored all the same" * 100
@@ -309,6 +309,6 @@ def test_bags_are_listed_newest_first_by_robot_and_status(runtime, sender, world
     with runtime.reading() as session:
         organisation = world.organisation.id
         assert [bag.id for bag in bags_of(session, organisation)] == [second.id, first.id]
-        assert [bag.id for bag in bags_of(session, organisation, robot="amr-01")] == [first.id]
-        assert bags_of(session, organisation, status=BagStatus.complete) == []
+        assert [bag.id for bag in bags_of(session, organisation, Sought(robot="amr-01"))] == [first.id]
+        assert bags_of(session, organisation, Sought(status=BagStatus.complete)) == []
         assert bag_of(session, organisation, first.id).filename == "night.mcap"

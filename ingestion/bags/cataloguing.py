@@ -1,0 +1,96 @@
+"""What the catalogue knows of a converted bag: its topics with their quality, and what its diagnostics said."""
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import delete
+from sqlmodel import Session, col
+
+from ingestion.lake import Lake, LakeFile, Manifest, Quality, TopicTable, instant
+from ingestion.models import Bag, BagTopic
+
+LEVEL, NAME, MESSAGE = "status.level", "status.name", "status.message"  # of diagnostic_msgs/DiagnosticArray
+WORST_FINE = 0  # DiagnosticStatus.OK; 1 is a warning, 2 an error, 3 stale
+MOST_ERRORS = 200
+LONGEST_ERROR = 200
+READ_ROWS = 4_096
+
+
+def errors_in(lake: Lake, manifest: Manifest) -> dict[int, str]:
+    """What the diagnostics of a dataset warned of, by the place of the topic in the manifest: each text once, a line each.
+
+    Only the columns that say it are read, some thousand rows at a time.
+    """
+    told = {
+        number: "\n".join(errors)
+        for number, table in enumerate(manifest.topics)
+        if "DiagnosticArray" in table.type and (errors := _errors(lake, table.files))
+    }
+    return {number: text for number, text in told.items() if text}
+
+
+def note_topics(session: Session, bag: Bag, manifest: Manifest, errors: Mapping[int, str]) -> None:
+    """Write the topics of a bag into the catalogue in place of those it has there; the caller holds the bag's row."""
+    session.exec(delete(BagTopic).where(col(BagTopic.bag_id) == bag.id))
+    for number, table in enumerate(manifest.topics):
+        session.add(_row(bag, number, table, errors.get(number, "")))
+
+
+def _row(bag: Bag, number: int, table: TopicTable, errors: str) -> BagTopic:
+    quality = table.quality or Quality()
+    longest = quality.longest_gaps[0].length_ns / 1e9 if quality.longest_gaps else None
+    same = {"duplicates", "log_time_regressions", "stamp_regressions", "unstamped", "skew_median_s", "skew_largest_s"}
+    return BagTopic(
+        bag_id=bag.id,
+        number=number,
+        organisation_id=bag.organisation_id,
+        name=storable(table.name),
+        type=storable(table.type),
+        definition=table.definition,
+        rows=table.rows,
+        rejected=table.rejected,
+        started_at=None if table.first_ns is None else instant(table.first_ns),
+        finished_at=None if table.last_ns is None else instant(table.last_ns),
+        reason=None if table.reason is None else storable(table.reason),
+        media=table.media,
+        longest_gap_s=longest,
+        errors=errors,
+        **quality.model_dump(include=same | {"bytes", "rate_hz", "gaps"}),
+    )
+
+
+def storable(text: str) -> str:
+    """A text from a recording as PostgreSQL takes it: without the character zero and halves of others."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _errors(lake: Lake, files: list[LakeFile]) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for file in files:
+        for name, message in _complaints(lake, file):
+            found[storable(" ".join(f"{name}: {message}".split()))[:LONGEST_ERROR]] = None
+            if len(found) >= MOST_ERRORS:
+                return found
+    return found
+
+
+def _complaints(lake: Lake, file: LakeFile) -> Iterator[tuple[str, str]]:
+    """Name and message of every status that is not fine."""
+    with lake.objects.open(lake.key(file.path)) as source:
+        parquet = pq.ParquetFile(source)
+        if not _has_statuses(parquet.schema_arrow):
+            return
+        for batch in parquet.iter_batches(READ_ROWS, columns=[LEVEL, NAME, MESSAGE]):
+            levels, names, messages = (batch.column(name).flatten().to_pylist() for name in (LEVEL, NAME, MESSAGE))
+            told = zip(levels, names, messages, strict=False)
+            yield from ((name, message) for level, name, message in told if level > WORST_FINE)
+
+
+def _has_statuses(schema: pa.Schema) -> bool:
+    """Whether it is what its type is called: a definition in a recording may say anything."""
+    if not {LEVEL, NAME, MESSAGE} <= set(schema.names):
+        return False
+    level, *texts = (schema.field(name).type for name in (LEVEL, NAME, MESSAGE))
+    is_number = pa.types.is_list(level) and pa.types.is_integer(level.value_type)
+    return is_number and all(pa.types.is_list(kind) and pa.types.is_string(kind.value_type) for kind in texts)
