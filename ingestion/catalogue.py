@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
@@ -21,22 +22,18 @@ EVENTS_SHOWN = 200
 
 @dataclass(frozen=True)
 class Sought:
-    """Which bags are wanted; what is None does not matter.
+    """Which bags are wanted; what is None does not matter."""
 
-    `topic` and `type` are names, in which `*` stands for anything. `since` and `until` are UTC dates, both included.
-    `error` is a part of a warning or error in the bag's diagnostics, `text` also of its name, topics and types.
-    """
-
-    robot: str | None = None
-    site: str | None = None
-    mission_id: UUID | None = None
-    since: date | None = None
-    until: date | None = None
-    topic: str | None = None
-    type: str | None = None
-    status: BagStatus | None = None
-    error: str | None = None
-    text: str | None = None
+    robot: Annotated[str | None, Field(description="Bags of the robot of this name.")] = None
+    site: Annotated[str | None, Field(description="Bags of the robots of the site of this name.")] = None
+    mission_id: Annotated[UUID | None, Field(description="Bags of this mission.")] = None
+    since: Annotated[date | None, Field(description="Bags with messages of this UTC date or later.")] = None
+    until: Annotated[date | None, Field(description="Bags with messages of this UTC date or earlier.")] = None
+    topic: Annotated[str | None, Field(description="Bags with this topic; * stands for anything.")] = None
+    type: Annotated[str | None, Field(description="Bags with a topic of this type; * stands for anything.")] = None
+    status: Annotated[BagStatus | None, Field(description="Bags that got this far.")] = None
+    error: Annotated[str | None, Field(description="Bags whose diagnostics warned of something with this text.")] = None
+    text: Annotated[str | None, Field(description="Bags with this text in name, topics, types or diagnostics.")] = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """What holds for the rows of these bags; the caller adds the organisation."""

@@ -4,12 +4,14 @@ from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.deps import Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
+from fleet.events import Severity
+from ingestion.catalogue import Sought, bag_of, events_within, topics_of
 from ingestion.models import Bag, BagStatus
 
 router = APIRouter(tags=["bags"])
@@ -37,20 +39,71 @@ class BagRead(BaseModel):
     error: str | None
 
 
+class TopicRead(BaseModel):
+    """A topic of a recording and how regularly it was recorded."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    type: str
+    definition: str = Field(description="Where it comes from: recorded, or assumed from a distribution.")
+    rows: int
+    rejected: int = Field(description="Messages that do not fit the definition.")
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None = Field(description="Why it could not be decoded and is kept raw.")
+    media: int = Field(description="Files of pictures or clouds.")
+    bytes: int = Field(description="As recorded.")
+    rate_hz: float | None = Field(description="One message in the median interval.")
+    gaps: int = Field(description="Intervals of more than five medians.")
+    longest_gap_s: float | None
+    duplicates: int = Field(description="Messages that equal the one before them, time included.")
+    log_time_regressions: int = Field(description="Messages earlier than one recorded before them.")
+    stamp_regressions: int
+    unstamped: int = Field(description="Headers without a time.")
+    skew_median_s: float | None = Field(description="log_time less the header's stamp.")
+    skew_largest_s: float | None
+    errors: list[str] = Field(description="The different warnings and errors of its diagnostics.")
+
+    @field_validator("errors", mode="before")
+    @classmethod
+    def _lines(cls, errors: str) -> list[str]:
+        return errors.splitlines()
+
+
+class EventRead(BaseModel):
+    """Something that happened to the robot while it recorded."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: str
+    severity: Severity
+    occurred_at: datetime
+
+
+class BagDetails(BagRead):
+    """A recording with its topics and what happened meanwhile."""
+
+    contents: list[TopicRead] = Field(description="Its topics by name; empty until it is converted.")
+    events: list[EventRead] = Field(description="In the order of time, 200 at most.")
+
+
 @router.get("/v1/bags", responses=described(401, 403, 422))
-def list_bags(
-    runtime: Parts,
-    caller: Reader,
-    place: Wanted,
-    robot: Annotated[str | None, Query(description="Only bags of the robot of this name.")] = None,
-    status: Annotated[BagStatus | None, Query(description="Only bags that got this far.")] = None,
-) -> Listing[BagRead]:
-    """The recordings of your organisation, newest first."""
-    conditions = []
-    if robot is not None:
-        conditions.append(Bag.robot_name == robot)
-    if status is not None:
-        conditions.append(Bag.status == status)
+def list_bags(runtime: Parts, caller: Reader, place: Wanted, sought: Annotated[Sought, Depends()]) -> Listing[BagRead]:
+    """The recordings of your organisation, newest first; those that are all of what is asked for."""
     with runtime.reading() as session:
-        bags, following = page_of(session, Bag, caller, place, *conditions)
+        bags, following = page_of(session, Bag, caller, place, *sought.conditions())
         return Listing(items=[BagRead.model_validate(bag) for bag in bags], next=following)
+
+
+@router.get("/v1/bags/{bag_id}", responses=described(401, 403, 404, 422))
+def show_bag(bag_id: UUID, runtime: Parts, caller: Reader) -> BagDetails:
+    """One recording: its topics, how regularly each was recorded, and what happened to the robot meanwhile."""
+    with runtime.reading() as session:
+        bag = bag_of(session, caller.organisation_id, bag_id)
+        return BagDetails(
+            **BagRead.model_validate(bag).model_dump(),
+            contents=[TopicRead.model_validate(topic) for topic in topics_of(session, bag)],
+            events=[EventRead.model_validate(event) for event in events_within(session, bag)],
+        )

@@ -1,0 +1,109 @@
+"""Recordings over HTTP: found by what is in them, shown with their topics, and never to another organisation."""
+
+from datetime import timedelta
+
+import pytest
+
+from fleet.database import new_id
+from fleet.events import Event
+from ingestion.models import Bag, BagStatus, BagTopic
+
+
+@pytest.fixture
+def bags(runtime, world):
+    """Two catalogued bags of amr-01 and amr-02; the first has hot diagnostics and an event of its robot."""
+    start = runtime.clock.now()
+    rows = {}
+    with runtime.transaction() as session:
+        for number, (name, robot) in enumerate(world.robots.items()):
+            bag = Bag(
+                organisation_id=world.organisation.id,
+                sha256=f"{number}" * 64,
+                size=10,
+                filename=f"{name}.mcap",
+                object_key="none",
+                robot_id=robot.id,
+                robot_name=name,
+                status=BagStatus.complete,
+                topics=1,
+                started_at=start + timedelta(days=number),
+                finished_at=start + timedelta(days=number, seconds=60),
+                uploaded_at=start,
+            )
+            session.add(bag)
+            session.flush()
+            known = {"bag_id": bag.id, "organisation_id": world.organisation.id, "number": 0, "rows": 600}
+            kind, errors = ("sensor_msgs/msg/Imu", "drive: hot\ndrive: stuck") if not number else ("a/b", "")
+            session.add(BagTopic(name=f"/topic{number}", type=kind, errors=errors, rate_hz=10.0, gaps=2, **known))
+            rows[name] = str(bag.id)
+        at = start + timedelta(seconds=5)
+        happened = {"organisation_id": world.organisation.id, "robot_id": world.robots["amr-01"].id}
+        session.add(Event(key="k", kind="bumper", occurred_at=at, received_at=at, **happened))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"robot": "amr-01"},
+        {"topic": "/topic0"},
+        {"type": "sensor_msgs/*"},
+        {"error": "STUCK"},
+        {"text": "amr-01.m"},
+        {"until": "2026-03-01", "site": "north", "status": "complete"},
+    ],
+    ids=str,
+)
+def test_bags_are_found_by_what_is_in_them(customer, bags, wanted):
+    assert [bag["id"] for bag in customer.get("/v1/bags", params=wanted).json()["items"]] == [bags["amr-01"]]
+
+
+def test_what_is_asked_for_must_all_be_true(customer, bags):
+    assert customer.get("/v1/bags", params={"robot": "amr-02", "topic": "/topic0"}).json()["items"] == []
+    assert len(customer.get("/v1/bags").json()["items"]) == 2
+
+
+def test_pages_go_on_within_what_is_asked_for(customer, bags):
+    wanted = {"topic": "/topic*", "limit": 1}
+    first = customer.get("/v1/bags", params=wanted).json()
+    second = customer.get("/v1/bags", params=wanted | {"cursor": first["next"]}).json()
+    assert [first["items"][0]["id"], second["items"][0]["id"]] == [bags["amr-02"], bags["amr-01"]]
+    assert second["next"] is None
+
+
+def test_a_bag_is_shown_with_its_topics_and_the_events_of_its_robot(customer, bags):
+    shown = customer.get(f"/v1/bags/{bags['amr-01']}").json()
+    (topic,) = shown["contents"]
+    assert (topic["name"], topic["rows"], topic["rate_hz"], topic["gaps"]) == ("/topic0", 600, 10.0, 2)
+    assert topic["errors"] == ["drive: hot", "drive: stuck"]
+    assert [(event["kind"], event["severity"]) for event in shown["events"]] == [("bumper", "info")]
+    other = customer.get(f"/v1/bags/{bags['amr-02']}").json()
+    assert (other["events"], other["contents"][0]["errors"]) == ([], [])
+
+
+def test_another_organisation_finds_no_bag(stranger, bags):
+    assert stranger.get(f"/v1/bags/{bags['amr-01']}").status_code == 404
+    for wanted in ({}, {"topic": "/topic0"}, {"error": "hot"}, {"text": "amr"}, {"site": "north"}):
+        assert stranger.get("/v1/bags", params=wanted).json()["items"] == []
+
+
+def test_a_device_sees_no_recordings(device, bags):
+    assert device.get(f"/v1/bags/{bags['amr-01']}").status_code == 403
+
+
+def test_a_bag_that_is_not_there_is_not_found(customer):
+    assert customer.get(f"/v1/bags/{new_id()}").status_code == 404
+
+
+@pytest.mark.parametrize("wanted", [{"since": "yesterday"}, {"mission_id": "x"}, {"status": "new"}], ids=str)
+def test_nonsense_is_refused(customer, wanted):
+    assert customer.get("/v1/bags", params=wanted).status_code == 422
+
+
+def test_every_question_says_what_it_means(anonymous):
+    parameters = anonymous.get("/openapi.json").json()["paths"]["/v1/bags"]["get"]["parameters"]
+    silent = [known["name"] for known in parameters if "description" not in known | known["schema"]]
+    assert silent == []
+    assert {"robot", "site", "mission_id", "since", "until", "topic", "type", "status", "error", "text"} <= {
+        known["name"] for known in parameters
+    }
