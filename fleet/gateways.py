@@ -16,7 +16,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import database_now
-from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
+from fleet.database import JSONColumn, UTCDateTime, insert_for, new_id, table_of, text_of
 from fleet.errors import Conflict, Forbidden, NotFound
 from fleet.organisations import AccessToken, Principal, PrincipalKind, Site, issue_token
 from fleet.push import Exposure, Heard, Hearing
@@ -251,9 +251,14 @@ def _renew(session: Session, gateway: Gateway, now: datetime) -> None:
         .where(col(RobotLink.gateway_id) == gateway.id, col(RobotLink.robot_id).not_in(mine))
         .values(expires_at=now)
     )
+    _take_new(session, gateway, served, now, until)
+
+
+def _take_new(session: Session, gateway: Gateway, served: Any, now: datetime, until: datetime) -> None:
+    """Robots that nobody has held yet; of two gateways that come at once one has each, and the other takes no harm."""
     linked = select(RobotLink.robot_id)
-    new = session.exec(select(Robot).where(COMMANDED_OVER.in_(served), col(Robot.id).not_in(linked))).all()
-    session.add_all(
+    unheld = select(Robot).where(COMMANDED_OVER.in_(served), col(Robot.id).not_in(linked)).order_by(col(Robot.id))
+    rows = [
         RobotLink(
             robot_id=robot.id,
             organisation_id=robot.organisation_id,
@@ -261,10 +266,13 @@ def _renew(session: Session, gateway: Gateway, now: datetime) -> None:
             expires_at=until,
             since=now,
             why="it was not heard yet",
-        )
-        for robot in new
-    )
-    session.flush()
+        ).model_dump()
+        for robot in session.exec(unheld).all()
+    ]
+    if rows:
+        connection = session.connection()
+        insert = insert_for(connection.dialect)(table_of(RobotLink))
+        connection.execute(insert.on_conflict_do_nothing(index_elements=["robot_id"]), rows)
 
 
 def free(session: Session, gateway_id: UUID) -> None:

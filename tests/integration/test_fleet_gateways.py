@@ -1,8 +1,10 @@
 """Gateways' rows: who holds a robot and until when, who may speak, what is still to be asked."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import select
 
 from fleet import gateways, link_commands
@@ -110,6 +112,27 @@ def test_another_gateway_takes_over_with_a_higher_epoch_when_the_lease_is_over(a
     clock.step(LEASE_S)
     assert hold(other, second) == {"/amr-01": 2, "/amr-02": 2}
     assert hold(one, first) == {}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("here", ["postgres_runtime"], indirect=True)
+def test_of_two_gateways_that_take_new_robots_at_once_one_holds_them_and_the_other_is_told_so(here, add, dial, hold):
+    one, other = add("one")[0], add("other")[0]
+    first, second = dial(one), dial(other)
+    with ThreadPoolExecutor(1) as beside:
+        with here.transaction() as session:
+            mine = {held.address for held in gateways.hold(session, one.id, first)}
+            theirs = beside.submit(hold, other, second)
+            _until_somebody_waits(here, theirs)
+        assert (mine, theirs.result(10)) == ({"/amr-01", "/amr-02"}, {})
+    assert hold(one, first) == {"/amr-01": 1, "/amr-02": 1}
+
+
+def _until_somebody_waits(here: Runtime, asked: Future) -> None:
+    while not asked.done():
+        with here.reading() as session:
+            if session.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted")).first() is not None:
+                return
 
 
 def test_a_gateway_that_leaves_in_good_order_frees_its_robots_at_once(here, add, dial, hold):
