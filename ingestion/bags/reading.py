@@ -99,7 +99,7 @@ def read(source: Source, folder: Path) -> Reading:
 
 
 def _open(reading: Reading, channel: Channel) -> ReadTopic:
-    steps, known, reason = _program(channel, reading.found.distribution)
+    steps, known, reason = program_of(channel, reading.found.distribution)
     name, number = str(len(reading.topics)), reading.numbers[channel.topic]
     reading.numbers[channel.topic] += 1
     kind = kind_of(channel.type, steps.columns) if steps else None
@@ -137,7 +137,7 @@ def _metadata(reading: Reading, channel: Channel, known: Decoder | None, steps: 
     return told
 
 
-def _program(channel: Channel, distribution: str) -> tuple[Program | None, Decoder | None, str | None]:
+def program_of(channel: Channel, distribution: str) -> tuple[Program | None, Decoder | None, str | None]:
     """How the messages of a channel are decoded, or the reason why they cannot be."""
     try:
         known = decoder(channel, distribution or "humble")
