@@ -143,7 +143,7 @@ def _recorded(channel: Channel) -> Fields:
         if channel.definition_format in {"ros1msg", "ros2msg"}:
             return _known([get_types_from_msg(channel.definition, channel.type)])
         if channel.definition_format in {"ros2idl", "omgidl"}:
-            return _known(map(get_types_from_idl, _idl_parts(channel.definition)))
+            return _known(map(get_types_from_idl, idl_parts(channel.definition)))
     except PARSE_ERRORS as error:
         raise Undecodable(f"The definition of {channel.type!r} cannot be parsed: {_told(error)}.") from error
     raise Undecodable(f"Its definition is written in {channel.definition_format!r}, which is not known.")
@@ -160,7 +160,8 @@ def _known(parts: Iterable[Fields]) -> Fields:
     return known
 
 
-def _idl_parts(text: str) -> list[str]:
+def idl_parts(text: str) -> list[str]:
+    """The definitions that a text in IDL holds."""
     if not text.startswith(f"{IDL_SEPARATOR}IDL: "):
         return [text]
     return [part.split("\n", 1)[1] for part in text.split(IDL_SEPARATOR)[1:]]

@@ -1,5 +1,7 @@
 """The records within a block of MCAP: found by a chunk's own index where it holds, else by walking over them."""
 
+import base64
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,9 @@ INDEX_HEAD = 6
 INDEX_ENTRY = np.dtype([("log", "<u8"), ("offset", "<u8")])
 WALKED_AT_ONCE = 65_536
 LEARNT = frozenset({SCHEMA, CHANNEL, MESSAGE})
+BINARY_SCHEMAS = frozenset({"protobuf", "flatbuffer"})
+MSG_SCHEMAS = frozenset({"ros1msg", "ros2msg"})
+SHORT_NAME = re.compile(r"\w+/\w+")
 
 
 @dataclass(frozen=True)
@@ -209,11 +214,16 @@ class Known:
 
 
 def schema_of(body: memoryview) -> tuple[int, Schema]:
-    """The number of a schema and what it says."""
+    """The number of a schema and what it says; one that is no text is given in base64."""
     (number,) = struct.unpack_from("<H", body)
     name, at = text(body, 2)
     encoding, at = text(body, at)
-    return number, Schema(name, encoding, text(body, at)[0])
+    content, _ = stretch(body, at)
+    if encoding in BINARY_SCHEMAS:
+        return number, Schema(name, encoding, base64.b64encode(content).decode())
+    if encoding in MSG_SCHEMAS and SHORT_NAME.fullmatch(name):
+        name = name.replace("/", "/msg/")  # as ROS 1 names it, and many writers do for ROS 2
+    return number, Schema(name, encoding, content.decode(errors="replace"))
 
 
 def channel_of(body: memoryview) -> tuple[int, tuple[int, str, str]]:
@@ -230,7 +240,17 @@ def text(body: memoryview, at: int) -> tuple[str, int]:
     Raises:
         struct.error, UnicodeDecodeError: it does not fit, or is no text.
     """
+    content, end = stretch(body, at)
+    return content.decode(), end
+
+
+def stretch(body: memoryview, at: int) -> tuple[bytes, int]:
+    """Bytes behind their number, and where they end.
+
+    Raises:
+        struct.error: they do not fit.
+    """
     (length,) = struct.unpack_from("<I", body, at)
     if at + 4 + length > len(body):
         raise struct.error(f"a text of {length} bytes does not fit")
-    return bytes(body[at + 4 : at + 4 + length]).decode(), at + 4 + length
+    return bytes(body[at + 4 : at + 4 + length]), at + 4 + length

@@ -5,11 +5,14 @@ compared byte by byte with the rejects.
 """
 
 import hashlib
+import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import merge
-from itertools import groupby, zip_longest
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +20,40 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection, Nodetype
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
 from rosbags.rosbag1 import ReaderError as ReaderError1
 from rosbags.rosbag2 import ReaderError as ReaderError2
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.base import normalize_fieldname
+from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError
 
 from fleet.errors import Invalid
 from fleet.objectstore import ObjectStore
 from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import RESERVED
-from ingestion.bags.conversion import LOCAL, recording_sha256
-from ingestion.bags.definitions import DECODE_ERRORS, FILLER
-from ingestion.lake import Lake, Manifest, TopicTable
+from ingestion.bags.conversion import LOCAL, file_sha256, recording_sha256
+from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS, idl_parts
+from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 
 MOST_TOLD = 20
+LONGEST_TOLD = 500
+REFUSALS = (AnyReaderError, ReaderError1, ReaderError2)
+# What rosbags lets out of its readers besides, also that of its libraries.
+UNREADABLE = (
+    *REFUSALS,
+    *PARSE_ERRORS,
+    *DECODE_ERRORS,
+    RuntimeError,
+    EOFError,
+    sqlite3.Error,
+    ZstdError,
+)
 Row = dict[str, Any]
 At = tuple[int, list[Row]]
 
@@ -46,12 +67,23 @@ def verify(source: Path, folder: Path) -> list[str]:
         Invalid: the folder holds no dataset of this recording.
     """
     manifest = _manifest(source, folder)
-    known = get_typestore(Stores.ROS2_HUMBLE)
+    told = [f"{file.path} is gone" for file in manifest.files if not (folder / file.path).is_file()]
+    if told:
+        return told
+    told += [f"{file.path} is not the file that was published" for file in manifest.files if _is_changed(file, folder)]
     try:
-        with AnyReader([source], default_typestore=known) as reader:
-            return list(_differences(reader, manifest, folder))
-    except (AnyReaderError, ReaderError1, ReaderError2, AssertionError) as error:
-        return [f"rosbags cannot read {source.name}: {error}"]
+        with AnyReader([source], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+            told += _differences(reader, manifest, folder)
+    except pa.ArrowException as error:
+        told.append(f"a file of the dataset cannot be read: {error}"[:LONGEST_TOLD])
+    except UNREADABLE as error:
+        reason = str(error) if isinstance(error, REFUSALS) else repr(error)
+        told.append(f"rosbags cannot read {source.name}: {reason}"[:LONGEST_TOLD])
+    return told
+
+
+def _is_changed(file: LakeFile, folder: Path) -> bool:
+    return file_sha256(folder / file.path) != file.sha256
 
 
 def _manifest(source: Path, folder: Path) -> Manifest:
@@ -134,18 +166,40 @@ def _recorded(reader: AnyReader, topic: _Topic, rejects: Counter[str]) -> Iterat
     for connection, time, content in reader.messages(connections):
         if rejects and rejects[_digest(content)]:
             rejects[_digest(content)] -= 1
-        elif connection.msgtype in raw_types:
+        elif _type_name(connection) in raw_types:
             yield time, {"raw": bytes(content)}
         else:
             yield time, without_padding(_decoded(reader, connection, content), blobs)
 
 
 def _decoded(reader: AnyReader, connection: Connection, content: bytes) -> Row:
+    name = _type_name(connection)
+    types = _types(name, connection.msgdef) if connection.msgdef.data else reader.typestore
+    read = types.deserialize_cdr if reader.is2 else types.deserialize_ros1
     try:
-        message = reader.deserialize(content, connection.msgtype)
+        message = read(content, name)
     except DECODE_ERRORS as error:
         return {"rosbags cannot read it": str(error)}
-    return _named(_fields(reader.typestore, connection.msgtype, message, ""))
+    return _named(_fields(types, name, message, ""))
+
+
+def _type_name(connection: Connection) -> str:
+    """The type in full, also where a writer has left out the middle of its name."""
+    name: str = connection.msgtype
+    return normalize_msgtype(name) if name.count("/") == 1 else name
+
+
+@lru_cache(maxsize=256)
+def _types(name: str, definition: MessageDefinition) -> Typestore:
+    """The types of one connection: the reader has one store for all, in which the last definition of a name counts."""
+    types = get_typestore(Stores.EMPTY)
+    if definition.format is MessageDefinitionFormat.MSG:
+        types.register(get_types_from_msg(definition.data, name))
+    else:
+        types.register(
+            dict(chain.from_iterable(get_types_from_idl(part).items() for part in idl_parts(definition.data)))
+        )
+    return types
 
 
 def _named(fields: Iterable[tuple[str, Any]]) -> Row:
