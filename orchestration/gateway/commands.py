@@ -15,7 +15,10 @@ from orchestration.gateway.accounts import STUMBLES, Account
 
 log = structlog.get_logger(__name__)
 
-ANSWERS_KEPT = 2000
+ANSWERS_KEPT, ANSWERS_KEPT_BYTES = (
+    2000,
+    8_000_000,
+)  # the newest ones; one that was forgotten is done again, or asked again
 WAITING_MAX = 8  # commands to one robot, and to the account as a whole; the platform asks for one after the other
 BUSY_MAX = 512
 ENVELOPE_BYTES = 200  # of an answer beside its outcome
@@ -58,14 +61,15 @@ class Commands:
         """`accounts` by their ids, as they come and go; `answer` is called with every answer."""
         self._accounts, self._leases, self._answer = accounts, leases, answer
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._answered: OrderedDict[str, Outcome] = OrderedDict()
+        self._answered: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        self._answered_bytes = 0
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._waiting: Counter[tuple[str, str]] = Counter()
 
     def take(self, command: Command) -> None:
         """Begin to carry it out, unless that was done or is under way."""
         if command.id in self._answered:
-            self._answer(Answer(id=command.id, outcome=self._answered[command.id]))
+            self._answer(Answer(id=command.id, outcome=self._answered[command.id][0]))
         elif command.id not in self._under_way:
             if len(self._under_way) >= BUSY_MAX:
                 self._answer(Answer(id=command.id, outcome=Unknown(why="the gateway has too much to do")))
@@ -82,11 +86,15 @@ class Commands:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry_out(self, command: Command) -> None:
-        outcome = _sayable(await self._outcome(command))
-        self._answered[command.id] = outcome
-        while len(self._answered) > ANSWERS_KEPT:
-            self._answered.popitem(last=False)
+        outcome, size = _sayable(await self._outcome(command))
+        self._keep(command.id, outcome, size)
         self._answer(Answer(id=command.id, outcome=outcome))
+
+    def _keep(self, name: str, outcome: Outcome, size: int) -> None:
+        self._answered[name] = outcome, size
+        self._answered_bytes += size
+        while len(self._answered) > ANSWERS_KEPT or self._answered_bytes > ANSWERS_KEPT_BYTES:
+            self._answered_bytes -= self._answered.popitem(last=False)[1][1]
 
     async def _outcome(self, command: Command) -> Outcome:
         place = command.account, command.address
@@ -134,12 +142,12 @@ class Commands:
         return await _tell(adapter, command)
 
 
-def _sayable(outcome: Outcome) -> Outcome:
-    """The outcome, unless a frame does not hold it: the line would be closed for it again and again."""
+def _sayable(outcome: Outcome) -> tuple[Outcome, int]:
+    """The outcome with its bytes, unless a frame does not hold it: the line would be closed for it again and again."""
     size = len(outcome.model_dump_json().encode())
     if size + ENVELOPE_BYTES <= FRAME_MAX_BYTES:
-        return outcome
-    return Unknown(why=f"the answer has {size} bytes, and at most {FRAME_MAX_BYTES} can be told")
+        return outcome, size
+    return Unknown(why=f"the answer has {size} bytes, and at most {FRAME_MAX_BYTES} can be told"), ENVELOPE_BYTES
 
 
 async def _inherit(adapter: PushAdapter, command: Command) -> Unknown | None:

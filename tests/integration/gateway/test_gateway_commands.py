@@ -11,7 +11,7 @@ from fleet.journal import JournalFile
 from fleet.link_frames import Command, Discovered, Missing, ServedAccount, from_platform
 from fleet.push import Exposure, Inheritance
 from orchestration.gateway.accounts import Account
-from orchestration.gateway.commands import WAITING_MAX, Commands, Leases
+from orchestration.gateway.commands import ANSWERS_KEPT_BYTES, WAITING_MAX, Commands, Leases
 
 HELD = ("a", "/amr-01")
 
@@ -109,6 +109,21 @@ async def test_an_answer_that_no_frame_holds_is_unknown_with_its_size(desk, yard
 
     monkeypatch.setattr(yard.adapter, "exposure", exposure)
     assert "the answer has 1200" in (await desk.outcome("exposure")).why
+
+
+async def test_answers_that_are_kept_in_case_they_are_asked_for_again_are_bounded_in_bytes(desk, yard, monkeypatch):
+    asked = []
+
+    async def exposure(serial_number):
+        asked.append(serial_number)
+        return Exposure(serial_number=serial_number, link="dds", facts={"words": "x" * 900_000})
+
+    monkeypatch.setattr(yard.adapter, "exposure", exposure)
+    names = [f"c{number}" for number in range(9)]  # 8.1 MB
+    for name in (*names, names[-1], names[0]):
+        assert isinstance(await desk.outcome("exposure", id=name), Exposure)
+    assert len(asked) == len(names) + 1, "the newest is remembered, and the oldest was asked about anew"
+    assert desk.commands._answered_bytes <= ANSWERS_KEPT_BYTES
 
 
 async def test_the_largest_mission_there_is_comes_over_the_line():
