@@ -89,7 +89,8 @@ def together(session: Session) -> Iterator[None]:
     kept = session.info[KEPT] = _Kept()
     try:
         yield
-        session.flush()  # the rows that the lines speak of come first
+        if _has_rows(session):
+            session.flush()  # the rows that the lines speak of come first
         _carry_out(session, kept, kept.lines)
     finally:
         del session.info[KEPT]
@@ -112,6 +113,11 @@ def savepoint(session: Session) -> Iterator[None]:
             kept.swaps.clear()
             kept.changes.clear()
             session.expire_all()  # a row that was swapped in the block is no longer as the session knows it
+
+
+def _has_rows(session: Session) -> bool:
+    """Whether the session has rows to write: to look for them in vain would write what waits in two goes."""
+    return bool(session.new or session.deleted or any(session.is_modified(row) for row in session.dirty))
 
 
 def _kept(session: Session) -> _Kept | None:

@@ -1,6 +1,6 @@
 """What robots answer is written in groups: while one commit is under way, the answers that come meanwhile gather."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,8 +24,12 @@ class _Piece:
 class Answers:
     """Writes pieces of work about missions; its thread begins with the first."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        """`transaction` opens a write transaction that is committed when its block ends."""
+    def __init__(self, transaction: Transaction, let_pass: Callable[[], Awaitable[None]]) -> None:
+        """`transaction` opens a write transaction that is committed when its block ends.
+
+        `let_pass` is awaited before, for what is more urgent.
+        """
+        self._let_pass = let_pass
         self._group: GroupCommit[_Piece, bool] = GroupCommit(transaction, _write, what="answers of robots")
         self._is_started = False
         self._pace = Pace(GATHER_S)
@@ -39,6 +43,7 @@ class Answers:
             YardmasterError: it could not be written; nothing of it was.
         """
         await self._pace.keep()
+        await self._let_pass()
         if not self._is_started:
             self._is_started = True
             self._group.start()

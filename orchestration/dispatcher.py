@@ -64,9 +64,9 @@ class Dispatcher:
         self.lanes = Lanes(self._lane_ended)
         self.links = Links(Switchboard(runtime))
         self._deals = Rounds(DEAL_S, longest_s=PASS_S)
+        self._answers = Answers(self._quietly, self._deals.between)
         self._postbox = Postbox(runtime, self.wake.set, self._deals.between) if drains else None
         self._feed, self._log = Lanes(lambda: None, width=1), Lanes(lambda: None, width=1)
-        self._answers = Answers(self._quietly)
         self._chores = Chores(runtime)
         self._watched_at: dict[UUID, float] = {}
         self._away: set[UUID] = set()

@@ -16,6 +16,7 @@ from missions.schedules import firing
 from orchestration.answers import Answers
 from orchestration.dispatcher import Dispatcher
 from orchestration.lanes import Lanes, Room
+from orchestration.rounds import Rounds
 
 ONE, TWO, THREE = UUID(int=1), UUID(int=2), UUID(int=3)
 CLOUD, OTHER = UUID(int=11), UUID(int=12)
@@ -160,7 +161,7 @@ async def test_missions_are_given_although_the_schedules_are_broken(yard, runtim
 
 async def test_of_a_group_of_answers_only_the_one_that_cannot_be_written_is_refused(yard, runtime):
     missions = [yard.request(f"m{number}") for number in range(3)]
-    written, answers = [], Answers(runtime.transaction)
+    written, answers = [], Answers(runtime.transaction, Rounds(1.0, longest_s=1.0).between)
 
     def work(number: int):
         def write(session) -> None:
