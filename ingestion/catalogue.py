@@ -1,5 +1,6 @@
 """What was recorded: the bags of an organisation, newest first, by what is in them; their topics and events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
@@ -11,29 +12,40 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
 
 from fleet.errors import Conflict, NotFound
-from fleet.events import Event
+from fleet.events import Alert, Event
 from fleet.organisations import Site
 from fleet.robots import Robot
 from ingestion.models import Bag, BagStatus, BagTopic
 
 SHORTEST_HASH = 8
 EVENTS_SHOWN = 200
+LONGEST = 300
+FEW_STARS = r"^[^*]*(\*[^*]*){0,4}$"  # what databases need for a pattern grows with the power of its stars
 
 
 @dataclass(frozen=True)
 class Sought:
-    """Which bags are wanted; what is None does not matter."""
+    """Which bags are wanted; what is None does not matter. Its limits are kept by who takes it from a stranger."""
 
     robot: Annotated[str | None, Field(description="Bags of the robot of this name.")] = None
     site: Annotated[str | None, Field(description="Bags of the robots of the site of this name.")] = None
     mission_id: Annotated[UUID | None, Field(description="Bags of this mission.")] = None
     since: Annotated[date | None, Field(description="Bags with messages of this UTC date or later.")] = None
     until: Annotated[date | None, Field(description="Bags with messages of this UTC date or earlier.")] = None
-    topic: Annotated[str | None, Field(description="Bags with this topic; * stands for anything.")] = None
-    type: Annotated[str | None, Field(description="Bags with a topic of this type; * stands for anything.")] = None
+    topic: Annotated[
+        str | None, Field(pattern=FEW_STARS, max_length=LONGEST, description="Bags with this topic; * is anything.")
+    ] = None
+    type: Annotated[
+        str | None,
+        Field(pattern=FEW_STARS, max_length=LONGEST, description="With a topic of this type; * is anything."),
+    ] = None
     status: Annotated[BagStatus | None, Field(description="Bags that got this far.")] = None
-    error: Annotated[str | None, Field(description="Bags whose diagnostics warned of something with this text.")] = None
-    text: Annotated[str | None, Field(description="Bags with this text in name, topics, types or diagnostics.")] = None
+    error: Annotated[
+        str | None, Field(max_length=LONGEST, description="Bags whose diagnostics warned of something with this text.")
+    ] = None
+    text: Annotated[
+        str | None, Field(max_length=LONGEST, description="With this text in name, topics, types or diagnostics.")
+    ] = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """What holds for the rows of these bags; the caller adds the organisation."""
@@ -125,6 +137,12 @@ def events_within(session: Session, bag: Bag) -> list[Event]:
     mine = (Event.organisation_id == bag.organisation_id, Event.robot_id == bag.robot_id)
     query = select(Event).where(*mine, at >= bag.started_at, at <= bag.finished_at)
     return list(session.exec(query.order_by(at, col(Event.id)).limit(EVENTS_SHOWN)).all())
+
+
+def alerts_about(session: Session, events: Sequence[Event]) -> dict[UUID, Alert]:
+    """The alerts that these events opened, by the id of the event."""
+    query = select(Alert).where(col(Alert.event_id).in_([event.id for event in events]))
+    return {alert.event_id: alert for alert in session.exec(query).all() if alert.event_id}
 
 
 def uncatalogued(session: Session, organisation_id: UUID) -> list[Bag]:

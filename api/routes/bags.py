@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from api.deps import Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
-from fleet.events import Severity
-from ingestion.catalogue import Sought, bag_of, events_within, topics_of
+from fleet.events import Alert, Event, Severity
+from ingestion.catalogue import Sought, alerts_about, bag_of, events_within, topics_of
 from ingestion.models import Bag, BagStatus
 
 router = APIRouter(tags=["bags"])
@@ -80,6 +80,14 @@ class EventRead(BaseModel):
     kind: str
     severity: Severity
     occurred_at: datetime
+    alert_id: UUID | None = Field(None, description="The alert that it opened.")
+    alert: str | None = Field(None, description="What that alert says.")
+
+    @classmethod
+    def of(cls, event: Event, alert: Alert | None) -> "EventRead":
+        """An event with the alert that it opened."""
+        told = {"alert_id": alert.id, "alert": alert.message} if alert else {}
+        return cls.model_validate(event).model_copy(update=told)
 
 
 class BagDetails(BagRead):
@@ -102,8 +110,10 @@ def show_bag(bag_id: UUID, runtime: Parts, caller: Reader) -> BagDetails:
     """One recording: its topics, how regularly each was recorded, and what happened to the robot meanwhile."""
     with runtime.reading() as session:
         bag = bag_of(session, caller.organisation_id, bag_id)
+        events = events_within(session, bag)
+        alerts = alerts_about(session, events)
         return BagDetails(
             **BagRead.model_validate(bag).model_dump(),
             contents=[TopicRead.model_validate(topic) for topic in topics_of(session, bag)],
-            events=[EventRead.model_validate(event) for event in events_within(session, bag)],
+            events=[EventRead.of(event, alerts.get(event.id)) for event in events],
         )

@@ -11,6 +11,7 @@ from deployments.cli import (
     accounts,
     bags,
     calendar,
+    catalogue,
     database,
     gateways,
     holds,
@@ -51,7 +52,8 @@ app.add_typer(missions.app, name="missions", help="Ask for missions, look at the
 app.add_typer(robots.app, name="robots", help="The fleet: how robots are, how they are reached, what they expose.")
 app.add_typer(gateways.app, name="gateways", help="Processes near the robots that hold their links.")
 app.add_typer(accounts.app, name="accounts", help="Manufacturers' clouds, and links that gateways open.")
-app.add_typer(bags.app, name="bags", help="Recordings: convert, list, verify.")
+app.add_typer(bags.app, name="bags", help="Recordings: inspect, convert, verify, find, cut.")
+catalogue.register(bags.app)
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(
     schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."

@@ -1,14 +1,19 @@
 """`yardmaster bags …`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.parts import AsJson, Organisation, opened, send_logs_to_standard_error, show, show_json
+from deployments.cli.parts import AsJson, send_logs_to_standard_error, show, show_json
+
+if TYPE_CHECKING:
+    from ingestion.bags.inspection import Inspection
 
 app = typer.Typer(no_args_is_help=True)
 EXIT = {"complete": 0, "repaired": 0, "partial": 3, "refused": 2}
+LOSSES_SHOWN = 10
 
 
 @app.command("convert")
@@ -25,13 +30,16 @@ def convert(
 ) -> None:
     """Turn a recording into Parquet; exit code 0: all of it, 3: a part, 2: nothing could be read."""
     from ingestion.bags import convert as turn
+    from ingestion.bags.conversion import explanation
 
     send_logs_to_standard_error()
     manifest = turn(source, out, robot=robot)
     status = str(manifest.status)
     if as_json:
-        typer.echo(manifest.model_dump_json(indent=1))
+        show_json(manifest.model_dump(mode="json") | {"manifest": str(out / "manifests" / f"{manifest.sha256}.json")})
     else:
+        if told := explanation(manifest):
+            typer.echo(told, err=True)
         rows = [(topic.name, topic.type, topic.rows, topic.rejected) for topic in manifest.topics]
         show(f"{source.name}: {status}, {manifest.messages} messages", ("topic", "type", "rows", "rejected"), rows)
     raise typer.Exit(EXIT[status])
@@ -53,16 +61,46 @@ def verify(
     raise typer.Exit(1 if differences else 0)
 
 
-@app.command("list")
-def list_bags(organisation: Organisation = "demo", as_json: AsJson = False) -> None:
-    """The recordings of an organisation and how far each is on its way to Parquet."""
-    from fleet.organisations import organisation_named
-    from ingestion.catalogue import bags_of
+@app.command("inspect")
+def inspect(
+    source: Annotated[Path, typer.Argument(exists=True, readable=True, help="A recording as for `bags convert`.")],
+    within_s: Annotated[float, typer.Option("--within", min=0.0, help="Seconds after which it looks no further.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is in a recording and what is damaged, without converting it; exit codes as of `bags convert`."""
+    from ingestion.bags.inspection import inspect as look
 
-    with opened().reading() as session:
-        found = list(bags_of(session, organisation_named(session, organisation).id))
+    send_logs_to_standard_error()
+    found = look(source, within_s=within_s)
     if as_json:
-        show_json([bag.model_dump(mode="json") for bag in found])
-        return
-    rows = [(bag.filename, bag.robot_name, bag.status.value, bag.messages, bag.size, bag.error) for bag in found]
-    show("Bags", ("file", "robot", "status", "messages", "bytes", "error"), rows)
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        for line in _told(found):
+            typer.echo(line)
+        rows = [
+            (topic.name, topic.type, topic.messages, rounded(topic.rate_hz), topic.definition, topic.reason)
+            for topic in found.topics
+        ]
+        show(f"{len(rows)} topics", ("topic", "type", "messages", "per second", "definition", "not decodable"), rows)
+    raise typer.Exit(EXIT[str(found.status)])
+
+
+def rounded(value: float | None) -> str:
+    """A measure for people."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def _told(found: "Inspection") -> Iterator[str]:
+    """What a person is told of a recording above its topics."""
+    from ingestion.lake import instant
+
+    yield f"{found.filename}: {found.format or 'no format'}, {found.size} bytes, {found.messages} messages: {found.status}"
+    if found.first_ns is not None and found.duration_s is not None:
+        yield f"from {instant(found.first_ns).isoformat()}, {found.duration_s:.3f} s"
+    if not found.is_whole:
+        yield "looked at in part only: give it more time with --within"
+    yield from [found.reason] if found.reason else []
+    yield from (f"repaired: {told}" for told in found.repairs)
+    yield from (f"lost: {lost.bytes} bytes at {lost.offset}: {lost.reason}" for lost in found.lost[:LOSSES_SHOWN])
+    if len(found.lost) > LOSSES_SHOWN:
+        yield f"lost: {len(found.lost) - LOSSES_SHOWN} places more; --json tells all"

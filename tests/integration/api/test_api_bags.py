@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fleet.database import new_id
-from fleet.events import Event
+from fleet.events import Alert, Event
 from ingestion.models import Bag, BagStatus, BagTopic
 
 
@@ -38,7 +38,10 @@ def bags(runtime, world):
             rows[name] = str(bag.id)
         at = start + timedelta(seconds=5)
         happened = {"organisation_id": world.organisation.id, "robot_id": world.robots["amr-01"].id}
-        session.add(Event(key="k", kind="bumper", occurred_at=at, received_at=at, **happened))
+        event = Event(key="k", kind="bumper", occurred_at=at, received_at=at, **happened)
+        session.add(event)
+        session.flush()
+        session.add(Alert(event_id=event.id, rule="bumper", message="It hit something.", opened_at=at, **happened))
     return rows
 
 
@@ -76,7 +79,8 @@ def test_a_bag_is_shown_with_its_topics_and_the_events_of_its_robot(customer, ba
     (topic,) = shown["contents"]
     assert (topic["name"], topic["rows"], topic["rate_hz"], topic["gaps"]) == ("/topic0", 600, 10.0, 2)
     assert topic["errors"] == ["drive: hot", "drive: stuck"]
-    assert [(event["kind"], event["severity"]) for event in shown["events"]] == [("bumper", "info")]
+    (event,) = shown["events"]
+    assert (event["kind"], event["severity"], event["alert"]) == ("bumper", "info", "It hit something.")
     other = customer.get(f"/v1/bags/{bags['amr-02']}").json()
     assert (other["events"], other["contents"][0]["errors"]) == ([], [])
 
@@ -95,7 +99,19 @@ def test_a_bag_that_is_not_there_is_not_found(customer):
     assert customer.get(f"/v1/bags/{new_id()}").status_code == 404
 
 
-@pytest.mark.parametrize("wanted", [{"since": "yesterday"}, {"mission_id": "x"}, {"status": "new"}], ids=str)
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"since": "yesterday"},
+        {"mission_id": "x"},
+        {"status": "new"},
+        {"text": "a" * 301},
+        {"error": "a" * 60_000},
+        {"topic": "*a" * 5},
+        {"type": "*" * 30},
+    ],
+    ids=lambda wanted: next(iter(wanted)),
+)
 def test_nonsense_is_refused(customer, wanted):
     assert customer.get("/v1/bags", params=wanted).status_code == 422
 

@@ -1,0 +1,242 @@
+"""`yardmaster bags …`, as far as it asks the catalogue: which recordings there are, what is in them, a cut of one."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from deployments.cli.bags import rounded
+from deployments.cli.parts import AsJson, Organisation, opened, show, show_json
+from ingestion.statuses import BagStatus
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from ingestion.bags.cutting import Span
+    from ingestion.catalogue import Sought
+    from ingestion.models import Bag, BagTopic
+
+Robot = Annotated[str | None, typer.Option("--robot", "-r", help="Of the robot of this name.")]
+AtSite = Annotated[str | None, typer.Option("--site", "-s", help="Of the robots of the site of this name.")]
+Since = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="With messages of this UTC date or later.")]
+Until = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="With messages of this UTC date or earlier.")
+]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
+BagName = Annotated[str, typer.Argument(help="Its id, the beginning of its SHA-256, or its file name.")]
+Row = dict[str, object]
+
+
+def register(bags: typer.Typer) -> None:
+    """Add these commands to `yardmaster bags`."""
+    bags.command("list")(list_bags)
+    bags.command("search")(search)
+    bags.command("show")(show_bag)
+    bags.command("cut")(cut)
+    bags.command("catalogue")(catalogue)
+
+
+def list_bags(  # noqa: PLR0913  each one is an option of the command line
+    organisation: Organisation = "demo",
+    robot: Robot = None,
+    site: AtSite = None,
+    mission: Annotated[UUID | None, typer.Option(help="Of the mission of this id.")] = None,
+    since: Since = None,
+    until: Until = None,
+    topic: Annotated[str | None, typer.Option(help="With this topic; * stands for anything.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="With a topic of this type; * for anything.")] = None,
+    status: Annotated[BagStatus | None, typer.Option(help="That got this far.")] = None,
+    error: Annotated[str | None, typer.Option(help="Whose diagnostics warned of something with this text.")] = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """The recordings of an organisation that are all of what is asked for, and how far each is on its way to Parquet."""
+    from ingestion.catalogue import Sought
+
+    sought = Sought(
+        robot=robot,
+        site=site,
+        mission_id=mission,
+        since=_day(since),
+        until=_day(until),
+        topic=topic,
+        type=type_,
+        status=status,
+        error=error,
+    )
+    _show_found(organisation, sought, limit, as_json=as_json)
+
+
+def search(  # noqa: PLR0913  each one is an option of the command line
+    text: Annotated[str, typer.Argument(help="A part of a file name, topic, type, warning or error.")],
+    organisation: Organisation = "demo",
+    robot: Robot = None,
+    site: AtSite = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """The recordings in which a text is found: in their names, topics, types or what their diagnostics warned of."""
+    from ingestion.catalogue import Sought
+
+    sought = Sought(robot=robot, site=site, since=_day(since), until=_day(until), text=text)
+    _show_found(organisation, sought, limit, as_json=as_json)
+
+
+def _show_found(organisation: str, sought: "Sought", limit: int, *, as_json: bool) -> None:
+    from fleet.organisations import organisation_named
+    from ingestion.catalogue import bags_of
+
+    with opened().reading() as session:
+        found = bags_of(session, organisation_named(session, organisation).id, sought, limit=limit)
+    if as_json:
+        show_json([bag.model_dump(mode="json") for bag in found])
+        return
+    heads = ("id", "file", "robot", "began", "status", "messages", "topics", "bytes", "remarks")
+    show(f"{len(found)} bags", heads, [_line(bag) for bag in found])
+
+
+def _line(bag: "Bag") -> tuple[object, ...]:
+    began = f"{bag.started_at:%Y-%m-%d %H:%M:%S}" if bag.started_at else ""
+    counts = (bag.messages, bag.topics, bag.size)
+    return (bag.id, bag.filename, bag.robot_name, began, bag.status.value, *counts, bag.error)
+
+
+def show_bag(bag: BagName, organisation: Organisation = "demo", as_json: AsJson = False) -> None:
+    """One recording: its topics with their quality, what its diagnostics warned of, what happened to the robot meanwhile."""
+    from ingestion.catalogue import alerts_about, events_within, topics_of
+
+    with opened().reading() as session:
+        found = _called(session, organisation, bag)
+        topics, events = topics_of(session, found), events_within(session, found)
+        alerts = {event_id: alert.message for event_id, alert in alerts_about(session, events).items()}
+    if as_json:
+        content: Row = found.model_dump(mode="json")
+        content["contents"] = [topic.model_dump(mode="json") | {"errors": _errors(topic)} for topic in topics]
+        content["events"] = [event.model_dump(mode="json") | {"alert": alerts.get(event.id)} for event in events]
+        show_json(content)
+        return
+    for name, value in zip(("bag", "file", "robot", "began", "status"), _line(found), strict=False):
+        typer.echo(f"{name:8}{value}")
+    typer.echo(f"{'mission':8}{found.mission_id or ''}")
+    show(f"{len(topics)} topics", TOPIC_HEADS, [_topic_line(topic) for topic in topics])
+    errors = [(topic.name, error) for topic in topics for error in _errors(topic)]
+    happened = [(e.occurred_at, e.kind, e.severity, alerts.get(e.id), e.id) for e in events]
+    if errors:
+        show("Warned of", ("topic", "warning or error"), errors)
+    if happened:
+        show("Events", ("at", "event", "severity", "alert", "id"), happened)
+
+
+TOPIC_HEADS = ("topic", "type", "rows", "rejected", "Hz", "gaps", "longest s", "twice", "back", "skew s", "remarks")
+
+
+def _topic_line(topic: "BagTopic") -> tuple[object, ...]:
+    backwards = topic.log_time_regressions + topic.stamp_regressions
+    measures = (rounded(topic.rate_hz), topic.gaps, rounded(topic.longest_gap_s), topic.duplicates, backwards)
+    return (
+        *(topic.name, topic.type, topic.rows, topic.rejected),
+        *measures,
+        rounded(topic.skew_median_s),
+        topic.reason or (f"{topic.media} files" if topic.media else ""),
+    )
+
+
+def _errors(topic: "BagTopic") -> list[str]:
+    return topic.errors.splitlines()
+
+
+def cut(  # noqa: PLR0913  each one is an option of the command line
+    bag: BagName,
+    out: Annotated[Path, typer.Option(help="Folder for the Parquet files and the manifest.")],
+    begin: Annotated[str | None, typer.Option("--from", help="First instant, such as 2026-03-01T22:00:05Z.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="The instant before which it ends.")] = None,
+    event: Annotated[UUID | None, typer.Option(help="Around the event of this id instead.")] = None,
+    before_s: Annotated[float, typer.Option("--before", min=0.0, help="Seconds before the event.")] = 30.0,
+    after_s: Annotated[float, typer.Option("--after", min=0.0, help="Seconds after the event.")] = 30.0,
+    organisation: Organisation = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Write the rows of a span of a converted recording, of every topic, as a small dataset of its own."""
+    from fleet.errors import NotFound
+    from ingestion.bags.cutting import cut as write
+    from ingestion.lake import lake_of
+
+    if event is not None and (begin or end):
+        raise typer.BadParameter("Give --from and --to, or --event, not both.")
+    runtime = opened()
+    with runtime.reading() as session:
+        found = _called(session, organisation, bag)
+        span = _span(begin, end) if event is None else _around(session, found, event, before_s, after_s)
+    lake = lake_of(runtime.objects, found.organisation_id)
+    manifest = lake.manifest(found.sha256)
+    if manifest is None:
+        raise NotFound(f"{found.filename} is not converted yet, so nothing can be cut out of it.", bag=str(found.id))
+    made = write(lake, manifest, span, out)
+    if as_json:
+        typer.echo(made.model_dump_json(indent=1))
+    else:
+        rows = [(topic.name, topic.type, topic.rows) for topic in made.topics if topic.rows]
+        show(f"{made.messages} messages in {out}", ("topic", "type", "rows"), rows)
+
+
+def _span(begin: str | None, end: str | None) -> "Span":
+    from ingestion.bags.cutting import Span
+
+    if begin is None or end is None:
+        raise typer.BadParameter("Say what is to be cut out: --from and --to, or --event.")
+    return Span(_instant(begin), _instant(end))
+
+
+def _around(session: "Session", bag: "Bag", event_id: UUID, before_s: float, after_s: float) -> "Span":
+    from fleet.errors import NotFound
+    from fleet.events import Event
+    from ingestion.bags.cutting import Span
+
+    event = session.get(Event, event_id)
+    if event is None or event.organisation_id != bag.organisation_id:
+        raise NotFound(
+            f"There is no event {event_id}; `yardmaster bags show` tells those of a bag.", event=str(event_id)
+        )
+    return Span.around(event.occurred_at, before_s=before_s, after_s=after_s)
+
+
+def catalogue(organisation: Organisation = "demo") -> None:
+    """Catalogue the topics of recordings that were converted before there was a catalogue; those it has are left."""
+    from fleet.errors import NotFound
+    from fleet.organisations import organisation_named
+    from ingestion.bags.processing import catalogue as note
+    from ingestion.catalogue import uncatalogued
+
+    runtime = opened()
+    with runtime.reading() as session:
+        bags = uncatalogued(session, organisation_named(session, organisation).id)
+    topics = 0
+    for bag in bags:
+        try:
+            topics += note(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag.id)
+        except NotFound as error:
+            typer.echo(f"{bag.filename} ({bag.id}) is left out: {error.message}", err=True)
+    typer.echo(f"{len(bags)} bags, {topics} topics")
+
+
+def _called(session: "Session", organisation: str, name: str) -> "Bag":
+    from fleet.organisations import organisation_named
+    from ingestion.catalogue import bag_called
+
+    return bag_called(session, organisation_named(session, organisation).id, name)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no instant; write it like 2026-03-01T22:00:05Z.") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _day(at: datetime | None) -> date | None:
+    return at.date() if at else None
