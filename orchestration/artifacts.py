@@ -1,12 +1,10 @@
-"""What a flow run shows while it works and when it is done: one progress bar, one table, links."""
+"""What a flow run shows while it works and when it is done: one progress bar."""
 
 import time
-from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-Row = Mapping[str, object]
 EVERY_S = 3.0
 
 
@@ -33,18 +31,3 @@ class Progress:
         if percent != self._shown and is_due:
             await aupdate_progress_artifact(self._id, progress=percent)
             self._shown, self._written_at = percent, time.monotonic()
-
-
-def table_text(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; text of others cannot break out of its cell."""
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([cell(row[name]) for name in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def cell(value: object) -> str:
-    """A value as Markdown on one line that says nothing but the value."""
-    text = " ".join(str(value).split()).replace("\\", "\\\\")
-    for mark in "|<>[]`*_":
-        text = text.replace(mark, f"\\{mark}")
-    return text

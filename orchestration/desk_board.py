@@ -14,7 +14,7 @@ from fleet.robots import Robot
 from missions import snapshot
 from missions.models import MISSION_TERMINAL, Mission
 from orchestration import board_rows
-from orchestration.artifacts import table_text
+from orchestration.markdown import table_text
 from orchestration.mirrored import Wanted
 
 MISSIONS, SCHEDULES = "missions-board", "schedules-board"

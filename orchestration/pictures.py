@@ -7,7 +7,7 @@ from datetime import datetime
 from fleet.adapter import TaskKind
 from missions.board import MissionView, ResultView, RoundView, TaskView, TransitionView
 from missions.models import MISSION_TERMINAL, Desired, MissionStatus
-from orchestration.artifacts import cell, table_text
+from orchestration.markdown import cell, table_text
 
 BOARD_LINK = "[Missions board](/artifacts/key/missions-board)"
 SHOWN_MAX = 200

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import Field
 
 from fleet.errors import Rejected
@@ -16,6 +16,7 @@ from orchestration.work.bags import Converted, apart_if_need_be, convert_bags, s
 
 BAG_TIMEOUT_S = 1800.0
 BAGS_MAX = 500
+PAGES_MAX = 20  # of one run: each is an artifact of its own
 NOTHING = {"refused", "not converted"}
 Row = dict[str, object]
 BagIds = Annotated[list[UUID], Field(max_length=BAGS_MAX)]
@@ -41,6 +42,8 @@ async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo"
     outcomes = await apart_if_need_be(in_one_child, wanted)
     await progress.show(1, 1)
     await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
+    for outcome in [outcome for outcome in outcomes if outcome.page][:PAGES_MAX]:
+        await acreate_markdown_artifact(outcome.page, key=f"bag-{outcome.bag_id}", description=outcome.filename)
     if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:
         get_run_logger().warning("%s", "; ".join(problems))
     if all(outcome.status in NOTHING for outcome in outcomes):

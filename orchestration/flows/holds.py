@@ -14,9 +14,9 @@ from fleet.organisations import organisation_named, site_named
 from fleet.robots import robot_named
 from missions import holds
 from missions.holds import HoldScope, HoldView, HoldWanted, Meanwhile
-from orchestration.artifacts import table_text
 from orchestration.flows import edge
 from orchestration.flows.forms import Name, Reason
+from orchestration.markdown import table_text
 
 
 @flow(name="hold", flow_run_name="Hold {scope}: {reason}")

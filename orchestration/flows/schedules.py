@@ -19,10 +19,10 @@ from missions.schedules.models import MissionTemplate, Recurrence, Schedule, Sch
 from missions.schedules.revise import revise
 from missions.schedules.rows import recurrence_of, revision_of, schedule_of
 from missions.schedules.upcoming import ScheduleView, schedule_view
-from orchestration.artifacts import table_text
 from orchestration.flows import edge
 from orchestration.flows.forms import Name, Reason, RecurrenceForm, RoundTemplate, RuleText, ScheduleCommand
 from orchestration.flows.missions import listed_or_made
+from orchestration.markdown import table_text
 from orchestration.work.places import place
 
 TURNS = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -9,15 +10,19 @@ from sqlmodel import Session, col, select
 from fleet.errors import NotFound, Rejected, Unavailable, YardmasterError
 from fleet.organisations import organisation_named
 from fleet.runtime import Runtime, dagster_home, open_runtime
+from ingestion.catalogue import events_within, topics_of
 from ingestion.models import Bag, BagStatus
 from orchestration import heavy
+
+if TYPE_CHECKING:
+    from ingestion.lake import Manifest
 
 NOT_WHOLE = {BagStatus.partial, BagStatus.refused}
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one bag; `problem` is empty when it lies in the lake."""
+    """What became of one bag; `problem` is empty when it lies in the lake, `page` is what to show of it, as Markdown."""
 
     bag_id: str
     filename: str
@@ -25,6 +30,7 @@ class Converted:
     messages: int = 0
     topics: int = 0
     problem: str = ""
+    page: str = ""
 
 
 def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
@@ -87,4 +93,23 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
         report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
     except Unavailable as error:
         problem = f"It lies in the lake, but its catalogue was not told. {error.message}"
-    return Converted(str(bag_id), manifest.filename, manifest.status, manifest.messages, len(manifest.topics), problem)
+    page = _page(runtime, bag_id, manifest)
+    counts = (manifest.messages, len(manifest.topics))
+    return Converted(str(bag_id), manifest.filename, manifest.status, *counts, problem, page)
+
+
+def _page(runtime: Runtime, bag_id: UUID, manifest: "Manifest") -> str:
+    # Imported by the child that needs them, as above.
+    from ingestion.bags.timeline import timeline  # noqa: PLC0415  see above
+    from ingestion.lake import lake_of  # noqa: PLC0415  see above
+    from orchestration.bag_page import bag_page  # noqa: PLC0415  see above
+
+    with runtime.reading() as session:
+        bag = session.get_one(Bag, bag_id)
+        topics, events = topics_of(session, bag), events_within(session, bag)
+    happened = [event.occurred_at for event in events]
+    try:
+        lines = timeline(lake_of(runtime.objects, bag.organisation_id), manifest, happened)
+    except YardmasterError:  # the bag is converted; its page tells what is known without its files
+        lines = ""
+    return bag_page(manifest, topics, events, lines)

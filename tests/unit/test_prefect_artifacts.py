@@ -1,6 +1,6 @@
 """Tables that a flow run shows."""
 
-from orchestration.artifacts import table_text
+from orchestration.markdown import table_text
 
 
 def test_a_table_has_a_head_and_one_line_for_each_row():
