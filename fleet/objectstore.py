@@ -1,7 +1,8 @@
 """The object store: one tree of immutable files in a local folder or an S3-compatible bucket.
 
-Keys are relative, begin with the organisation and use `/`. On a local folder a file appears by temp name, fsync and
-rename; on S3 by its final key. A set of files is published by writing its manifest last.
+Keys are relative, begin with the organisation and use `/`. On a local folder a file has no name until it is on the
+disk, or a temporary one where files need names; on S3 it has its final key. A set of files is published by writing its
+manifest last.
 """
 
 import errno
@@ -115,28 +116,13 @@ class ObjectStore:
             Unavailable: the store cannot take it (a full disk, no permission, no connection).
         """
         try:
-            with self._create_local(key) if self._local else self._create_remote(key) as out:
+            with _whole(Path(self.path(key))) if self._local else self._create_remote(key) as out:
                 yield out
         except self._troubles as error:
             raise Unavailable(
                 f"The object store could not write {key!r}: {error}. Free space or check its settings, then try again.",
                 key=key,
             ) from error
-
-    @contextmanager
-    def _create_local(self, key: str) -> Iterator[IO[bytes]]:
-        final = Path(self.path(key))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.rename(final)
-            _sync(final.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _create_remote(self, key: str) -> Iterator[IO[bytes]]:
@@ -255,13 +241,8 @@ def _move_all(files: Mapping[Path, Path]) -> None:
     for target, source in files.items():
         _sync(source)
         if not _is_renamed(source, target):
-            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-            try:
-                shutil.copyfile(source, temporary)
-                _sync(temporary)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with source.open("rb") as file, _whole(target) as out:
+                shutil.copyfileobj(file, out, CHUNK_BYTES)
     for folder in folders:
         _sync(folder)
 
@@ -275,6 +256,46 @@ def _is_renamed(source: Path, target: Path) -> bool:
             raise
         return False
     return True
+
+
+@contextmanager
+def _whole(final: Path) -> Iterator[IO[bytes]]:
+    """A file to write; it is on the disk and there under its name when the block ends well, and not at all else."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{uuid4().hex}.tmp")
+    nameless = _nameless(final.parent)
+    try:
+        with temporary.open("wb") if nameless is None else os.fdopen(nameless, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+            if nameless is not None:
+                _name(nameless, temporary)
+        temporary.replace(final)
+        _sync(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A new file without a name, of which nothing stays when its writer is killed; None where there are none."""
+    if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            raise
+        return None
+
+
+def _name(handle: int, path: Path) -> None:
+    # Only with a folder's handle does Python follow the link of /proc to the file itself.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,9 @@
 """The object store on a local folder and on an S3 server at the socket."""
 
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +15,7 @@ import pytest
 from fleet.errors import Invalid, NotFound, Unavailable
 from fleet.objectstore import ObjectStore
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -137,6 +142,30 @@ def test_a_writer_that_fails_leaves_no_file(tmp_path: Path):
         out.write(b"half")
         raise LookupError
     assert list((tmp_path / "org").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="here every file has a name from the beginning")
+def test_a_writer_that_is_killed_leaves_no_file(tmp_path: Path):
+    killed = """
+import os, signal, sys
+from fleet.objectstore import ObjectStore
+with ObjectStore(sys.argv[1], signing_key=b"").create("acme/bag") as out:
+    out.write(b"half")
+    out.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", killed, f"file://{tmp_path}"], cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_where_files_need_names_they_are_written_under_a_temporary_one(tmp_path: Path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    store = ObjectStore(f"file://{tmp_path}", signing_key=b"")
+    with store.create("acme/bag") as out:
+        out.write(b"half")
+        assert store.list("acme") == []
+    assert (store.list("acme"), store.read("acme/bag")) == (["acme/bag"], b"half")
 
 
 def test_a_store_that_cannot_write_says_so_and_what_to_do(tmp_path: Path):
