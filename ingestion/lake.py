@@ -207,7 +207,8 @@ def read_topic(
 ) -> pa.Table:
     """The rows of a topic over all published bags, by bag, with a column `robot`; topics kept raw are left out.
 
-    A column that a file does not have is null there. Nothing published gives a table of no rows with these columns.
+    A column that a file does not have is null there, and so is one of another kind than most rows have. Nothing published
+    gives a table of no rows with these columns.
     """
     tables = []
     for manifest in lake_of(objects, organisation_id).manifests():
@@ -219,8 +220,27 @@ def read_topic(
                 for file in table.files
             ]
     if tables:
-        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+        whole = pa.concat_tables(_alike(tables), promote_options="permissive").combine_chunks()
+        return whole if columns is None else whole.select([*columns, "robot"])
     return pa.table({name: pa.nulls(0) for name in [*(columns or ["log_time"]), "robot"]})
+
+
+def _alike(tables: list[pa.Table]) -> list[pa.Table]:
+    """The tables without the columns whose types do not go together with those of larger ones."""
+    alike, known = list(tables), pa.schema([])
+    for place in sorted(range(len(tables)), key=lambda place: -tables[place].num_rows):
+        unlike = [field.name for field in tables[place].schema if not _goes_with(known, field)]
+        alike[place] = tables[place].drop_columns(unlike)
+        known = pa.unify_schemas([known, alike[place].schema], promote_options="permissive")
+    return alike
+
+
+def _goes_with(known: pa.Schema, field: pa.Field) -> bool:
+    try:
+        pa.unify_schemas([known, pa.schema([field])], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return False
+    return True
 
 
 def _read(objects: ObjectStore, key: str, columns: list[str] | None, robot: str) -> pa.Table:

@@ -81,6 +81,22 @@ def read(runtime, world):
     return lambda **wanted: lake.read_topic(runtime.objects, world.organisation.id, "/battery", **wanted)
 
 
+def test_a_robot_that_records_something_else_under_the_name_hides_no_others_rows(read, processed, recording, tmp_path):
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(tmp_path / "text", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/battery", "std_msgs/msg/String", typestore=types)
+        said = types.types["std_msgs/msg/String"](data="full")
+        writer.write(connection, START_NS, types.serialize_cdr(said, "std_msgs/msg/String"))
+    processed((tmp_path / "text" / "text.mcap").read_bytes(), "amr-02")
+    processed(recording(24.0, 23.5))
+    rows = read(columns=["data"])
+    assert sorted(zip(rows["robot"].to_pylist(), rows["data"].to_pylist(), strict=True), key=str) == [
+        ("amr-01", 23.5),
+        ("amr-01", 24.0),
+        ("amr-02", None),
+    ]
+
+
 def test_a_converted_bag_tells_in_its_row_what_it_holds(runtime, stored, recording):
     bag = stored(recording(24.0, 23.5))
     process(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag.id)
