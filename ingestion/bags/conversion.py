@@ -5,9 +5,10 @@ simply run again.
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from fleet.objectstore import ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
 from ingestion.bags.directories import sha256_of, size_of
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
+from ingestion.bags.recording import sayable
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, media_beside
 from ingestion.statuses import BagStatus
 
 UNKNOWN_ROBOT = "unknown"
 LOCAL = "local"
+TEMPORARY = ("bag", "zip", "zstd", "db3")
+ABANDONED_S = 6 * 3600
 
 log = structlog.get_logger(__name__)
 
@@ -33,16 +37,21 @@ def convert(source: Path, out: Path, *, robot: str | None = None) -> Manifest:
     What is no recording gives a manifest with status `refused`. The same recording again changes nothing.
 
     Raises:
-        Invalid: `source` is neither a file nor a folder.
+        Invalid: `source` is neither a file nor a folder, or holds `out`.
         Unavailable: the disk cannot take it.
     """
     if not source.exists():
         raise Invalid(
             f"There is no file {source}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(source)
         )
+    if out.resolve().is_relative_to(source.resolve()):
+        raise Invalid(
+            f"{out} lies in the recording {source} itself; choose a folder outside of it.", source=str(source)
+        )
     lake = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", LOCAL)
     size = size_of(source) if source.is_dir() else source.stat().st_size
-    return convert_into(lake, Source(source, source.name, recording_sha256(source), size, robot or UNKNOWN_ROBOT))
+    name = sayable(source.name or source.resolve().name)
+    return convert_into(lake, Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT))
 
 
 def recording_sha256(path: Path) -> str:
@@ -75,12 +84,23 @@ def convert_into(lake: Lake, source: Source) -> Manifest:
     if before is not None and _is_current(lake, before, source):
         return before
     with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
+        remove_abandoned(Path(folder))
         reading = read(source, Path(folder))
         manifest = _publish(lake, source, reading)
     if before is not None:
         _remove_superseded(lake, before, manifest, reading.media_keys)
     log.info("bag converted", bag=source.sha256[:16], status=manifest.status.value, messages=manifest.messages)
     return manifest
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what conversions that were killed long before this `folder` was made have left beside it."""
+    begin = folder.stat().st_mtime - ABANDONED_S
+    for kind in TEMPORARY:
+        for other in folder.parent.glob(f"yardmaster-{kind}-*"):
+            with suppress(OSError):  # another one removes it, or it is not ours
+                if max(path.lstat().st_mtime for path in (other, *other.rglob("*"))) < begin:
+                    shutil.rmtree(other)
 
 
 def _is_current(lake: Lake, manifest: Manifest, source: Source) -> bool:

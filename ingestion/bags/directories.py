@@ -1,6 +1,7 @@
 """A recording that is a folder: the files of rosbag2 in the order of its metadata.yaml, or what lies there by name."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from fleet.errors import Invalid
 from ingestion.bags.archives import unzstd
 from ingestion.bags.formats import READERS, ZSTD, head_of, reader_of_file
 from ingestion.bags.recording import Batch, Findings
+from ingestion.bags.sqlite import log_bytes, with_log
 
 METADATA = "metadata.yaml"
 LARGEST_METADATA_BYTES = 4 << 20
@@ -72,7 +74,7 @@ def sha256_of(folder: Path) -> str:
         with path.open("rb") as file:
             while content := file.read(READ_AT_ONCE):
                 digest.update(content)
-        whole.update(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n".encode())
+        whole.update(f"{digest.hexdigest()}  ".encode() + os.fsencode(path.relative_to(folder).as_posix()) + b"\n")
     return whole.hexdigest()
 
 
@@ -113,8 +115,13 @@ def _member(path: Path, found: Findings) -> Iterator[Batch]:
     if head_of(path).startswith(ZSTD):
         yield from unpacked_batches(path, found)
         return
-    _, reader = reader_of_file(path)
-    yield from reader(path, found)
+    name, reader = reader_of_file(path)
+    if name != "db3" or not log_bytes(path):
+        yield from reader(path, found)
+        return
+    found.repair("the recorder did not close it; its write-ahead log was read too")
+    with TemporaryDirectory(prefix="yardmaster-db3-") as folder:
+        yield from reader(with_log(path, Path(folder)), found)
 
 
 def unpacked_batches(path: Path, found: Findings) -> Iterator[Batch]:

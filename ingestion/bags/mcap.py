@@ -88,13 +88,11 @@ class _Recording:
         while (offset := self.file.tell()) < self.size:
             head = self.file.read(HEAD.size)
             op, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
-            if op == FOOTER and length == FOOTER_BYTES:
-                if self.file.read(FOOTER_BYTES + len(MAGIC))[FOOTER_BYTES:] != MAGIC:
-                    self.found.repair("the file was cut within its last bytes")
+            if op == FOOTER and length == FOOTER_BYTES and self._is_end():
                 return
             after = offset + HEAD.size + length
             if op not in {0, FOOTER} and after <= self.size:
-                has_ended = has_ended or op == DATA_END
+                has_ended = op == DATA_END or (has_ended and op not in {CHUNK, MESSAGE})
                 yield _Head(op, offset, length)
                 continue
             resumed = None if has_ended else self._chunk_after(offset)
@@ -105,6 +103,22 @@ class _Recording:
                 return
             self.file.seek(resumed)
         self.found.repair("the file has no footer")
+
+    def _is_end(self) -> bool:
+        """Whether the file ends with this footer; what lies behind is told."""
+        at = self.file.tell() + FOOTER_BYTES
+        self.file.seek(at)
+        is_whole = self.file.read(len(MAGIC)) == MAGIC
+        behind = self.size - at - len(MAGIC)
+        if not is_whole and behind > 0:
+            return False
+        if not is_whole:
+            self.found.repair("the file was cut within its last bytes")
+        elif behind > LOOSE_BYTES or any(self.file.read(max(behind, 0))):
+            self.found.lose(at + len(MAGIC), behind, "something else follows the end of the recording")
+        elif behind:
+            self.found.repair("zeros follow the end of the recording")
+        return True
 
     def _chunk_after(self, offset: int) -> int | None:
         """Where the summary says that the next chunk begins."""

@@ -3,6 +3,7 @@
 import base64
 import re
 import struct
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -171,6 +172,7 @@ class Known:
     schemas: dict[int, Schema] = field(default_factory=dict)
     described: dict[int, tuple[int, str, str]] = field(default_factory=dict)  # schema, topic, encoding
     channels: dict[int, Channel] = field(default_factory=dict)
+    without_schema: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     announced: int | None = None
 
     def learn(self, op: int, body: memoryview) -> None:
@@ -185,17 +187,17 @@ class Known:
             number, described = channel_of(body)
             self.described[number] = described
             self.channels[number] = self._channel(*described)
+            if described[0] not in self.schemas:
+                self.without_schema[described[0]].append(number)
         elif op == STATISTICS:
             self.announced = struct.unpack_from("<Q", body)[0]
         elif op == MESSAGE:
             raise struct.error(f"a message of {len(body)} bytes has no times")
 
     def _learn_schema(self, number: int, schema: Schema) -> None:
-        is_late = number not in self.schemas
         self.schemas[number] = schema
-        for channel, described in self.described.items() if is_late else ():
-            if described[0] == number:
-                self.channels[channel] = self._channel(*described)
+        for channel in self.without_schema.pop(number, ()):
+            self.channels[channel] = self._channel(*self.described[channel])
 
     def _channel(self, schema_number: int, topic: str, encoding: str) -> Channel:
         schema = self.schemas.get(schema_number, NO_SCHEMA)

@@ -9,7 +9,7 @@ from fleet.errors import Invalid
 from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Undecodable, decoder, definition_sha256
 from ingestion.bags.layout import Program, program
 from ingestion.bags.media import MediaFiles, kind_of
-from ingestion.bags.recording import Channel, Findings
+from ingestion.bags.recording import Channel, Findings, sayable
 from ingestion.bags.rejects import RejectsFile
 from ingestion.bags.sources import reader_of
 from ingestion.bags.topics import TopicFile
@@ -88,7 +88,7 @@ def read(source: Source, folder: Path) -> Reading:
             if reading.held_bytes > HELD_MAX_BYTES:
                 _release_largest(reading)
     except Invalid as error:
-        reading.refusal = error.message
+        reading.refusal = sayable(error.message)
     for channel in reading.found.channels:
         if channel not in reading.topics:
             _open(reading, channel)

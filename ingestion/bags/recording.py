@@ -1,5 +1,6 @@
 """A recording as its readers give it: channels, batches of messages in file order, and an honest account of what was damaged."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,12 @@ from ingestion.lake import Lost
 
 LARGEST_CHUNK_BYTES = 512 << 20
 MOST_LOSSES = 1_000
+UNSAYABLE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are no UTF-8
+
+
+def sayable(text: str) -> str:
+    """A text that may name files, whose names can be any bytes, as it can be written anywhere."""
+    return UNSAYABLE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True)
@@ -50,15 +57,18 @@ class Findings:
     repairs: list[str] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     distribution: str = ""
+    _met: set[Channel] = field(default_factory=set, repr=False)
 
     def meet(self, channel: Channel) -> Channel:
         """Note a channel once."""
-        if channel not in self.channels:
+        if channel not in self._met:
+            self._met.add(channel)
             self.channels.append(channel)
         return channel
 
     def lose(self, offset: int, size: int, reason: str) -> None:
         """Note unreadable bytes; a neighbour lost for the same reason grows, and so does the last of very many."""
+        reason = sayable(reason)
         last = self.lost[-1] if self.lost else None
         if last and last.reason == reason and last.offset + last.bytes == offset:
             self.lost[-1] = Lost(offset=last.offset, bytes=last.bytes + size, reason=reason)
@@ -71,7 +81,7 @@ class Findings:
 
     def repair(self, told: str) -> None:
         """Note once what was missing or wrong without a loss."""
-        if told not in self.repairs:
+        if (told := sayable(told)) not in self.repairs:
             self.repairs.append(told)
 
     def expect(self, announced: int | None, found: int, offset: int) -> None:

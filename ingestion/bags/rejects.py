@@ -14,6 +14,7 @@ from ingestion.bags.recording import Channel
 
 LAST_TIME_NS = 2**63 - 1
 WAITING_MAX_BYTES = 8 << 20
+TABLE_COST_BYTES = 5_000  # what Arrow and Python add to a table that waits
 REASON_MAX = 300
 SCHEMA = pa.schema(
     {
@@ -47,7 +48,7 @@ class RejectsFile:
         table = pa.Table.from_arrays(columns, schema=SCHEMA)
         self.rows += count
         self._waiting.append(table)
-        self._waiting_bytes += table.nbytes
+        self._waiting_bytes += table.nbytes + TABLE_COST_BYTES
         if self._waiting_bytes >= WAITING_MAX_BYTES:
             self._write_waiting()
 

@@ -1,5 +1,6 @@
 """ROS 2 recordings in SQLite (.db3), every version of its schema, with or without metadata.yaml."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
@@ -33,6 +34,10 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
     Raises:
         Invalid: it is a database, but not a recording, or its list of topics cannot be read.
     """
+    if waiting := log_bytes(path):
+        found.lose(
+            path.stat().st_size, waiting, f"{log_of(path).name} holds what is not in the file yet: give its folder"
+        )
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
         database.text_factory = lambda text: text.decode(errors="replace")
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_CHUNK_BYTES)
@@ -43,6 +48,27 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
         except DAMAGES as error:
             raise Invalid(f"The database {path.name} is damaged or not a recording: {error}.") from error
         yield from decompressed(_Recording(path, database, channels, found).batches())
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database: what its recorder could not write into it when it was killed."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def log_bytes(path: Path) -> int:
+    """The size of the write-ahead log; 0 when there is none."""
+    log = log_of(path)
+    return log.stat().st_size if log.is_file() else 0
+
+
+def with_log(path: Path, folder: Path) -> Path:
+    """A copy in `folder` that has what the write-ahead log holds; of a damaged log as far as its checksums hold."""
+    target = folder / path.name
+    shutil.copyfile(path, target)
+    shutil.copyfile(log_of(path), log_of(target))
+    with suppress(*DAMAGES), closing(sqlite3.connect(target)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return target
 
 
 def _note_cut(path: Path, found: Findings) -> set[int]:

@@ -235,6 +235,7 @@ def test_a_recording_of_nothing_is_refused_and_verify_says_that_there_is_no_data
     ran = yardmaster("bags", "convert", tmp_path / "empty.mcap", "--out", tmp_path / "lake")
     assert ran.code == 2
     assert "refused, 0 messages" in ran.out
+    assert "The file is empty." in ran.err
     (tmp_path / "other").mkdir()
     checked = yardmaster("bags", "verify", tmp_path / "empty.mcap", tmp_path / "other")
     assert checked.code == 2
@@ -244,15 +245,24 @@ def test_a_recording_of_nothing_is_refused_and_verify_says_that_there_is_no_data
 def test_the_json_of_a_conversion_is_all_that_is_on_standard_output(yardmaster, tmp_path):
     (tmp_path / "empty.mcap").write_bytes(b"")
     ran = yardmaster("bags", "convert", tmp_path / "empty.mcap", "--out", tmp_path / "lake", "--json")
-    assert json.loads(ran.out)["status"] == "refused"
+    told = json.loads(ran.out)
+    assert told["status"] == "refused"
+    assert json.loads(Path(told["manifest"]).read_text())["reason"] == "The file is empty."
     assert "bag converted" in ran.err
 
 
-def test_a_folder_is_no_recording(yardmaster, tmp_path):
+def test_a_dataset_does_not_go_into_the_recording_it_is_made_of(yardmaster, tmp_path):
     ran = yardmaster("bags", "convert", tmp_path, "--out", tmp_path / "lake")
     assert ran.code == 2
-    assert "name one recording (.bag, .db3 or .mcap)" in ran.err
+    assert "lies in the recording" in ran.err
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_folder_without_a_recording_is_refused_and_says_why(yardmaster, tmp_path):
+    (tmp_path / "folder").mkdir()
+    ran = yardmaster("bags", "convert", tmp_path / "folder", "--out", tmp_path / "lake")
+    assert ran.code == 2
+    assert "There is no recording (.bag, .db3 or .mcap) in this folder" in ran.err
 
 
 def test_a_setting_that_cannot_be_is_named_as_the_variable_it_came_from(yardmaster, monkeypatch):

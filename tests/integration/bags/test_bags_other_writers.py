@@ -1,6 +1,10 @@
 """What other writers make: short names of types, schemas that are no text; and the comparison of what they wrote."""
 
+import os
+import shutil
+import sqlite3
 import struct
+import tempfile
 
 import pyarrow.parquet as pq
 import pytest
@@ -110,3 +114,72 @@ def test_a_file_that_was_replaced_or_removed_is_told(mcap, written, tmp_path, po
     assert "a file of the dataset cannot be read" in verify(source, tmp_path)[-1]
     path.unlink()
     assert verify(source, tmp_path) == [f"{path.relative_to(tmp_path)} is gone"]
+
+
+def test_what_follows_the_end_of_a_recording_is_told(points, written, tmp_path):
+    content = points(range(3)).content()
+    manifest = convert(written(content + content), tmp_path)
+    assert (manifest.status, manifest.messages) == (BagStatus.partial, 3)
+    assert (manifest.lost[0].offset, manifest.lost[0].bytes) == (len(content), len(content))
+    assert convert(written(content + bytes(100)), tmp_path).status is BagStatus.repaired
+
+
+def test_what_looks_like_the_end_in_the_middle_of_a_recording_hides_no_loss(mcap, written, tmp_path, point):
+    mcap.has_index = True
+    channel = mcap.channel("/", "geometry_msgs/msg/Point", POINT)
+    for number in range(4):
+        mcap.add(channel, START_NS + number, point(float(number)))
+    content = mcap.content(compression="", per_chunk=2)
+    described = content.index(b"\x04" + struct.pack("<Q", 20))  # as long as a footer
+    manifest = convert(written(content[:described] + b"\x02" + content[described + 1 :]), tmp_path)
+    assert (manifest.status, manifest.messages) == (BagStatus.partial, 4)
+    assert (manifest.lost[0].offset, manifest.lost[0].bytes) == (described, 29)
+
+
+def test_messages_that_a_killed_recorder_left_in_the_log_of_its_database_are_read(db3_bag, tmp_path):
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    database = sqlite3.connect(db3_bag)
+    database.execute("PRAGMA journal_mode = WAL").fetchall()
+    database.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    database.execute(
+        "INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp + 1, data FROM messages"
+    )
+    database.commit()
+    for path in db3_bag.parent.glob("*.db3*"):
+        if not path.name.endswith("-shm"):
+            shutil.copyfile(path, folder / path.name)
+    database.close()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    manifest = convert(folder, tmp_path)
+    assert (manifest.status, manifest.messages, manifest.lost) == (BagStatus.repaired, 400, [])
+    assert any("write-ahead log" in repair for repair in manifest.repairs)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    (lost,) = convert(folder / db3_bag.name, tmp_path).lost
+    assert "joints.db3-wal" in lost.reason
+
+
+def test_what_killed_conversions_left_in_the_temporary_folder_goes_when_it_is_old(
+    points, written, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, recent = (tmp_path / f"yardmaster-bag-{name}" for name in ("old", "recent"))
+    for folder, age in ((old, 7 * 3600), (recent, 3600)):
+        folder.mkdir()
+        (folder / "0.parquet").write_bytes(b"PAR1")
+        then = folder.stat().st_mtime - age
+        for path in (folder / "0.parquet", folder):
+            os.utime(path, (then, then))
+    convert(written(points(range(3)).content()), tmp_path / "out")
+    assert (old.exists(), recent.exists()) == (False, True)
+
+
+def test_names_of_files_may_be_any_bytes(points, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"r\xe9_0.mcap")).write_bytes(points(range(3)).content()[:-40])
+    (folder / os.fsdecode(b"r\xe9_1.mcap")).write_bytes(b"\x89MCAP0\r\n")
+    manifest = convert(folder, tmp_path / "out")
+    assert (manifest.filename, manifest.messages) == ("caf\ufffd", 3)
+    assert manifest.lost[-1].reason.startswith("r\ufffd_1.mcap: ")
+    assert convert(folder / os.fsdecode(b"r\xe9_1.mcap"), tmp_path / "out").status is BagStatus.refused
