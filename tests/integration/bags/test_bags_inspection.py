@@ -1,5 +1,7 @@
 """Inspecting: what is in a recording, what is damaged, in bounded time, and nothing is written."""
 
+import csv
+
 import pytest
 
 from fleet.clock import SystemClock
@@ -89,3 +91,15 @@ def test_a_recording_that_takes_too_long_is_told_as_far_as_it_was_seen(points, w
 def test_nothing_is_written_beside_the_recording(points, written, tmp_path):
     inspect(written(points([0, 1]).content()))
     assert [path.name for path in tmp_path.iterdir()] == ["run.mcap"]
+
+
+def test_the_real_recordings_have_the_messages_that_are_known_of_them(shared_data):
+    with (shared_data / "bags" / "MANIFEST.csv").open() as file:
+        known = {row["file"]: row for row in csv.DictReader(file)}
+    found = {name: inspect(shared_data / "bags" / name) for name in known}
+    assert {name: look.messages for name, look in found.items()} == {
+        n: int(row["messages"]) for n, row in known.items()
+    }
+    for name, row in known.items():
+        assert found[name].duration_s == pytest.approx(float(row["duration_s"]), abs=0.01), name
+    assert all(look.lost == [] and look.status is not BagStatus.refused for look in found.values())

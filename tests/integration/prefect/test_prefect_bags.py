@@ -48,7 +48,7 @@ def test_a_run_shows_a_page_for_each_bag_with_topics_quality_and_timeline(prefec
     assert prefect.state(run_id)["type"] == "COMPLETED"
     shown = prefect.artifacts(run_id)
     page = shown[f"bag-{good}"]
-    for told in ("## night.mcap: complete", "2026-03-01 22:00:00 to 22:00:59 UTC", "/voltage", FLOAT, "█" * 60):
+    for told in ("## night.mcap: complete", "2026-03-01 22:00:00 to 22:00:59 UTC", "/voltage", "Float64", "█" * 60):
         assert told in page
     assert "This is no recording we know" in shown[f"bag-{bad}"]
     assert '"status": "refused"' in shown["bags"]
