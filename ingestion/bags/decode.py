@@ -24,6 +24,7 @@ ATTEMPTS, PARTS, SMALL_PART = 4, 8, 64
 MISFIT = "The message does not fit its definition."
 TOO_LARGE = "The message lies beyond the first 2 GiB of those that were read together."
 OBJECTS_BYTES = 1 << 20  # objects of Python need many times the bytes of their messages
+LARGEST_OBJECT_BYTES = 32 << 20
 Columns = list[pa.Array]
 Bad = tuple[int, str]
 
@@ -142,6 +143,12 @@ def _read(program: Program, bodies: Bodies, row: int) -> tuple[object, str | Non
         return None, TOO_LARGE
     if program.is_endless:  # rosbags would make as many empty messages as a list claims
         return None, MISFIT
+    size = int(bodies.lengths[row])
+    if size > LARGEST_OBJECT_BYTES:
+        return (
+            None,
+            f"It has {size} bytes and has to be read field by field; at most {LARGEST_OBJECT_BYTES} are taken so.",
+        )
     try:
         return program.decoder.decode(bodies.content(row)), None
     except (*DECODE_ERRORS, *PARSE_ERRORS) as error:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ingestion.bags import decode as decode_module
 from ingestion.bags.arrays import TIME
 from ingestion.bags.bodies import Shelf, gather
 from ingestion.bags.decode import MISFIT, decode
@@ -202,6 +203,14 @@ def test_long_lists_of_texts_are_read_whole(decoded, rows):
         body += bytes(-len(body) % 4) + struct.pack("<I", len(word) + 1) + word.encode() + b"\0"
     found = decoded("string[] words\n", *[LITTLE + body] * rows, LITTLE + struct.pack("<I", 0))
     assert found.columns["words"].to_pylist() == [words] * rows + [[]]
+
+
+def test_a_message_that_would_take_many_times_its_bytes_is_bad_and_says_so(decoded, monkeypatch):
+    monkeypatch.setattr(decode_module, "LARGEST_OBJECT_BYTES", 20_000)
+    few, many = (LITTLE + struct.pack("<I", count) + struct.pack("<I4x", 1) * count for count in (2_000, 3_000))
+    found = decoded("string[] words\n", many, few)
+    assert found.columns["words"].to_pylist() == [[""] * 2_000]
+    assert found.bad == [(0, "It has 24008 bytes and has to be read field by field; at most 20000 are taken so.")]
 
 
 def test_many_bad_messages_do_not_make_the_good_ones_slow(decoded):
