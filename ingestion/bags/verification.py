@@ -73,7 +73,10 @@ def verify(source: Path, folder: Path) -> list[str]:
     told += [f"{file.path} is not the file that was published" for file in manifest.files if _is_changed(file, folder)]
     try:
         with AnyReader([source], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            told += _differences(reader, manifest, folder)
+            if manifest.messages and not reader.message_count:
+                told.append(f"rosbags finds no message in {source.name}, for which it needs its index and statistics")
+            else:
+                told += _differences(reader, manifest, folder)
     except pa.ArrowException as error:
         told.append(f"a file of the dataset cannot be read: {error}"[:LONGEST_TOLD])
     except UNREADABLE as error:

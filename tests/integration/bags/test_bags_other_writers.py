@@ -104,6 +104,15 @@ def test_what_rosbags_cannot_read_is_said_and_not_raised(mcap, written, tmp_path
     assert told.startswith("rosbags cannot read recording.mcap")
 
 
+def test_a_recording_in_which_rosbags_finds_no_message_is_no_difference_of_every_row(points, written, tmp_path):
+    recording = points(range(30))
+    recording.has_index = True
+    source = written(recording.content())  # without statistics
+    convert(source, tmp_path)
+    (told,) = verify(source, tmp_path)
+    assert told.startswith("rosbags finds no message in recording.mcap")
+
+
 def test_a_file_that_was_replaced_or_removed_is_told(mcap, written, tmp_path, point):
     mcap.add(mcap.channel("/p", "geometry_msgs/msg/Point", POINT), START_NS, point(4.0))
     source = written(mcap.content())
