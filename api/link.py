@@ -20,6 +20,7 @@ from api.group_commit import Deliveries
 from api.link_connection import Answers, Connection, close
 from api.problems import problem
 from fleet import gateways, link_commands
+from fleet.adapter import Unknown
 from fleet.clock import database_now
 from fleet.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable, YardmasterError
 from fleet.group_commit import GroupCommit
@@ -94,10 +95,17 @@ class Exchange:
     def _begin(self) -> None:
         if self._carrying is None:
             self._answers.start()
+            self._listen()
+            self._carrying = asyncio.create_task(self._carry_for_ever())
+
+    def _listen(self) -> None:
+        """Begin to hear the bell, and begin again when that has ended by what nobody foresaw, which its thread has told."""
+        if self._ear is not None and not self._ear.is_alive():
+            log.error("the bell was not heard any more; it is listened to again")
+        if self._ear is None or not self._ear.is_alive():
             loop = asyncio.get_running_loop()
             self._ear = Thread(target=self._hear, args=(loop,), name="link-ear", daemon=True)
             self._ear.start()
-            self._carrying = asyncio.create_task(self._carry())
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
         broken = (OSError, SQLAlchemyError, self._runtime.engine.dialect.loaded_dbapi.Error)
@@ -111,6 +119,13 @@ class Exchange:
                 log.warning("the doorbell is opened again", error=str(error))
                 self._stop.wait(LOOK_S)
 
+    async def _carry_for_ever(self) -> None:
+        """No gateway would be asked anything any more if this ended: whatever goes wrong, it is told, and begun again."""
+        while True:
+            (error,) = await asyncio.gather(self._carry(), return_exceptions=True)
+            log.error("commands could not be carried to gateways; it is tried again", exc_info=error)
+            await asyncio.sleep(LOOK_S)
+
     async def _carry(self) -> None:
         while True:
             try:
@@ -118,6 +133,7 @@ class Exchange:
                     await self._rung.wait()
             except TimeoutError:
                 log.debug("looking for commands by itself")
+                self._listen()
             self._rung.clear()
             if not self._connections:
                 continue
@@ -163,7 +179,9 @@ def _is_order(command: LinkCommand) -> bool:
 
 
 def _keep(session: Session, batch: Sequence[tuple[UUID, Outcome]]) -> list[None]:
-    link_commands.answer_commands(session, {name: outcome.model_dump(mode="json") for name, outcome in batch})
+    unsent = {name for name, outcome in batch if isinstance(outcome, Unknown) and outcome.is_unsent}
+    said = {name: outcome.model_dump(mode="json") for name, outcome in batch}
+    link_commands.answer_commands(session, said, unsent=unsent)
     return [None] * len(batch)
 
 

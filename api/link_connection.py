@@ -16,8 +16,9 @@ from sqlmodel import Session
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.group_commit import Deliveries
-from fleet import gateways
+from fleet import gateways, link_commands
 from fleet.accounts import ManufacturerAccount
+from fleet.adapter import OrderReport
 from fleet.errors import Conflict, Forbidden, Invalid, TooLarge, Unavailable, YardmasterError
 from fleet.gateways import Held
 from fleet.group_commit import GroupCommit
@@ -48,7 +49,7 @@ from fleet.link_frames import (
     Welcome,
     from_gateway,
 )
-from fleet.push import Inheritance
+from fleet.push import Inheritance, events_from, to_bytes
 from fleet.runtime import Runtime
 from ingestion import inbox
 
@@ -270,6 +271,8 @@ class Connection:
         while True:
             said = await self._tells.get()
             account = self._accounts.get(said.account)
+            if account is None and isinstance(said, Tell):
+                account, said = await asyncio.to_thread(self._of_its_orders, said)
             if account is None:  # not served any more; it would be told again and again, and nothing else after it
                 log.warning(
                     "what a gateway told of an account that it does not serve is dropped",
@@ -289,6 +292,22 @@ class Connection:
                     told = [(account_id, said.exposure)]
                     await self._note(partial(gateways.note_exposed, gateway_id=self.gateway_id, told=told))
             self._say(Ack(key=said.key))
+
+    def _of_its_orders(self, said: Tell) -> tuple[ManufacturerAccount | None, Tell]:
+        """What it says, over an account that it serves no more, of orders that it was handed: that is a fact; else no account."""
+        try:
+            account_id, reports = UUID(said.account), events_from(said.reports.encode(errors="replace"))
+        except (ValueError, Invalid):
+            return None, said
+        told = [one for one in reports if isinstance(one, OrderReport) and one.key.isprintable()]
+        with self._runtime.reading() as session:
+            mine = link_commands.handed_to(session, self.gateway_id, account_id, {one.key for one in told})
+            account = session.get(ManufacturerAccount, account_id) if mine else None
+        kept = [one for one in told if (one.key, one.serial_number) in mine]
+        if account is None or not kept:
+            return None, said
+        log.info("a gateway tells of orders that it was handed before", gateway=self.name, account=account.name)
+        return account, said.model_copy(update={"reports": to_bytes(kept).decode()})
 
     async def _receive(self, account: ManufacturerAccount, said: Tell) -> None:
         delivery = inbox.arriving(

@@ -81,6 +81,7 @@ class Unknown(Frozen):
 
     kind: Literal["unknown"] = "unknown"
     why: str
+    is_unsent: bool = Field(default=False, description="that nothing was sent for this asking is certain")
 
 
 class Acknowledged(Frozen):

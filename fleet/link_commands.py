@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, Index, and_, delete, text, update
+from sqlalchemy import Column, ColumnElement, Index, and_, delete, text, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.clock import database_now
@@ -16,6 +16,7 @@ from fleet.robots import COMMANDED_AT, COMMANDED_OVER, Robot
 
 COMMAND_S = 14.0  # nothing older is sent on: whoever asked has given up by then (missions/sending waits 15 s)
 KEEP_COMMANDS = timedelta(days=1)
+UNHANDED = {"handed_epoch": None, "handed_to": None}
 
 
 class CommandKind(StrEnum):
@@ -56,6 +57,7 @@ class LinkCommand(SQLModel, table=True):
     handed_epoch: int | None = Field(
         default=None, description="Of the lease under which an order went out; written before it does."
     )
+    handed_to: UUID | None = Field(default=None, description="The gateway that had that lease.")
     created_at: datetime = Field(sa_type=UTCDateTime)
     expires_at: datetime = Field(sa_type=UTCDateTime)
     answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -83,14 +85,28 @@ def open_commands(session: Session, gateway_ids: Collection[UUID]) -> list[tuple
     return sorted(found, key=lambda each: each[1].id)
 
 
-def answer_commands(session: Session, answers: Mapping[UUID, Mapping[str, object]]) -> None:
-    """Keep what was answered; a second answer to the same command changes nothing."""
+def answer_commands(
+    session: Session, answers: Mapping[UUID, Mapping[str, object]], *, unsent: Collection[UUID] = ()
+) -> None:
+    """Keep what was answered; a second answer to the same command changes nothing.
+
+    Those that the answer says were certainly not sent (`unsent`) count as never handed out, unless the robot has changed
+    hands since: then the gateway may have forgotten, for that, what it did with the order before.
+    """
     now = database_now(session)
     for command_id in sorted(answers):
         mine = (col(LinkCommand.id) == command_id, col(LinkCommand.answered_at).is_(None))
+        if command_id in unsent:
+            unhand = update(LinkCommand).where(*mine, _is_under_its_lease()).values(**UNHANDED)
+            session.execute(unhand, execution_options={"synchronize_session": False})
         values = {"answered_at": now, "answer": kept(answers[command_id])}
         session.execute(update(LinkCommand).where(*mine).values(**values))
     session.info["ring"] = bool(answers)
+
+
+def _is_under_its_lease() -> ColumnElement[bool]:
+    lease = select(RobotLink.epoch).where(col(RobotLink.robot_id) == col(LinkCommand.robot_id))
+    return col(LinkCommand.handed_epoch) == lease.scalar_subquery()
 
 
 def forget_commands(session: Session, *, before: datetime, limit: int, but_for: Collection[str] = ()) -> int:
@@ -119,22 +135,32 @@ class Handed:
 
 
 def hand_out(session: Session, command_ids: Collection[UUID]) -> set[UUID]:
-    """Note under which lease these orders go out; gives those that may.
+    """Note under whose lease these orders go out; gives those that may.
 
-    One that went out under another lease may not: who holds the robot by now is asked about it first.
+    One that went out under another lease may not: who holds the robot by now is asked about it first. Nor may one that
+    was answered meanwhile.
     """
-    mine = col(LinkCommand.id).in_(command_ids)
-    lease = select(RobotLink.epoch).where(col(RobotLink.robot_id) == col(LinkCommand.robot_id))
+    mine = and_(col(LinkCommand.id).in_(command_ids), col(LinkCommand.answered_at).is_(None))
+    lease = col(RobotLink.robot_id) == col(LinkCommand.robot_id)
+    epoch, holder = select(RobotLink.epoch).where(lease), select(RobotLink.gateway_id).where(lease)
     first = update(LinkCommand).where(mine, col(LinkCommand.handed_epoch).is_(None))
     session.execute(
-        first.values(handed_epoch=lease.scalar_subquery()), execution_options={"synchronize_session": False}
+        first.values(handed_epoch=epoch.scalar_subquery(), handed_to=holder.scalar_subquery()),
+        execution_options={"synchronize_session": False},
     )
     is_current = and_(
-        col(RobotLink.robot_id) == col(LinkCommand.robot_id),
+        lease,
         col(RobotLink.epoch) == col(LinkCommand.handed_epoch),
         col(RobotLink.expires_at) > database_now(session),
     )
     return set(session.exec(select(LinkCommand.id).join(RobotLink, is_current).where(mine)).all())
+
+
+def handed_to(session: Session, gateway_id: UUID, account_id: UUID, keys: Collection[str]) -> set[tuple[str, str]]:
+    """Those of these orders that went out to this gateway over this account, each with the robot's address."""
+    mine = (LinkCommand.handed_to == gateway_id, LinkCommand.account_id == account_id, col(LinkCommand.key).in_(keys))
+    is_handed = col(LinkCommand.handed_epoch).is_not(None)
+    return set(session.exec(select(LinkCommand.key, LinkCommand.serial_number).where(*mine, is_handed)).all())
 
 
 def handed_before(session: Session, keys: Collection[str]) -> dict[str, Handed]:

@@ -118,7 +118,15 @@ class Switchboard:
         if not self._tasks:
             self._group.start()
             ear = hear(self._runtime, self._rung, self._ended)
-            self._tasks = [asyncio.create_task(ear), asyncio.create_task(self._fetch())]
+            self._tasks = [asyncio.create_task(ear), asyncio.create_task(self._fetch_for_ever())]
+
+    async def _fetch_for_ever(self) -> None:
+        """Nobody would be answered any more if this ended: whatever goes wrong, it is told, and begun again."""
+        while not self._ended.is_set():
+            (error,) = await asyncio.gather(self._fetch(), return_exceptions=True)
+            if error is not None:
+                log.error("answers of gateways could not be fetched; it is tried again", exc_info=error)
+                await asyncio.sleep(LOOK_S)
 
     async def _fetch(self) -> None:
         while not self._ended.is_set():

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -17,7 +18,8 @@ from fleet.timepieces import Clock
 log = structlog.get_logger(__name__)
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 30.0
-# What an adapter that does not understand its robots, or its library, can raise: its link is opened anew then.
+OPENING_S = 2.0
+# What an adapter that does not understand its robots, or its library, can raise when it is asked something.
 STUMBLES = (
     YardmasterError,
     ValueError,
@@ -43,7 +45,7 @@ class Account:
         self._tell, self._clock = tell, clock
         self._held: dict[str, int] = {}
         self._settled: dict[str, int] = {}
-        self._changed = asyncio.Event()
+        self._changed, self._tried = asyncio.Event(), asyncio.Event()
         self._is_holding = asyncio.Lock()
         self.adapter: PushAdapter | None = None
         self.trouble = "it is being opened"
@@ -59,19 +61,21 @@ class Account:
             self._held = dict(epochs)
             self._changed.set()
 
+    async def tried(self) -> None:
+        """Return when the link was opened once, or could not be: who asks in the first moment need not ask again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPENING_S):
+                await self._tried.wait()
+
     async def run(self) -> None:
         """Keep the link open."""
         again_s = AGAIN_FIRST_S
         while True:
             began = self._clock.monotonic()
-            try:
-                await self._serve()
-                why = "it ended by itself"
-            except STUMBLES as error:
-                why = error.message if isinstance(error, YardmasterError) else f"{type(error).__name__}: {error}"
-                if not isinstance(error, YardmasterError):
-                    log.exception("a link failed", account=self.served.name)
-            self._note_trouble(why[:300])
+            (error,) = await asyncio.gather(self._serve(), return_exceptions=True)  # whatever it is, it is opened again
+            if error is not None and not isinstance(error, YardmasterError):
+                log.error("a link failed", account=self.served.name, exc_info=error)
+            self._note_trouble(_words(error)[:300])
             again_s = AGAIN_FIRST_S if self._clock.monotonic() - began > AGAIN_MAX_S else min(2 * again_s, AGAIN_MAX_S)
             await asyncio.sleep(again_s * random.uniform(0.5, 1.0))
 
@@ -84,6 +88,7 @@ class Account:
             self._changed.set()
             await self.settle(adapter)
             self.adapter, self.trouble = adapter, ""
+            self._tried.set()
             log.info("a link is open", account=served.name, robots=len(self._held))
             try:
                 await _first_to_end(self._listen(adapter), self._follow(adapter))
@@ -129,12 +134,19 @@ class Account:
         if why != self.trouble:
             log.warning("a link is away; it is opened again", account=self.served.name, why=why)
         self.trouble = why
+        self._tried.set()
         now: datetime = self._clock.now()
         for address in self._held:
             self._tell(
                 self.served.id,
                 Heard(serial_number=address, hearing=Hearing.trouble, since=now, why=f"the link is away: {why}"),
             )
+
+
+def _words(error: BaseException | None) -> str:
+    if error is None:
+        return "it ended by itself"
+    return error.message if isinstance(error, YardmasterError) else f"{type(error).__name__}: {error}"
 
 
 async def _first_to_end(*works: Coroutine[None, None, None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -76,7 +77,14 @@ class Commands:
                 return
             task = asyncio.create_task(self._carry_out(command))
             self._under_way[command.id] = task
-            task.add_done_callback(lambda _: self._under_way.pop(command.id, None))
+            task.add_done_callback(partial(self._ended, command.id))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a command could not be carried out", command=name, exc_info=error)
+            why = f"the gateway failed over it: {type(error).__name__}: {error}"
+            self._answer(Answer(id=name, outcome=Unknown(why=why[:500])))
 
     async def close(self) -> None:
         """Stop waiting for answers; the journal knows what was begun."""
@@ -103,7 +111,7 @@ class Commands:
         self._waiting[place] += 1
         try:
             async with asyncio.timeout(command.within_s), self._locks.setdefault(place, asyncio.Lock()):
-                return await self._ask(command)
+                return await self._certain(command, await self._ask(command))
         except TimeoutError:
             return Unknown(why=f"the robot did not answer the gateway within {command.within_s:.0f} s")
         except NotFound as error:
@@ -122,13 +130,22 @@ class Commands:
                 del self._waiting[place]
                 self._locks.pop(place, None)
 
+    async def _certain(self, command: Command, outcome: Outcome) -> Outcome:
+        """The outcome; that nothing was sent is said only of a key that was not let in before this gateway began anew either."""
+        if not isinstance(outcome, Unknown) or not outcome.is_unsent:
+            return outcome
+        account = self._accounts.get(command.account)
+        known = account is None or await asyncio.to_thread(account.journal.entry, command.key) is not None
+        return outcome.model_copy(update={"is_unsent": not known})
+
     async def _ask(self, command: Command) -> Outcome:
         account = self._accounts.get(command.account)
         if account is None:
             return Unknown(why="this gateway does not serve the account")
+        await account.tried()
         adapter = account.adapter
         if adapter is None:
-            return Unknown(why=f"the link of {account.served.name} is away: {account.trouble}")
+            return Unknown(why=f"the link of {account.served.name} is away: {account.trouble}", is_unsent=True)
         if command.what == "discover":
             return Discovered(robots=tuple(await adapter.discover()))
         if command.what == "exposure":
@@ -136,7 +153,7 @@ class Commands:
         await account.settle(adapter)
         why_not = self._leases.why_not(command.account, command.address)
         if why_not and (command.what != "query" or command.inheritance is not None):
-            return Unknown(why=why_not)
+            return Unknown(why=why_not, is_unsent=True)
         if command.inheritance is not None and (doubt := await _inherit(adapter, command)) is not None:
             return doubt
         return await _tell(adapter, command)

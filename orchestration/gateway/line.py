@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 4.0
 SHUT_OUT_S = 30.0  # whom the platform does not want, or who was displaced, need not ask each second
-ANSWERS_MAX = 2000
+ANSWERS_MAX, ANSWERS_MAX_BYTES = 2000, 16_000_000  # that wait for the line
 VERSION = "1"
 
 
@@ -66,7 +66,8 @@ class Line:
     def __init__(self, address: Address, ears: Ears, telling: Telling, clock: Clock) -> None:
         """Nothing is dialled yet."""
         self._address, self._ears, self._telling, self._clock = address, ears, telling, clock
-        self._answers: asyncio.Queue[Answer] = asyncio.Queue(ANSWERS_MAX)
+        self._answers: asyncio.Queue[str] = asyncio.Queue(ANSWERS_MAX)
+        self._answer_bytes = 0
         self._pinged: dict[int, float] = {}
         self._number = 0
         self._again_s = AGAIN_FIRST_S
@@ -75,10 +76,12 @@ class Line:
 
     def answer(self, answer: Answer) -> None:
         """Send the answer as soon as there is a line; when too many wait, the platform asks again."""
-        try:
-            self._answers.put_nowait(answer)
-        except asyncio.QueueFull:
+        text = answer.model_dump_json()
+        if self._answers.full() or self._answer_bytes + len(text) > ANSWERS_MAX_BYTES:
             log.warning("an answer is dropped: too many wait for the platform", command=answer.id)
+            return
+        self._answers.put_nowait(text)
+        self._answer_bytes += len(text)
 
     async def run(self) -> None:
         """Keep the line up."""
@@ -171,8 +174,9 @@ class Line:
 
     async def _speak(self, line: WebSocketLine) -> None:
         while True:
-            answer = await self._answers.get()
-            await self._say(line, answer)
+            text = await self._answers.get()
+            self._answer_bytes -= len(text)
+            await line.say(text)
 
     async def _say(self, line: WebSocketLine, frame: FromGateway) -> None:
         await line.say(frame.model_dump_json())

@@ -51,13 +51,14 @@ class Gateway:
         self._robots: tuple[HeldRobot, ...] = ()
         self._has_lapsed = False
         self._keeping: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Serve; ends when it is cancelled, in good order."""
+        """Serve; ends when it is cancelled, in good order. What no part of it could mend is raised, and ends it."""
         works = [self._line.run(), self._take_up(), self._watch_leases(), self._count()]
         tasks = [asyncio.create_task(work) for work in works]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, self._failure)
         finally:
             await asyncio.gather(self._leave(), return_exceptions=True)
             for task in (*tasks, *self._runs.values()):
@@ -121,8 +122,13 @@ class Gateway:
             if account_id not in self._accounts:
                 account = Account(served, self._file, tell=self._telling.take, clock=self._clock)
                 self._accounts[account_id] = account
-                self._runs[account_id] = asyncio.create_task(_run_after(ending.get(account_id), account))
+                run = self._runs[account_id] = asyncio.create_task(_run_after(ending.get(account_id), account))
+                run.add_done_callback(self._account_ended)
             self._accounts[account_id].served = served  # it may be shared from now on
+
+    def _account_ended(self, run: asyncio.Task[None]) -> None:
+        if not run.cancelled() and (error := run.exception()) is not None and not self._failure.done():
+            self._failure.set_exception(error)
 
     def _hold(self, robots: tuple[HeldRobot, ...]) -> None:
         held = frozenset((robot.account, robot.address) for robot in robots)

@@ -56,7 +56,7 @@ class Telling:
             case OrderReport() | Happening():
                 task = asyncio.create_task(self._keep(partial(self._file.spool, account, [to_bytes([said])])))
                 self._spooling.add(task)
-                task.add_done_callback(self._spooling.discard)
+                task.add_done_callback(self._kept)
                 return
             case Observation():
                 place = account, said.serial_number
@@ -67,6 +67,11 @@ class Telling:
             case Exposure():
                 self._exposures[account, said.serial_number] = said
         self._news.set()
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        self._spooling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("what a robot said could not be kept", exc_info=error)
 
     def forget(self, held: frozenset[Place]) -> None:
         """Of other robots than these nothing more is told but what was spooled."""

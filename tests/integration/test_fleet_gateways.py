@@ -313,6 +313,43 @@ def test_an_order_goes_out_under_one_lease_and_whoever_takes_over_is_told_that_a
     assert (_hand_out(here, second), _handed_before(here, "m/2")) == ({second.id}, {})
 
 
+@pytest.mark.parametrize("is_unsent", [True, False])
+def test_an_order_that_was_certainly_not_sent_counts_as_never_handed_out(
+    here, place, account, add, dial, hold, clock: SteppableClock, is_unsent
+):
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    command = _ask(here, place, account, kind="submit", key="m/1")
+    _hand_out(here, command)
+    _answer(here, command, is_unsent=is_unsent)
+    assert _hand_out(here, command) == set(), "what was answered goes out no more"
+    clock.step(LEASE_S + 1)
+    hold(other, dial(other))
+    assert list(_handed_before(here, "m/1")) == ([] if is_unsent else ["m/1"])
+    with here.reading() as session:
+        handed = link_commands.handed_to(session, one.id, account.id, ["m/1"])
+    assert handed == (set() if is_unsent else {("m/1", "/amr-01")})
+
+
+def test_that_an_order_was_not_sent_counts_for_nothing_once_the_robot_has_changed_hands(
+    here, place, account, add, dial, hold, clock: SteppableClock
+):
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    command = _ask(here, place, account, kind="submit", key="m/1")
+    _hand_out(here, command)
+    clock.step(LEASE_S + 1)
+    hold(other, dial(other))
+    _answer(here, command, is_unsent=True)
+    assert list(_handed_before(here, "m/1")) == ["m/1"]
+
+
+def _answer(here: Runtime, command: LinkCommand, *, is_unsent: bool) -> None:
+    with here.transaction() as session:
+        said = {"kind": "unknown", "why": "away"}
+        link_commands.answer_commands(session, {command.id: said}, unsent={command.id} if is_unsent else ())
+
+
 def test_an_order_that_no_gateway_holds_the_robot_for_does_not_go_out(
     here, place, account, add, dial, hold, clock: SteppableClock
 ):

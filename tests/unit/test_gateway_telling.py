@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from fleet.adapter import Activity, Happening, Observation, OrderReport, OrderStatus
+from fleet.adapter import Activity, Happening, Observation, OrderReport, OrderStatus, Unknown
 from fleet.clock import SystemClock
 from fleet.journal import JournalFile
-from fleet.link_frames import batches
+from fleet.link_frames import Answer, batches
 from fleet.push import Endpoint, Exposure, Heard, Hearing, events_from, to_bytes
+from orchestration.gateway.line import ANSWERS_MAX_BYTES, Address, Ears, Line
 from orchestration.gateway.telling import Telling
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -197,3 +198,11 @@ async def test_a_happening_that_finds_the_journals_disk_full_is_told_once_there_
                 await asyncio.sleep(0.01)
     file.rows("PRAGMA query_only = 0")
     assert "component_failed" in (await told.next()).reports
+
+
+async def test_answers_that_wait_for_the_line_are_bounded_in_bytes(file):
+    ears = Ears(*[lambda *_: None] * 4)
+    line = Line(Address("ws://127.0.0.1:1", "token", "j"), ears, Telling(file, SystemClock()), SystemClock())
+    for number in range(20):
+        line.answer(Answer(id=str(number), outcome=Unknown(why="x" * 900_000)))
+    assert line._answers.qsize() == ANSWERS_MAX_BYTES // 900_000

@@ -108,6 +108,7 @@ def _link_commands() -> None:
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("order_json", _json(), nullable=True),
         sa.Column("handed_epoch", sa.Integer(), nullable=True),
+        sa.Column("handed_to", sa.Uuid(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),

@@ -182,7 +182,7 @@ class Ros2Adapter:
         """Send the order's first goal; a key that is known is not sent again."""
         robot = self._robots.get(order.serial_number)
         if robot is None:
-            return Unknown(why=f"{order.serial_number} is not held by this gateway")
+            return Unknown(why=f"{order.serial_number} is not held by this gateway", is_unsent=True)
         known, settled = await self._turns.take(order.serial_number, self._admission.take_in(robot, order))
         if settled is not None:
             return settled

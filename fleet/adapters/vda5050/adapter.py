@@ -78,7 +78,7 @@ class Vda5050:
         if not _is_address(order.serial_number):
             return Refused(reason=f"{order.serial_number!r} is no address here; it must be manufacturer/serialNumber")
         if robot is None:
-            return Unknown(why=f"{order.serial_number} is not held by this gateway; nothing was sent")
+            return Unknown(why=f"{order.serial_number} is not held by this gateway; nothing was sent", is_unsent=True)
         # To its end, also when the caller gives up: an order that is being written down is begun, and who asks about it
         # waits for that. Else it would be said never to have come, and come later.
         return await asyncio.shield(self._submit(robot, order))
@@ -217,7 +217,8 @@ class Vda5050:
         """Keep a new order and send it; None when its confirmation is to be waited for. `said`: it may be begun already."""
         link = self._link
         if not await is_heard(link, robot):
-            return Unknown(why=f"{order.serial_number} has not been heard; nothing was sent by this gateway")
+            why = f"{order.serial_number} has not been heard; nothing was sent by this gateway"
+            return Unknown(why=why, is_unsent=True)
         shape = runs.shape_of(robot.state.order_id, order.key) if robot.state else None
         reason = "" if shape else _occupied(robot) or robot.unready(link.now_s())
         if reason:

@@ -36,6 +36,7 @@ from fleet.robots import Robot
 from fleet.runtime import Runtime, open_runtime
 from orchestration.gateway.line import Address
 from orchestration.gateway.process import Gateway
+from orchestration.gateway_link import GatewayLink, Switchboard
 
 
 @dataclass
@@ -265,6 +266,14 @@ def platform(runtime: Runtime, world, yard: Yard, served: str, tmp_path: Path) -
         _link_robots(session, world, account)
         gateway, token = gateways.add_gateway(session, world.site, "north", [account], now=now)
     return Platform(runtime, world, account, gateway, token, served, tmp_path)
+
+
+@pytest.fixture
+async def link(platform):
+    """The dispatcher's link to the robots of the account."""
+    switchboard = Switchboard(platform.runtime)
+    yield GatewayLink(platform.account, switchboard)
+    await switchboard.close()
 
 
 @pytest.fixture

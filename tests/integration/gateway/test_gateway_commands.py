@@ -156,8 +156,16 @@ async def test_nothing_new_begins_when_the_lease_is_over_but_questions_are_answe
 async def test_a_robot_that_another_gateway_holds_is_not_commanded(desk, yard):
     desk.leases.hold(frozenset())
     outcome = await desk.outcome("submit", **_order("m/1"))
-    assert outcome == Unknown(why="this gateway does not hold the robot")
+    assert outcome == Unknown(why="this gateway does not hold the robot", is_unsent=True)
     assert yard.submitted == []
+
+
+async def test_that_nothing_was_sent_is_not_said_of_an_order_that_was_let_in_before(desk, yard):
+    assert isinstance(await desk.outcome("submit", **_order("m/1")), Accepted)
+    desk.account.adapter = None
+    known, new = [await desk.outcome("submit", **_order(key)) for key in ("m/1", "m/2")]
+    assert (known.is_unsent, new.is_unsent) == (False, True)
+    assert (known.why, yard.submitted) == (new.why, ["m/1"])
 
 
 async def test_an_older_fence_is_refused(desk, yard):

@@ -1,17 +1,18 @@
 """The gateways' channel: who is let in, who is put out and why, and what a broken line costs."""
 
 import asyncio
+import contextlib
 import json
+import pkgutil
 from contextlib import suppress
-from datetime import timedelta
 
 import pytest
-from sqlmodel import select, update
+from sqlmodel import select
 
 from fleet import gateways
 from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Unknown
+from fleet.clock import SystemClock
 from fleet.errors import NotFound, Unauthorized, Unavailable
-from fleet.gateways import RobotLink
 from fleet.journal import JournalFile
 from fleet.link_commands import LinkCommand
 from fleet.link_frames import DISPLACED, NONSENSE, SHUT_OUT, Hello, from_platform
@@ -19,7 +20,9 @@ from fleet.organisations import Principal, PrincipalKind, issue_token
 from fleet.push import Hearing, to_bytes
 from fleet.websocket import LineClosed, open_websocket
 from ingestion.models import Delivery
-from orchestration.gateway_link import GatewayLink, Switchboard
+from orchestration.gateway.accounts import Account
+from orchestration.gateway.line import Address
+from orchestration.gateway.process import Gateway
 
 HELLO = Hello(protocol=1, journal="j").model_dump_json()
 
@@ -28,14 +31,6 @@ HELLO = Hello(protocol=1, journal="j").model_dump_json()
 def line(platform):
     """Dials in by hand with a token."""
     return lambda token=platform.token: open_websocket(platform.url, headers={"Authorization": f"Bearer {token}"})
-
-
-@pytest.fixture
-async def link(platform):
-    """The dispatcher's link to the robots of the account."""
-    switchboard = Switchboard(platform.runtime)
-    yield GatewayLink(platform.account, switchboard)
-    await switchboard.close()
 
 
 def _order(key: str = "m/1", robot: str = "/amr-01") -> Order:
@@ -268,22 +263,48 @@ async def test_a_link_that_cannot_be_opened_is_told_and_opened_again(platform, y
     async with platform.dialled():
         await until(lambda: platform.link() is not None and platform.link().hearing is Hearing.trouble)
         assert "The broker at mqtt://x is away." in platform.link().why
-        assert await link.submit(_order()) == Unknown(why="the link of robots is away: The broker at mqtt://x is away.")
+        why = "the link of robots is away: The broker at mqtt://x is away."
+        assert await link.submit(_order()) == Unknown(why=why, is_unsent=True)
         yard.fails_to_open = None
         await until(lambda: platform.link().hearing is Hearing.well)
     assert yard.opened >= 2
 
 
-async def test_another_gateway_takes_over_when_the_first_is_gone_for_its_lease(platform, yard, until):
-    token = platform.add_gateway("south")
-    async with platform.dialled(journal="one.db"), platform.dialled(token=token, journal="two.db"):
-        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-    before = platform.link()
-    with platform.runtime.transaction() as session:
-        past = platform.runtime.clock.now() - timedelta(seconds=1)
-        session.execute(update(RobotLink).values(expires_at=past, gateway_id=platform.gateway.id))
-    async with platform.dialled(token=token, journal="two.db"):
-        await until(lambda: platform.link().epoch == before.epoch + 1 and platform.link().hearing is not None)
+async def test_a_link_that_fails_in_a_way_that_nobody_foresaw_is_opened_again_too(platform, yard, until):
+    yard.fails_to_open = AssertionError("of a library")
+    async with platform.dialled():
+        await until(lambda: platform.link() is not None and "AssertionError: of a library" in platform.link().why)
+        yard.fails_to_open = None
+        await until(lambda: platform.link().hearing is Hearing.well)
+
+
+async def test_a_gateway_that_cannot_even_open_a_link_again_ends_with_the_reason(platform, yard, monkeypatch):
+    yard.fails_to_open = Unavailable("The broker is away.")
+    monkeypatch.setattr(Account, "_note_trouble", lambda *_: [].pop())
+    with contextlib.closing(JournalFile(platform.folder / "journal.db")) as file:
+        gateway = Gateway(Address(platform.url, platform.token, "j"), file, SystemClock())
+        with pytest.raises(IndexError):
+            async with asyncio.timeout(15):
+                await gateway.run()
+
+
+@pytest.mark.parametrize("place", ["api.link.link_commands.open_commands", "orchestration.gateway_link._outcome"])
+async def test_commands_and_answers_go_on_after_a_failure_that_nobody_foresaw(
+    platform, yard, link, until, monkeypatch, place
+):
+    stumbled, real = [], pkgutil.resolve_name(place)
+
+    def stumble(*given):
+        if not stumbled:
+            stumbled.append(given)
+            raise KeyError(place)
+        return real(*given)
+
+    async with platform.dialled():
+        await until(lambda: platform.link() is not None and platform.link().hearing is Hearing.well)
+        monkeypatch.setattr(place, stumble)
+        assert isinstance(await link.submit(_order()), Accepted)
+    assert stumbled
 
 
 async def test_a_changed_account_is_opened_anew(platform, yard, until):
@@ -295,48 +316,6 @@ async def test_a_changed_account_is_opened_anew(platform, yard, until):
             session.add(row)
         await until(lambda: yard.opened == 2)
     assert yard.adapter.account.options == {"speed": 2}
-
-
-async def test_a_gateway_with_another_journal_inherits_the_order_that_it_is_asked_about(platform, yard, link, until):
-    async with platform.dialled(journal="one.db"):
-        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-        await link.submit(_order())
-        await link.query("/amr-01", "m/1")
-    assert yard.inherited == []
-    async with platform.dialled(journal="two.db"):
-        await until(lambda: platform.link().epoch >= 2 and platform.link().hearing is not None)
-        await link.query("/amr-01", "m/1")
-        await link.cancel("/amr-01", "m/1", 1)
-        await link.query("/amr-01", "m/9")
-    assert [key for key, _ in yard.inherited] == ["m/1", "m/1"]
-    assert 0 <= yard.inherited[0][1].since_s < 60
-
-
-async def test_a_gateway_that_comes_back_with_its_journal_inherits_nothing(platform, yard, link, until):
-    for _ in range(2):
-        async with platform.dialled(journal="one.db"):
-            await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-            await link.submit(_order())
-    assert yard.inherited == []
-
-
-async def test_an_order_that_went_out_under_another_lease_does_not_go_to_the_next_gateway_by_itself(
-    platform, yard, link, until
-):
-    yard.goes_on.clear()
-    async with platform.dialled(journal="one.db"):
-        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-        submitting = asyncio.create_task(link.submit(_order()))
-        async with asyncio.timeout(10):
-            await yard.adapter.reached.wait()
-    yard.goes_on.set()
-    async with platform.dialled(journal="two.db"):
-        await until(lambda: platform.link().epoch >= 2 and platform.link().hearing is not None)
-        await link.query("/amr-01", "m/9")
-        assert yard.submitted == []
-        submitting.cancel()
-        with suppress(asyncio.CancelledError):
-            await submitting
 
 
 async def test_a_gateway_out_of_touch_lets_go_of_robots_that_another_may_take_over_and_of_no_others(
