@@ -10,12 +10,15 @@ import uuid
 from datetime import datetime
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
+from fleet.adapters.ros2 import rosbridge_line
 from fleet.adapters.ros2.link import Canceling, Declined, Ended, GoalStatus, NoAnswer, Refusal, Taken
 from fleet.adapters.ros2.options import options_of
 from fleet.adapters.ros2.rosbridge import open_rosbridge
+from fleet.adapters.ros2.rosbridge_graph import ask_graph
 from fleet.errors import Invalid
 from fleet.push import PushAccount
 
@@ -52,6 +55,11 @@ class Bridge:
             values = known.get(frame["service"], {"topics": [], "types": [], "services": ["/r/trigger"]})
             return [{"op": "service_response", "values": values, "result": True}]
         return self.replies.get(frame["op"], [])
+
+    async def say(self, topic, message):
+        for socket in self.sockets:
+            with contextlib.suppress(ConnectionClosed):
+                await socket.send(json.dumps({"op": "publish", "topic": topic, "msg": message}))
 
     async def list(self, *goals):
         entries = [
@@ -186,6 +194,62 @@ async def test_a_bridge_that_goes_away_is_in_trouble_and_is_found_again_with_its
             await _eventually(lambda: not link.trouble() and "subscribe" in bridge.ops())
             await bridge.list((GOAL, 2))
             await _eventually(lambda: heard and heard[-1].is_heard)
+
+
+async def test_a_connection_that_fails_over_what_nobody_foresaw_is_told_and_made_again_with_its_subscriptions(
+    bridge, link
+):
+    heard = []
+
+    def take(sample):
+        heard.append(sample)
+        if len(heard) == 1:
+            raise KeyError("percentage")
+
+    link.listen("/r/battery_state", "sensor_msgs/msg/BatteryState", take, max_rate_hz=10.0)
+    await _eventually(lambda: "subscribe" in bridge.ops())
+    bridge.heard.clear()
+    with capture_logs() as logs:
+        await bridge.say("/r/battery_state", {"percentage": 0.5})
+        await _eventually(lambda: link.line.connection == 2 and "subscribe" in bridge.ops())
+    assert any(one["event"] == "a rosbridge connection failed; it is made again" for one in logs)
+    await bridge.say("/r/battery_state", {"percentage": 0.4})
+    await _eventually(lambda: len(heard) == 2)
+
+
+async def test_a_look_at_the_graph_that_fails_does_not_leave_it_unwatched(bridge, link, monkeypatch):
+    looks = []
+
+    async def stumble(socket, options):
+        looks.append(socket)
+        if len(looks) == 1:
+            raise TypeError("what rosapi said")
+        return await ask_graph(socket, options)
+
+    monkeypatch.setattr(rosbridge_line, "ask_graph", stumble)
+    monkeypatch.setattr(rosbridge_line, "GRAPH_S", 0.05)
+    await _eventually(lambda: len(looks) > 1 and link.endpoints())
+    assert link.line.connection == 2
+
+
+async def test_a_line_that_cannot_be_kept_at_all_ends_the_link_with_the_reason(bridge, link, monkeypatch):
+    await link.changed()  # what was seen until now
+    monkeypatch.setattr(link.line, "_lose", lambda: [].pop())
+    for socket in bridge.sockets:
+        await socket.close()
+    with pytest.raises(IndexError):
+        async with asyncio.timeout(20):
+            await link.changed()
+
+
+async def test_whoever_sends_a_goal_does_not_wait_for_a_connection_that_failed(bridge, link, monkeypatch):
+    def stumble():
+        raise TypeError("no connection")
+
+    monkeypatch.setattr(link.line, "connect", stumble)
+    async with asyncio.timeout(20):
+        refused = await link.send_goal(ACTION, TYPE, GOAL, {})
+    assert isinstance(refused, Refusal)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from fleet.journal import Entry
 from fleet.push import Inheritance
 
 HEARD_S = 4.0
+CROWDED_S = 30.0  # several servers may be seen; a killed one is for 10 s, the lease of Cyclone
 FREE_S = 2.0  # for a goal of somebody else that is about to end, or that our own last one left behind
 
 
@@ -37,6 +38,9 @@ class Admission:
     def __init__(self, ground: Ground, options: Options, look: Callable[[], object]) -> None:
         """`look` sees which robots are there now."""
         self._ground, self._options, self._look = ground, options, look
+        self._crowded: dict[
+            str, tuple[float, float]
+        ] = {}  # since when several servers are seen at a name, and seen last
 
     async def take_in(self, robot: HeldRobot, order: Order) -> tuple[Entry | None, SubmitOutcome | None]:
         """What the journal has of the order, or else what came of letting it in, where that is all there is to say."""
@@ -52,10 +56,12 @@ class Admission:
             await asyncio.to_thread(journal.check_fence, order.serial_number, order.fence)
             self._look()
             if not robot.seen:
-                return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent")
+                return Unknown(why=f"{robot.address} is not seen on this link; nothing was sent", is_unsent=True)
             prepared = await self._prepared(robot, order)
             if elsewhere := robot.inherited():
                 return Unknown(why=elsewhere)
+            if isinstance(prepared, Unknown):
+                return prepared
             if isinstance(prepared, str):
                 return await self._refuse(order, prepared)
             first = opening(order, prepared)
@@ -73,6 +79,8 @@ class Admission:
         if not robot.is_listed():
             return Unknown(why=f"{robot.address} is not seen on this link; whether it has {order.key} is not known")
         steps = await self._steps(robot, order)
+        if isinstance(steps, Unknown):
+            return steps
         if isinstance(steps, str):
             return Unknown(why=steps)
         if self._ground.renames is not None and not {task.position for task in order.tasks} <= set(said.done):
@@ -120,16 +128,16 @@ class Admission:
         await asyncio.to_thread(self._ground.journal.save, order.key, state, is_over=True)
         return Refused(reason=reason)
 
-    async def _prepared(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str:
-        """What will be sent for the order, or why it cannot be begun."""
+    async def _prepared(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str | Unknown:
+        """What will be sent for the order, or why it cannot be begun; Unknown when that may pass in a moment."""
         steps = await self._steps(robot, order)
-        if isinstance(steps, str):
+        if isinstance(steps, str | Unknown):
             return steps
         await robot.relisted()
         await robot.free(order.key, within_s=FREE_S)
         return robot.busy(order.key) or steps
 
-    async def _steps(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str:
+    async def _steps(self, robot: HeldRobot, order: Order) -> tuple[Step, ...] | str | Unknown:
         drive = robot.drive
         if drive is not None and drive.doubt() and order.fence > drive.order.fence:
             await drive.hear(GivenUp(order.key))  # the platform has ended its hold since
@@ -143,9 +151,23 @@ class Admission:
             if isinstance(step, GoalStep | CallStep):
                 name = step.action if isinstance(step, GoalStep) else step.service
                 objection = self._ground.link.objection(name, step.type)
+                if objection and self._is_to_wait(name, step.type):
+                    return Unknown(why=f"{objection} Nothing was sent; one of them may be dead", is_unsent=True)
                 if objection:
                     return objection
         return steps
+
+    def _is_to_wait(self, name: str, type: str) -> bool:
+        """Whether several servers are seen, and not for longer than one that was killed can still be seen.
+
+        Asked again and again meanwhile; when it was not asked for a while, that was another time.
+        """
+        now = self._ground.clock.monotonic()
+        first, last = self._crowded.pop(name, (now, now))
+        if not self._ground.link.is_crowded(name, type):
+            return False
+        self._crowded[name] = (first if now - last < CROWDED_S else now), now
+        return now - self._crowded[name][0] < CROWDED_S
 
 
 def outcome_of(known: Entry | None) -> SubmitOutcome:

@@ -141,6 +141,10 @@ class DdsLink:
         """Why a command would be refused now, or ""."""
         return self._graph.objection(name, type).why
 
+    def is_crowded(self, name: str, type: str) -> bool:
+        """Whether several servers are seen, of which one may be dead already."""
+        return self._graph.is_crowded(name, type)
+
     def incarnation(self, action: str) -> str:
         """Names the server that is there now."""
         return self._graph.incarnation(action)

@@ -157,6 +157,11 @@ class Graph:
         )
         return Objection(next(filter(None, complaints), ""))
 
+    def is_crowded(self, name: str, type: str) -> bool:
+        """Whether more than one server answers to an action or service of this type."""
+        parts = self._action_parts(name, type) if "/action/" in type else [(name, type)]
+        return any(len(self.servers(service)) > 1 for service, _ in parts)
+
     def incarnation(self, action: str) -> str:
         """What hears its goals, as hex; "" when nothing or several do. A node that is set up anew in its process is another."""
         found = {request.guid.hex() for request, _ in self.servers(f"{action}{ACTION}send_goal")}

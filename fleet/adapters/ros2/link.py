@@ -160,6 +160,10 @@ class RosLink(Protocol):
         """Why an action or service would be refused if it were used now, in a sentence; empty when it would be sent."""
         ...
 
+    def is_crowded(self, name: str, type: str) -> bool:
+        """Whether several servers are seen at this name: a while after one was killed and begun anew, it is one again."""
+        ...
+
     def incarnation(self, action: str) -> str:
         """Names the server that is there now; another one after its restart, "" when none or several are seen."""
         ...

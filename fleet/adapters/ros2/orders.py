@@ -1,7 +1,7 @@
 """Carrying one order out: what is heard goes through the pure step, the state is kept, then what is to be done is done."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -43,10 +43,12 @@ from fleet.adapters.ros2.runs import (
     Take,
     Ticked,
     Wish,
+    Woken,
     present_goal,
     reference_of,
     report_of,
 )
+from fleet.adapters.ros2.works import Works
 from fleet.errors import Invalid, Unavailable
 from fleet.journal import Journal
 from fleet.push import to_bytes
@@ -81,36 +83,6 @@ class Renames(Protocol):
     def rename(self, goal_id: UUID, known_as: str) -> None:
         """From now on this is what the robot calls our goal."""
         ...
-
-
-class Works:
-    """What goes on beside, until it is closed."""
-
-    def __init__(self) -> None:
-        """Nothing goes on."""
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def begin(self, work: Coroutine[object, object, None]) -> None:
-        """Let it go on beside; what it stumbles over is logged."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("work on a link ended with an error", exc_info=error)
-
-    def stop(self) -> None:
-        """End all that goes on, without waiting for it."""
-        for task in list(self._tasks):
-            task.cancel()
-
-    async def close(self) -> None:
-        """End all that goes on."""
-        tasks = list(self._tasks)
-        self.stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass
@@ -157,8 +129,16 @@ class OrderDrive:
         if self.state.is_over:
             self._over(self)
             return
-        self._works.begin(self._tick())
+        self._let_time_pass()
         self._do(effects)
+
+    def _let_time_pass(self) -> None:
+        self._works.begin(self._tick(), again=self._let_time_pass)
+
+    def _take_up(self) -> None:
+        """Something that was to be done went wrong: go on from where the order stands, as after a restart."""
+        self._asked = None
+        self._works.begin(self.hear(Woken()), again=self._take_up)
 
     def drop(self) -> None:
         """Do nothing more for it here; what is out goes on at the robot."""
@@ -242,32 +222,40 @@ class OrderDrive:
         for effect in effects:
             match effect:
                 case Send():
-                    self._works.begin(self._send(effect))
+                    self._works.begin(self._send(effect), again=self._take_up)
                 case Ask(goal=goal) if self._asked != goal:
                     self._asked = goal
-                    self._works.begin(self._ask(effect))
+                    self._works.begin(self._ask(effect), again=self._take_up)
                 case Cancel():
                     self._works.begin(self._cancel(effect))
                 case Call():
-                    self._works.begin(self._call(effect))
+                    self._works.begin(self._call(effect), again=self._take_up)
                 case Take():
-                    self._works.begin(self._take(effect))
+                    self._works.begin(self._take(effect), again=self._take_up)
 
     async def _send(self, send: Send) -> None:
         step = send.step
-        until = self._ground.clock.monotonic() + (LATER_S if self.state.at or self.state.run else 0.0)
+        until = self._ground.clock.monotonic() + LATER_S
         while True:
             try:
                 answer: GoalAnswer = await self._ground.link.send_goal(step.action, step.type, send.goal, step.goal)
             except Invalid as error:
                 answer = Refusal(error.message)
-            may_pass = isinstance(answer, Refusal) and answer.may_pass and self.state.wish is Wish.run
-            if not may_pass or self._ground.clock.monotonic() >= until:
+            # With the first goal the whole order can be refused at once, unless a killed server is still seen beside its heir.
+            is_under_way = bool(self.state.at or self.state.run)
+            if not self._is_to_wait(answer, until) or not (is_under_way or self._is_crowded(step.action, step.type)):
                 break
             await asyncio.sleep(AGAIN_S)  # nothing was sent; the robot's server is only starting
         self._asked = None
         renames = self._ground.renames
         await self.hear(Answered(send.goal, answer, renames.known_as(send.goal) if renames else ""))
+
+    def _is_to_wait(self, answer: object, until: float) -> bool:
+        may_pass = isinstance(answer, Refusal) and answer.may_pass and self.state.wish is Wish.run
+        return may_pass and self._ground.clock.monotonic() < until
+
+    def _is_crowded(self, name: str, type: str) -> bool:
+        return self._ground.link.is_crowded(name, type)
 
     async def _ask(self, ask: Ask) -> None:
         """Wait for the goal's end, over and over, until it has ended or its server knows nothing of it."""
@@ -325,10 +313,15 @@ class OrderDrive:
 
     async def _call(self, call: Call) -> None:
         step = call.step
-        try:
-            answer = await self._ground.link.call(step.service, step.type, step.request, timeout_s=call.timeout_s)
-        except Invalid as error:
-            answer = Refusal(error.message)
+        until = self._ground.clock.monotonic() + min(LATER_S, call.timeout_s)
+        while True:
+            try:
+                answer = await self._ground.link.call(step.service, step.type, step.request, timeout_s=call.timeout_s)
+            except Invalid as error:
+                answer = Refusal(error.message)
+            if not self._is_to_wait(answer, until) or not self._is_crowded(step.service, step.type):
+                break
+            await asyncio.sleep(AGAIN_S)  # it was not called
         await self.hear(Called(call.at, answer))
 
     async def _stop(self, stop: CallStep) -> None:

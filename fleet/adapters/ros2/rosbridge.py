@@ -64,7 +64,7 @@ class RosbridgeLink:
 
     def __init__(self, account: PushAccount, options: Options, clock: Clock) -> None:
         """See `open_rosbridge`."""
-        self.line = Line(account, options, self._unlist)
+        self.line = Line(account, options, clock, self._unlist)
         self._clock, self._answer_s = clock, options.answer_s
         self._lists: dict[str, Statuses] = {}
         self._watchers: dict[str, list[Callable[[Statuses], None]]] = {}
@@ -87,6 +87,10 @@ class RosbridgeLink:
     async def changed(self) -> None:
         """Return when `endpoints` is different from when it was last called."""
         await self.line.changed()
+
+    def is_crowded(self, name: str, type: str) -> bool:
+        """A bridge does not tell how many servers are there."""
+        return False
 
     def incarnation(self, action: str) -> str:
         """A bridge does not tell which server is there."""
@@ -151,6 +155,9 @@ class RosbridgeLink:
         except LOST as error:
             if not ready.done():
                 ready.set_result(f"the rosbridge could not be reached: {reason_of(error)}")
+        finally:
+            if not ready.done():  # whoever sends the goal waits for this, whatever went wrong
+                ready.set_result("the connection to the rosbridge ended before the goal was sent")
 
     def listed(self, action: str) -> tuple[str, ...]:
         """The ids of the goals that the action lists now."""
@@ -303,6 +310,7 @@ async def open_rosbridge(
     """
     link = RosbridgeLink(account, options, clock or SystemClock())
     running = asyncio.create_task(link.line.run())
+    running.add_done_callback(link.line.ended)
     try:
         yield link
     finally:

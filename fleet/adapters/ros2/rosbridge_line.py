@@ -19,6 +19,7 @@ from fleet.adapters.ros2.options import Options
 from fleet.adapters.ros2.rosbridge_graph import ask_graph, exposed
 from fleet.errors import Invalid
 from fleet.push import PushAccount
+from fleet.timepieces import Clock
 
 CONNECT_S = 5.0
 GRAPH_S = 3.0
@@ -48,8 +49,9 @@ class Listening:
 class Line:
     """All connections to one bridge."""
 
-    def __init__(self, account: PushAccount, options: Options, lost: Callable[[], None]) -> None:
+    def __init__(self, account: PushAccount, options: Options, clock: Clock, lost: Callable[[], None]) -> None:
         """`lost` is called when the listening connection is gone."""
+        self._clock = clock
         self.connection = 0  # counts those that listened
         self._account, self._options, self._lost = account, options, lost
         self._tls = _tls(account.url, options.ca)
@@ -60,36 +62,51 @@ class Line:
         self._numbers = itertools.count(1)
         self._listens: list[Listening] = []
         self._works: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
 
     async def run(self) -> None:
-        """Keep the connection, until cancelled."""
+        """Keep the connection, until cancelled; whatever ends it, it is made again."""
         wait_s = BACKOFF_S[0]
         while True:
-            try:
-                async with self.connect() as socket:
-                    self._socket, self._why, wait_s = socket, "", BACKOFF_S[0]
-                    self.connection += 1
-                    log.info("rosbridge connected", account=self._account.name)
-                    await self._follow(socket)
-                    self._why = "it closed the connection"
-            except LOST as error:
-                self._why = reason_of(error)
+            began = self._clock.monotonic()
+            (error,) = await asyncio.gather(self._once(), return_exceptions=True)
+            self._why = "it closed the connection" if error is None else reason_of(error)
+            if error is not None and not isinstance(error, LOST):
+                log.error("a rosbridge connection failed; it is made again", account=self._account.name, exc_info=error)
             self._lose()
+            if self._clock.monotonic() - began > BACKOFF_S[1]:
+                wait_s = BACKOFF_S[0]
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(wait_s * 2, BACKOFF_S[1])
 
+    def ended(self, running: "asyncio.Task[None]") -> None:
+        """It is not kept any more; unless it was cancelled, whoever waits for changes is told why."""
+        if not running.cancelled():
+            self._failure = running.exception()
+            self._changes.set()
+
+    async def _once(self) -> None:
+        async with self.connect() as socket:
+            self._socket, self._why = socket, ""
+            self.connection += 1
+            log.info("rosbridge connected", account=self._account.name)
+            works = [asyncio.create_task(self._watch_graph()), asyncio.create_task(self._follow(socket))]
+            try:
+                done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+                for work in done:
+                    work.result()
+            finally:
+                for work in works:
+                    work.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
+
     async def _follow(self, socket: ClientConnection) -> None:
-        graph = asyncio.create_task(self._watch_graph())
-        try:
-            for listening in self._listens:
-                await socket.send(self._subscribing(listening))
-            async for text in socket:
-                frame = frames.parsed(text)
-                if frame is not None and frame.get("op") == "publish":
-                    self._publish(str(frame.get("topic")), frame.get("msg"))
-        finally:
-            graph.cancel()
-            await asyncio.gather(graph, return_exceptions=True)
+        for listening in self._listens:
+            await socket.send(self._subscribing(listening))
+        async for text in socket:
+            frame = frames.parsed(text)
+            if frame is not None and frame.get("op") == "publish":
+                self._publish(str(frame.get("topic")), frame.get("msg"))
 
     def _publish(self, topic: str, message: object) -> None:
         if isinstance(message, dict):
@@ -149,9 +166,15 @@ class Line:
         return self._seen
 
     async def changed(self) -> None:
-        """Return when `seen` is different from when it was last called."""
+        """Return when `seen` is different from when it was last called.
+
+        Raises:
+            BaseException: what ended `run`; the link is to be opened anew.
+        """
         await self._changes.wait()
         self._changes.clear()
+        if self._failure is not None:
+            raise self._failure
 
     def number(self) -> int:
         """One that was not given before."""
@@ -182,7 +205,12 @@ class Line:
         """Let it go on until the line is closed."""
         task = asyncio.create_task(work)
         self._works.add(task)
-        task.add_done_callback(self._works.discard)
+        task.add_done_callback(self._over)
+
+    def _over(self, work: "asyncio.Task[None]") -> None:
+        self._works.discard(work)
+        if not work.cancelled() and (error := work.exception()) is not None:
+            log.error("a rosbridge connection for one purpose failed", account=self._account.name, exc_info=error)
 
     async def close(self) -> None:
         """Close every connection."""
