@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
 
@@ -47,17 +47,18 @@ class Sought:
         str | None, Field(max_length=LONGEST, description="With this text in name, topics, types or diagnostics.")
     ] = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """What holds for the rows of these bags; the caller adds the organisation."""
-        return [*self._of_the_row(), *self._of_the_span(), *self._of_the_topics()]
+    def conditions(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
+        """What holds for the rows of these bags of an organisation."""
+        mine = col(Bag.organisation_id) == organisation_id
+        return [mine, *self._of_the_row(organisation_id), *self._of_the_span(), *self._of_the_topics(organisation_id)]
 
-    def _of_the_row(self) -> list[ColumnElement[bool]]:
+    def _of_the_row(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
         found = []
         if self.robot is not None:
             found.append(col(Bag.robot_name) == self.robot)
         if self.site is not None:
             at_site = select(Robot.id).join(Site, col(Site.id) == Robot.site_id).where(Site.name == self.site)
-            found.append(col(Bag.robot_id).in_(at_site.where(Robot.organisation_id == Bag.organisation_id)))
+            found.append(col(Bag.robot_id).in_(at_site.where(Robot.organisation_id == organisation_id)))
         if self.mission_id is not None:
             found.append(col(Bag.mission_id) == self.mission_id)
         if self.status is not None:
@@ -72,16 +73,16 @@ class Sought:
             found.append(col(Bag.started_at) < _midnight(self.until + timedelta(days=1)))
         return found
 
-    def _of_the_topics(self) -> list[ColumnElement[bool]]:
+    def _of_the_topics(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
         """One topic is of the name and of the type, where both are asked for; any may have the error or the text."""
         same = [_like(col(BagTopic.name), self.topic)] if self.topic is not None else []
         same += [_like(col(BagTopic.type), self.type)] if self.type is not None else []
-        found = [_has_topic(*same)] if same else []
+        found = [_has_topic(organisation_id, *same)] if same else []
         if self.error is not None:
-            found.append(_has_topic(_contains(col(BagTopic.errors), self.error)))
+            found.append(_has_topic(organisation_id, _warned(self.error)))
         if self.text is not None:
-            columns = (BagTopic.name, BagTopic.type, BagTopic.errors)
-            of_topics = _has_topic(or_(*(_contains(col(column), self.text) for column in columns)))
+            names = (_contains(col(column), self.text) for column in (BagTopic.name, BagTopic.type))
+            of_topics = _has_topic(organisation_id, or_(*names, _warned(self.text)))
             found.append(or_(_contains(col(Bag.filename), self.text), _contains(col(Bag.error), self.text), of_topics))
         return found
 
@@ -91,7 +92,7 @@ ANY = Sought()
 
 def bags_of(session: Session, organisation_id: UUID, sought: Sought = ANY, *, limit: int = 200) -> list[Bag]:
     """The bags of an organisation that are wanted, last uploaded first."""
-    query = select(Bag).where(Bag.organisation_id == organisation_id, *sought.conditions())
+    query = select(Bag).where(*sought.conditions(organisation_id))
     return list(session.exec(query.order_by(col(Bag.uploaded_at).desc(), col(Bag.id).desc()).limit(limit)).all())
 
 
@@ -161,8 +162,14 @@ def _is_called(name: str) -> ColumnElement[bool]:
         return or_(is_file, col(Bag.sha256).startswith(name)) if is_hash else is_file
 
 
-def _has_topic(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return col(Bag.id).in_(select(BagTopic.bag_id).where(BagTopic.organisation_id == Bag.organisation_id, *conditions))
+def _has_topic(organisation_id: UUID, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    # Nothing in it names the bag, so a database finds these topics once, not once for each bag.
+    query = select(BagTopic.bag_id).where(BagTopic.organisation_id == organisation_id, *conditions)
+    return col(Bag.id).in_(query)
+
+
+def _warned(text: str) -> ColumnElement[bool]:
+    return and_(col(BagTopic.errors) != "", _contains(col(BagTopic.errors), text))
 
 
 def _like(column: SQLCoreOperations[Any], pattern: str) -> ColumnElement[bool]:

@@ -101,7 +101,7 @@ class BagDetails(BagRead):
 def list_bags(runtime: Parts, caller: Reader, place: Wanted, sought: Annotated[Sought, Depends()]) -> Listing[BagRead]:
     """The recordings of your organisation, newest first; those that are all of what is asked for."""
     with runtime.reading() as session:
-        bags, following = page_of(session, Bag, caller, place, *sought.conditions())
+        bags, following = page_of(session, Bag, caller, place, *sought.conditions(caller.organisation_id))
         return Listing(items=[BagRead.model_validate(bag) for bag in bags], next=following)
 
 

@@ -228,6 +228,17 @@ def test_the_events_of_its_robot_while_it_was_recorded_belong_to_a_bag(runtime, 
     assert [event.key for event in events] == ["d", "a"]
 
 
+def test_topics_are_looked_through_once_and_not_once_for_each_bag(runtime, world):
+    wanted = Sought(site="north", topic="/t", type="a/*", error="hot", text="hot")
+    query = select(Bag).where(*wanted.conditions(world.organisation.id))
+    with runtime.reading() as session:
+        told = query.compile(session.connection(), compile_kwargs={"render_postcompile": True})
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {told}", tuple(["x"] * len(told.positiontup)))
+        steps = [row[-1] for row in plan]
+    assert any("ix_bag_topics_name" in step for step in steps)
+    assert [step for step in steps if "CORRELATED" in step] == []
+
+
 @pytest.mark.proof
 def test_the_catalogue_is_the_same_on_postgresql(postgres_runtime, postgres_world, recording):
     content = recording(topic="/arm_1/point", said=((2, "too hot"),))
