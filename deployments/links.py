@@ -18,6 +18,7 @@ DOMAINS = range(42, 100)  # beyond 101 the ports reach into those that Linux han
 PORTS_BEGIN, PORTS_PER_DOMAIN, UNICAST_BEGIN = 7400, 250, 10
 PARTICIPANTS = 20  # site, gateway, and whoever looks on: a probe, `ros2 topic list`, a second gateway
 MARK = 5  # a port of the block that DDS never uses; who holds it holds the domain
+GATEWAY = "north-plant gateway"
 BROKER = "mosquitto"
 BROKER_CONFIG = """# Written at every start. One machine, one platform: nobody from outside, nothing dropped in silence. It belongs to who
 # started it: the user counts for root alone, and a change of user would take away that it ends with its launcher.

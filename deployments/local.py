@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from deployments.access import Access, access_of, write_private, write_secret
+from deployments.arrival import tell_arrival
 from deployments.links import Links, answers, broker_command, own_domain, write_broker_config
 from deployments.ports import HOST, Ports, choose_ports
 from deployments.prefect_server import is_worker_online
@@ -22,6 +23,7 @@ from deployments.supervise import Child, Supervisor, end_leftovers
 from deployments.surroundings import surroundings
 from fleet.errors import Conflict, Unavailable
 from fleet.settings import make_folder
+from fleet.timepieces import SystemClock
 from fleet.transport import probe
 
 SPACE_MIN_BYTES = 1_000_000_000
@@ -163,6 +165,7 @@ def _start(wanted: Wanted, var: Path, ports: Ports, links: Links, supervisor: Su
     supervisor.run(_seed(wanted, ports, links, environment))
     platform = Platform(var, ports, links, access_of(var), supervisor, environment)
     say(f"Starting the API, the dispatcher, the gateway and the site; {_wired(links)} ...")
+    began = SystemClock().now()
     for child in _rooms(wanted, platform):
         supervisor.start(child)
     supervisor.wait_ready("prefect-server")
@@ -170,6 +173,7 @@ def _start(wanted: Wanted, var: Path, ports: Ports, links: Links, supervisor: Su
     supervisor.run(Child("deploy", _python("orchestration.deploy"), environment))
     supervisor.start(_worker(platform))
     supervisor.wait_ready(*supervisor.process_ids)
+    tell_arrival(platform.api_url, platform.access.operator_token, began, supervisor, say)
     supervisor.restarts = wanted.restarts  # not before: what cannot even start is told at once
     return platform
 

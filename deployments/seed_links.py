@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from deployments.links import Links
+from deployments.links import GATEWAY, Links
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import DiscoveredRobot
 from fleet.adapters.simulated import ros2_interface, vda5050_interface
@@ -15,7 +15,6 @@ from fleet.gateways import Gateway, GatewayAccount, add_gateway, gateway_of, ren
 from fleet.organisations import Site, principal_of
 from fleet.robots import Robot
 
-GATEWAY = "north-plant gateway"
 ROS2_ACCOUNT, VDA5050_ACCOUNT = "north-plant robots", "north-plant vehicles"
 
 

@@ -76,6 +76,7 @@ def _ours(var: Path) -> list[int]:
 def test_it_comes_up_brings_back_a_killed_child_and_leaves_nothing_after_ctrl_c(launch):
     platform = launch()
     platform.wait_for("Yardmaster is up")
+    assert "The gateway is connected and holds 4 robots." in platform.said.read_text()
     assert probe(f"http://127.0.0.1:{platform.port_base + 1}/readyz") == 200
     first = platform.children()["dispatcher"]
     os.kill(first, signal.SIGKILL)
