@@ -35,9 +35,11 @@ def words_of(attempts: Sequence[Attempt]) -> dict[str, tuple[Attempt, int, int]]
     return words
 
 
-def keep(session: Session, var_dir: Path, record: SiteRecord, missions: Mapping[str, str]) -> Path:
+def keep(
+    session: Session, var_dir: Path, record: SiteRecord, missions: Mapping[str, str], *, within: Path | None = None
+) -> Path:
     """Copy the site's record, the gateways' journals and logs, and the database; explain these missions. Gives the folder."""
-    folder = Path(tempfile.mkdtemp(prefix="yardmaster-evidence-"))
+    folder = Path(tempfile.mkdtemp(prefix="yardmaster-evidence-", dir=within))
     shutil.copytree(var_dir, folder / "var", ignore=shutil.ignore_patterns("*.sock"))
     texts = (
         line for mission, wrong in missions.items() for line in _explained(session, var_dir, record, mission, wrong)

@@ -163,8 +163,8 @@ def _live() -> object:
     )
 
 
-def run(settings: Settings, *, rounds: int, seed: int, gateways: int = 1) -> Result:
-    """One storm of so many kills on the database of `settings`."""
+def run(settings: Settings, *, rounds: int, seed: int, gateways: int = 1, evidence: Path | None = None) -> Result:
+    """One storm of so many kills on the database of `settings`; what explains a wrong is kept in `evidence`."""
     with platform(settings, robots=ROBOTS, gateways=gateways, seed=seed) as storm:
         _rage(storm, rounds)
         kills._calm(storm)
@@ -177,7 +177,7 @@ def run(settings: Settings, *, rounds: int, seed: int, gateways: int = 1) -> Res
             late = select(Attempt.mission_id).where(col(Attempt.id).in_(storm.late))
             suspects |= {str(mission): "not heard of in time" for mission in session.exec(late).all()}
             if storm.wire.wrongs:
-                storm.wire.evidence = str(keep(session, settings.var_dir, record, suspects))
+                storm.wire.evidence = str(keep(session, settings.var_dir, record, suspects, within=evidence))
     return storm.wire
 
 
@@ -378,8 +378,7 @@ def figures(rounds: int = ROUNDS) -> Iterator[tuple[str, str, str]]:
 def main() -> None:
     """All figures, or one trial as JSON."""
     if sys.argv[1:2] != ["trial"]:
-        for figure in figures():
-            sys.stdout.write(" | ".join(figure) + "\n")
+        sys.stdout.writelines(" | ".join(figure) + "\n" for figure in figures())
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("trial")
@@ -387,10 +386,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gateways", type=int, default=1, help="so many serve the same robots, and take them over")
     parser.add_argument("--postgresql", action="store_true")
-    given = parser.parse_args()
-    with kills.settings_on("PostgreSQL" if given.postgresql else "SQLite") as quiet:
+    parser.add_argument("--evidence", type=Path, help="folder in which the records of a wrong are kept")
+    how = parser.parse_args()
+    with kills.settings_on("PostgreSQL" if how.postgresql else "SQLite") as quiet:
         settings = quiet.model_copy(update={"log_level": "info"})  # gateways' logs are evidence
-        result = run(settings, rounds=given.rounds, seed=given.seed, gateways=given.gateways)
+        result = run(settings, rounds=how.rounds, seed=how.seed, gateways=how.gateways, evidence=how.evidence)
     told = {**asdict(result), "kills": dict(result.kills), "statuses": dict(result.statuses), "wrongs": result.wrongs}
     sys.stdout.write(json.dumps(told) + "\n")
 
