@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orchestration.server import Connection, with_own_cursors
 
-PATIENCE_S = 5
+PATIENCE_S = 30
 WRITE = "INSERT INTO t VALUES (1)"
 
 
@@ -66,6 +66,8 @@ async def test_what_a_refused_write_left_is_collected_while_its_connection_waits
     engine, refused_in_a_cycle
 ):
     gc.disable()
+    gc.collect()
+    gc.freeze()  # what other tests left is not of interest, and there is much of it
     try:
         async with engine.connect() as first, engine.connect() as second:
             await first.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * PATIENCE_S}")
@@ -73,15 +75,14 @@ async def test_what_a_refused_write_left_is_collected_while_its_connection_waits
             await second.exec_driver_sql("BEGIN IMMEDIATE")
             waiting = asyncio.create_task(first.exec_driver_sql("BEGIN IMMEDIATE"))
             await _has_begun_to_wait(first)
-            began = time.monotonic()
             gc.collect()
-            took_s = time.monotonic() - began
             await second.exec_driver_sql("COMMIT")
+            # If the collector had to wait for the connection, the connection has given up by now, and raises.
             await waiting
             await first.exec_driver_sql("ROLLBACK")
     finally:
+        gc.unfreeze()
         gc.enable()
-    assert took_s < PATIENCE_S / 2
 
 
 async def _has_begun_to_wait(connection: AsyncConnection) -> None:
