@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlmodel import Session
 
 from deployments.schema import every_table, migrate
@@ -25,6 +26,13 @@ from fleet.settings import Settings, read_settings
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example key of the Standard Webhooks text
+
+
+@pytest.fixture(autouse=True)
+def logs_of_this_test_only() -> Iterator[None]:
+    """What a command configured goes with its test: the standard error it logs to is closed by then."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

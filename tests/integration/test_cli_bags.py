@@ -5,7 +5,6 @@ import json
 from datetime import timedelta
 
 import pytest
-import structlog
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sqlalchemy import delete
@@ -69,8 +68,7 @@ def run(settings):
         assert ran.exit_code == code, ran.output
         return ran.stdout
 
-    yield command
-    structlog.reset_defaults()
+    return command
 
 
 def test_a_recording_is_inspected_without_an_installation(run, recording):

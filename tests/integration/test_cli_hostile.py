@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 
 from deployments.cli.app import run
 from deployments.doctor import Finding, examine
@@ -29,7 +28,7 @@ class Ran:
 
 
 @pytest.fixture
-def yardmaster(monkeypatch, capsys, tmp_path) -> Iterator[Callable[..., Ran]]:
+def yardmaster(monkeypatch, capsys, tmp_path) -> Callable[..., Ran]:
     """A command of `yardmaster` in the test's folder `var`, which is not made yet."""
     monkeypatch.setenv("YARDMASTER_VAR_DIR", str(tmp_path / "var"))
     monkeypatch.chdir(tmp_path)
@@ -43,8 +42,7 @@ def yardmaster(monkeypatch, capsys, tmp_path) -> Iterator[Callable[..., Ran]]:
         code = ended.value.code
         return Ran(code if isinstance(code, int) else 0, told.out, told.err)
 
-    yield command
-    structlog.reset_defaults()  # the standard error of this test is closed with it
+    return command
 
 
 @pytest.fixture

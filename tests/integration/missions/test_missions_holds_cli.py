@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
@@ -21,8 +20,7 @@ def yardmaster(monkeypatch, settings, yard):
         assert ran.exit_code == 0
         return ran.stdout
 
-    yield run
-    structlog.reset_defaults()
+    return run
 
 
 def test_a_robot_is_held_listed_and_released(yardmaster):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
@@ -22,8 +21,7 @@ def missions(monkeypatch, settings, yard):
         assert ran.exit_code == 0
         return ran.stdout
 
-    yield run
-    structlog.reset_defaults()
+    return run
 
 
 def test_the_list_says_why_a_mission_waits(yard, missions):

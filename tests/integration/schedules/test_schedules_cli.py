@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
@@ -24,8 +23,7 @@ def told(runtime, world, settings, monkeypatch):
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    yield run
-    structlog.reset_defaults()
+    return run
 
 
 def _create(told, *more: str) -> str:
