@@ -18,6 +18,7 @@ from api.link import Exchange
 from api.link import router as link_router
 from api.reception import Reception
 from api.routes import (
+    addresses,
     bags,
     blackouts,
     gateways,
@@ -73,6 +74,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         recordings,
         bags,
         uploads,
+        addresses,
         requests,
         webhooks,
         health,

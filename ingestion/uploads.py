@@ -17,10 +17,10 @@ from fleet.clock import database_now
 from fleet.database import new_id
 from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.events import insert_new
-from fleet.objectstore import CHUNK_BYTES, ObjectStore
+from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal
 from fleet.robots import robot_named
-from ingestion import folders, quotas, storing
+from ingestion import folders, parts, quotas, storing
 from ingestion.folders import Piece
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
@@ -122,7 +122,7 @@ def write_part(
     with transaction() as session:
         upload = _open_upload(session, principal, upload_id)
         _check_total(upload, number, len(content))
-    objects.put(_part_key(upload, number), content)
+    objects.put(parts.key(upload, number), content)
     try:
         with transaction() as session:
             upload = _open_upload(session, principal, upload_id)
@@ -130,7 +130,7 @@ def write_part(
             upload.active_at = database_now(session)
             session.add(upload)
     except NotFound:
-        objects.delete(_part_key(upload, number))  # it was abandoned and removed just now
+        objects.delete(parts.key(upload, number))  # it was abandoned and removed just now
         raise
 
 
@@ -172,14 +172,6 @@ def _open_upload(session: Session, principal: Principal, upload_id: UUID) -> Upl
     return upload
 
 
-def _part_key(upload: Upload, number: int) -> str:
-    return f"{_parts_key(upload)}/{number:06d}"
-
-
-def _parts_key(upload: Upload) -> str:
-    return f"{upload.organisation_id}/uploads/{upload.id}"
-
-
 def _pieces(upload: Upload) -> list[Piece]:
     """The files that its bytes are, in their order."""
     files = [Piece(str(file["path"]), int(str(file["size"])), str(file["sha256"])) for file in upload.files]
@@ -205,6 +197,7 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         if upload.bag_id is not None:
             return session.get_one(Bag, upload.bag_id)
         upload = _open_upload(session, principal, upload_id)
+    upload = _with_arrived(transaction, objects, upload)
     _check_whole(upload)
     try:
         _verify(transaction, objects, upload)
@@ -213,14 +206,8 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         return _completed_meanwhile(transaction, principal, upload_id)
     with transaction() as session:
         bag = _enter(session, upload_of(session, principal, upload_id))
-    remove_parts(objects, upload)
+    parts.remove(objects, upload)
     return bag
-
-
-def remove_parts(objects: ObjectStore, upload: Upload) -> None:
-    """Remove all that was sent of an upload, when it is a bag or abandoned."""
-    for key in objects.list(_parts_key(upload)):
-        objects.delete(key)
 
 
 @contextmanager
@@ -251,7 +238,7 @@ def receiving(
         raise
     with transaction() as session:
         _enter(session, upload_of(session, principal, upload_id))
-    remove_parts(objects, upload)
+    parts.remove(objects, upload)
 
 
 def _completed_meanwhile(transaction: Transaction, principal: Principal, upload_id: UUID) -> Bag:
@@ -263,12 +250,22 @@ def _completed_meanwhile(transaction: Transaction, principal: Principal, upload_
         return session.get_one(Bag, upload.bag_id)
 
 
-def _numbers(upload: Upload) -> list[int]:
-    return sorted(int(number) for number in upload.parts)
+def _with_arrived(transaction: Transaction, objects: ObjectStore, upload: Upload) -> Upload:
+    """The upload with the parts that went into the store without us, by an address of `ingestion.addresses`."""
+    if sum(upload.parts.values()) == upload.size:
+        return upload
+    arrived = parts.arrived(objects, upload)
+    with transaction() as session:
+        row = session.get(Upload, upload.id, with_for_update=True)
+        if row is None or row.status is not UploadStatus.open:
+            return upload
+        row.parts = {**arrived, **row.parts}
+        session.add(row)
+        return row
 
 
 def _check_whole(upload: Upload) -> None:
-    numbers = _numbers(upload)
+    numbers = parts.numbers(upload)
     missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
     received = sum(upload.parts.values())
     if missing or received != upload.size:
@@ -281,15 +278,8 @@ def _check_whole(upload: Upload) -> None:
         )
 
 
-def _content(objects: ObjectStore, upload: Upload) -> Iterator[bytes]:
-    for number in _numbers(upload):
-        with objects.open(_part_key(upload, number)) as part:
-            while chunk := part.read(CHUNK_BYTES):
-                yield chunk
-
-
 def _verify(transaction: Transaction, objects: ObjectStore, upload: Upload) -> None:
-    other = storing.first_other(_pieces(upload), _content(objects, upload))
+    other = storing.first_other(_pieces(upload), parts.content(objects, upload))
     if other is None:
         return
     piece, found = other
@@ -309,7 +299,7 @@ def _fail(transaction: Transaction, upload: Upload, why: str) -> None:
 
 def _store(objects: ObjectStore, upload: Upload) -> None:
     if not storing.is_stored(objects, _key(upload), upload.size):
-        storing.store(objects, _key(upload), _pieces(upload), _content(objects, upload))
+        storing.store(objects, _key(upload), _pieces(upload), parts.content(objects, upload))
 
 
 def _enter(session: Session, upload: Upload) -> Bag:
@@ -372,7 +362,7 @@ def remove_abandoned(*, transaction: Transaction, objects: ObjectStore, before: 
     with transaction() as session:
         found = quotas.abandoned(session, before=before, limit=limit)
     for upload in found:
-        remove_parts(objects, upload)
+        parts.remove(objects, upload)
         with transaction() as session:
             row = session.get(Upload, upload.id, with_for_update=True)
             if row is not None and row.status is UploadStatus.failed:

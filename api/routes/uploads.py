@@ -25,7 +25,7 @@ PART_MAX_BYTES = 8 << 20
 PART_SECONDS = 300.0
 # Each part under way is held in memory, so this many times PART_MAX_BYTES is what an organisation's uploads take of it.
 PARTS_AT_ONCE = 8
-_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+")
+_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+(/content)?")
 
 
 class FileCreate(BaseModel):

@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from fleet.errors import NoRoom, NotFound, TooMany
 from fleet.organisations import Organisation, Principal, PrincipalKind
-from ingestion import uploads
+from ingestion import parts, uploads
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
 from orchestration import retention
@@ -139,7 +139,7 @@ def test_killed_between_parts_and_row_the_next_sweep_ends_it(runtime, world, ann
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(uploads, "remove_parts", dying)
+        patched.setattr(parts, "remove", dying)
         with pytest.raises(KeyboardInterrupt):
             uploads.remove_abandoned(**given, before=before, limit=10)
     assert uploads.remove_abandoned(**given, before=before, limit=10) == 1
