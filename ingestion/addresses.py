@@ -41,7 +41,7 @@ def to_read(session: Session, objects: ObjectStore, bag: Bag) -> list[Address]:
         files = storing.members(objects, bag.object_key)
     found = []
     for number, (path, key) in enumerate(files.items()):
-        signature = objects.sign(key, expires_at=expires_at)
+        signature = objects.sign(bag.object_key, expires_at=expires_at, purpose=_reading(number))
         ours = f"/v1/bags/{bag.id}/content/{number}?expires={int(expires_at.timestamp())}&signature={signature}"
         found.append(Address(path, objects.presigned(key, seconds=GOOD_FOR_S) or ours, expires_at))
     return found
@@ -53,12 +53,12 @@ def read_by(objects: ObjectStore, bag: Bag | None, number: int, proof: "Proof") 
     Raises:
         Forbidden: the address is not ours or no longer good; nothing tells whether there is such a recording.
     """
-    files = {bag.filename: bag.object_key} if bag else {}
-    if bag is not None and storing.is_folder(bag.object_key):
+    proof.check(objects, bag.object_key if bag else "nothing", purpose=_reading(number))
+    assert bag is not None
+    files = {bag.filename: bag.object_key}
+    if storing.is_folder(bag.object_key):
         files = storing.members(objects, bag.object_key)
-    path, key = dict(enumerate(files.items())).get(number, ("", "nothing"))
-    proof.check(objects, key)
-    return path, key
+    return list(files.items())[number]
 
 
 def to_send(
@@ -77,6 +77,8 @@ def to_send(
     limit = min(PART_MAX_BYTES, upload.size)
     if size > limit:
         raise TooLarge(f"Part {number} would have {size} bytes, at most {limit} fit.", limit=limit)
+    upload.active_at = database_now(session)
+    session.add(upload)
     expires_at, key = _expiry(session), parts.key(upload, number)
     signature = objects.sign(key, expires_at=expires_at, purpose=_putting(size))
     ours = f"/v1/uploads/{upload.id}/parts/{number}/content?expires={int(expires_at.timestamp())}&signature={signature}"
@@ -121,6 +123,10 @@ class Proof:
         is_late = expires_at <= self.now or not self.expires > 0
         if is_late or not objects.is_signed(key, expires_at=expires_at, signature=self.signature, purpose=purpose):
             raise Forbidden("This address is not ours or no longer good; ask for a new one.")
+
+
+def _reading(number: int) -> str:
+    return f"read {number}"
 
 
 def _putting(size: int) -> str:

@@ -197,9 +197,9 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         if upload.bag_id is not None:
             return session.get_one(Bag, upload.bag_id)
         upload = _open_upload(session, principal, upload_id)
-    upload = _with_arrived(transaction, objects, upload)
-    _check_whole(upload)
     try:
+        upload = _with_arrived(transaction, objects, upload)
+        _check_whole(upload)
         _verify(transaction, objects, upload)
         _store(objects, upload)
     except (NotFound, FileNotFoundError):
@@ -258,7 +258,7 @@ def _with_arrived(transaction: Transaction, objects: ObjectStore, upload: Upload
     with transaction() as session:
         row = session.get(Upload, upload.id, with_for_update=True)
         if row is None or row.status is not UploadStatus.open:
-            return upload
+            raise NotFound(f"The parts of upload {upload.id} were taken by another call.")
         row.parts = {**arrived, **row.parts}
         session.add(row)
         return row

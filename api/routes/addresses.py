@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deps import Parts, Reader, Uploader
 from api.files import Stored, download
 from api.problems import described
+from fleet.organisations import Principal
 from fleet.runtime import Runtime
 from ingestion.addresses import Address, Proof, read_by, sender_by, to_read, to_send
 from ingestion.catalogue import bag_of
@@ -97,8 +98,7 @@ async def put_content(
     declared = request.headers.get("content-length", "")
     part = (number, int(declared) if declared.isdecimal() else 0)
     proof = Proof(expires, signature, runtime.clock.now())
-    with runtime.reading() as session:
-        sender = sender_by(session, runtime.objects, upload_id, part, proof)
+    sender = await asyncio.to_thread(_sender, runtime, upload_id, part, proof)
     async with request.app.state.parts_under_way[sender.organisation_id]:
         content = await request.body()
         await asyncio.to_thread(
@@ -111,6 +111,11 @@ async def put_content(
             content=content,
         )
     return Response(status_code=204)
+
+
+def _sender(runtime: Runtime, upload_id: UUID, part: tuple[int, int], proof: Proof) -> Principal:
+    with runtime.reading() as session:
+        return sender_by(session, runtime.objects, upload_id, part, proof)
 
 
 def _read(runtime: Runtime, address: Address) -> AddressRead:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -9,7 +10,9 @@ import pytest
 from sqlmodel import select
 
 from fleet.runtime import Runtime, open_runtime
-from ingestion.models import Bag
+from ingestion import parts
+from ingestion.models import Bag, Upload
+from orchestration.retention import forget
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -33,8 +36,8 @@ def local():
     """An address as the test's client takes it; the settings name another port."""
 
     def path(told: dict) -> str:
-        parts = urlsplit(told["url"])
-        return f"{parts.path}?{parts.query}"
+        address = urlsplit(told["url"])
+        return f"{address.path}?{address.query}"
 
     return path
 
@@ -91,6 +94,38 @@ def test_a_part_of_another_size_or_number_is_refused(device, anonymous, upload, 
     assert device.get(upload).json()["parts"] == {}
     for size in (0, -1, len(CONTENT) + 1):
         assert device.post(f"{upload}/parts/1/address", json={"size": size}).status_code in {413, 422}
+
+
+def test_six_who_complete_at_once_what_went_past_us_get_the_same_bag(runtime: Runtime, world, device, upload):
+    with runtime.reading() as session:
+        row = session.exec(select(Upload)).one()
+    runtime.objects.put(parts.key(row, 1), CONTENT[:1000])
+    runtime.objects.put(parts.key(row, 2), CONTENT[1000:])
+    with ThreadPoolExecutor(6) as crowd:
+        answers = list(crowd.map(lambda _: device.post(f"{upload}/complete"), range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["bag_id"] for answer in answers}) == 1
+    assert runtime.objects.list(str(world.organisation.id)) == [f"{world.organisation.id}/bags/{SHA256}"]
+
+
+def test_each_file_of_a_folder_has_its_address(device, customer, anonymous, local):
+    files = [
+        {"path": p, "size": 3, "sha256": hashlib.sha256(c).hexdigest()} for p, c in [("a/x", b"abc"), ("b", b"xyz")]
+    ]
+    sha256 = hashlib.sha256("".join(f"{file['sha256']}  {file['path']}\n" for file in files).encode()).hexdigest()
+    wanted = {"filename": "drive", "size": 6, "sha256": sha256, "files": files}
+    path = device.post("/v1/uploads", json=wanted).headers["location"]
+    device.put(f"{path}/parts/1", content=b"abcxyz")
+    bag_id = device.post(f"{path}/complete").json()["bag_id"]
+    told = customer.post(f"/v1/bags/{bag_id}/addresses").json()
+    assert {one["path"]: anonymous.get(local(one)).content for one in told} == {"a/x": b"abc", "b": b"xyz"}
+
+
+def test_who_asks_for_addresses_has_not_abandoned_the_upload(runtime: Runtime, device, upload, clock):
+    clock.step(6 * 86_400)
+    assert device.post(f"{upload}/parts/1/address", json={"size": 5}).status_code == 200
+    clock.step(6 * 86_400)
+    assert forget(runtime).uploads == 0
 
 
 class TestOnS3:
