@@ -18,12 +18,14 @@ from api.link import Exchange
 from api.link import router as link_router
 from api.reception import Reception
 from api.routes import (
+    addresses,
     bags,
     blackouts,
     gateways,
     health,
     holds,
     missions,
+    recordings,
     reports,
     requests,
     robots,
@@ -69,8 +71,10 @@ def create_app(runtime: Runtime) -> FastAPI:
         robots,
         gateways,
         reports,
+        recordings,
         bags,
         uploads,
+        addresses,
         requests,
         webhooks,
         health,
@@ -80,7 +84,10 @@ def create_app(runtime: Runtime) -> FastAPI:
     _add_docs(app)
     description.install(app)
     app.add_middleware(Express, state=app.state)
-    app.add_middleware(BodyLimit, limit_of=partial(_limit_of, runtime.settings.webhook_body_max_bytes))
+    app.add_middleware(
+        BodyLimit,
+        limit_of=partial(_limit_of, runtime.settings.webhook_body_max_bytes, runtime.settings.upload_max_bytes),
+    )
     app.add_middleware(Edge, clock=runtime.clock)  # the last one added is the first one passed
     return app
 
@@ -92,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reception = Reception(app.state.runtime, asked)
     app.state.letterbox = webhooks.Letterbox(app.state.runtime, writer)
     app.state.parts_under_way = uploads.parts_under_way()
+    app.state.wholes_under_way = recordings.under_way()
     app.state.exchange = Exchange(app.state.runtime, writer)
     writer.start()
     asked.start()
@@ -100,12 +108,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.gather(asyncio.to_thread(writer.stop), asyncio.to_thread(asked.stop))
 
 
-def _limit_of(webhook_max_bytes: int, path: str) -> tuple[int, float]:
+def _limit_of(webhook_max_bytes: int, recording_max_bytes: int, path: str) -> tuple[int, float]:
     """How many bytes a body may have there, and how many seconds it may take."""
     if path.startswith("/v1/webhooks/"):
         return webhook_max_bytes, BODY_SECONDS
     if uploads.is_part(path):
         return uploads.PART_MAX_BYTES, uploads.PART_SECONDS
+    if path.startswith(recordings.PREFIX):
+        return recording_max_bytes, recordings.WHOLE_SECONDS
     if path == blackouts.IMPORTS:
         return blackouts.IMPORT_MAX_BYTES, BODY_SECONDS
     return JSON_MAX_BYTES, BODY_SECONDS

@@ -79,4 +79,5 @@ def _one_of(kinds: frozenset[PrincipalKind]) -> Callable[[Principal], Coroutine[
 Parts = Annotated[Runtime, Depends(runtime_of)]
 Operator = Annotated[Principal, Depends(_one_of(OPERATORS))]
 Reader = Annotated[Principal, Depends(_one_of(READERS))]
+Custodian = Annotated[Principal, Depends(_one_of(READERS | UPLOADERS))]
 Uploader = Annotated[Principal, Depends(_one_of(UPLOADERS))]

@@ -5,6 +5,8 @@ YardmasterError
 ├── Conflict       it exists, and its present state forbids this             (HTTP 409)
 ├── Invalid        the value itself is wrong                                 (HTTP 422)
 │   └── TooLarge   it is larger than the stated limit                        (HTTP 413)
+├── TooMany        as many as may be are under way already                   (HTTP 429)
+├── NoRoom         the one who asks has used up the room there is for it     (HTTP 507)
 ├── Forbidden      the one who asks may not                                  (HTTP 403)
 │   └── Unauthorized  nobody known asks: missing or wrong credential         (HTTP 401)
 ├── Rejected       the other side understood and refused; never retried      (HTTP 502)
@@ -56,6 +58,20 @@ class TooLarge(Invalid):
 
     code = "too_large"
     status = 413
+
+
+class TooMany(YardmasterError):
+    """As many as may be are under way already; later there may be fewer."""
+
+    code = "too_many"
+    status = 429
+
+
+class NoRoom(YardmasterError):
+    """The one who asks has used up the room there is for it."""
+
+    code = "no_room"
+    status = 507
 
 
 class Forbidden(YardmasterError):

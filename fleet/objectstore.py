@@ -213,14 +213,32 @@ class ObjectStore:
         assert isinstance(found, dict)
         return found
 
-    def sign(self, key: str, *, expires_at: datetime) -> str:
-        """A signature that lets its bearer read `key` until `expires_at` (HMAC-SHA256, hexadecimal)."""
-        message = f"{_check_key(key)}\n{int(expires_at.timestamp())}".encode()
-        return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+    def sign(self, key: str, *, expires_at: datetime, purpose: str = "") -> str:
+        """A signature that lets its bearer read `key` until `expires_at` (HMAC-SHA256, hexadecimal).
 
-    def is_signed(self, key: str, *, expires_at: datetime, signature: str) -> bool:
+        With a `purpose`, it is good for that and not for reading.
+        """
+        told = [_check_key(key), str(int(expires_at.timestamp())), *([purpose] if purpose else [])]
+        return hmac.new(self._signing_key, "\n".join(told).encode(), hashlib.sha256).hexdigest()
+
+    def is_signed(self, key: str, *, expires_at: datetime, signature: str, purpose: str = "") -> bool:
         """Whether `signature` is ours for this key and time; the caller compares the time with its clock."""
-        return hmac.compare_digest(self.sign(key, expires_at=expires_at), signature)
+        mine = self.sign(key, expires_at=expires_at, purpose=purpose)
+        return hmac.compare_digest(mine.encode(), signature.encode())
+
+    def presigned(self, key: str, *, seconds: int, put_bytes: int | None = None) -> str | None:
+        """An address at the S3 store that reads `key`, or writes so many bytes to it; None where we serve it ourselves.
+
+        Raises:
+            Unavailable: there are no credentials, or they cannot be had.
+        """
+        if self._local:
+            return None
+        asked = {} if put_bytes is None else {"client_method": "put_object", "ContentLength": put_bytes}
+        try:
+            return str(self._files.url(self.path(key), expires=seconds, **asked))
+        except self._troubles as error:
+            raise Unavailable(f"The object store could not sign an address: {error}. Check its settings.") from error
 
 
 def _troubles(protocol: str) -> tuple[type[Exception], ...]:

@@ -141,7 +141,8 @@ def dagster_home(settings: Settings) -> Path:
 def _objects_options(settings: Settings, url: str) -> dict[str, object]:
     if not url.startswith("s3://"):
         return {}
-    options: dict[str, object] = {}
+    # Addresses that are handed out would be signed in the old way else, which most regions and stores refuse.
+    options: dict[str, object] = {"config_kwargs": {"signature_version": "s3v4"}}
     if settings.objects_access_key:
         options |= {"key": settings.objects_access_key, "secret": settings.objects_secret_key.get_secret_value()}
     if settings.objects_endpoint_url:

@@ -40,6 +40,15 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="How a log line is written.")
     webhook_body_max_bytes: int = Field(1_000_000, gt=0, description="A larger webhook is refused with 413.")
     upload_max_bytes: int = Field(8_000_000_000, gt=0, description="A larger recording is refused with 413.")
+    stored_max_bytes: int = Field(
+        1_000_000_000_000, gt=0, description="Raw recordings of one organisation, in bytes; more is refused with 507."
+    )
+    uploads_open_max: int = Field(
+        200, gt=0, description="Uploads that one organisation may have open; more are refused with 429."
+    )
+    upload_keep_days: int = Field(
+        7, gt=0, le=36_500, description="An upload to which nothing was sent for so many days is removed."
+    )
     heavy_memory_max_bytes: int = Field(
         4_000_000_000, gt=0, description="Address-space limit of one heavy child process."
     )

@@ -108,6 +108,18 @@ def bag_of(session: Session, organisation_id: UUID, bag_id: UUID) -> Bag:
     return bag
 
 
+def bag_by_content(session: Session, organisation_id: UUID, sha256: str) -> Bag:
+    """The bag of this content in an organisation.
+
+    Raises:
+        NotFound: there is none, or only another organisation has it.
+    """
+    bag = session.exec(select(Bag).where(Bag.organisation_id == organisation_id, Bag.sha256 == sha256)).first()
+    if bag is None:
+        raise NotFound(f"There is no recording with SHA-256 {sha256}.", sha256=sha256)
+    return bag
+
+
 def bag_called(session: Session, organisation_id: UUID, name: str) -> Bag:
     """The bag of this id, of a SHA-256 that begins so (8 digits at least), or of this file name.
 

@@ -64,10 +64,16 @@ class Upload(SQLModel, table=True):
     parts: dict[str, int] = Field(
         default_factory=dict, sa_column=Column(JSONColumn, nullable=False), description="part number -> bytes"
     )
+    files: list[dict[str, object]] = Field(
+        default_factory=list,
+        sa_column=Column(JSONColumn, nullable=False, server_default="[]"),
+        description="of a folder",
+    )
     bag_id: UUID | None = None
     error: str | None = None
     uploaded_by: str
     created_at: datetime = Field(sa_type=UTCDateTime)
+    active_at: datetime | None = Field(default=None, sa_type=UTCDateTime, description="When a part came last.")
     completed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 

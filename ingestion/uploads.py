@@ -1,13 +1,13 @@
-"""Recordings on their way in: parts that may be sent again, then one content-addressed object and its bag.
+"""Recordings on their way in: parts that may be sent again, or one stream; then one content-addressed bag.
 
 Hashing and copying happen outside of any transaction; each step is harmless when it is done twice, so a sender that lost
 the answer simply asks again.
 """
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -17,10 +17,13 @@ from fleet.clock import database_now
 from fleet.database import new_id
 from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.events import insert_new
-from fleet.objectstore import CHUNK_BYTES, ObjectStore
+from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal
 from fleet.robots import robot_named
+from ingestion import folders, parts, quotas, storing
+from ingestion.folders import Piece
 from ingestion.models import Bag, Upload, UploadStatus
+from ingestion.quotas import Limits
 
 PART_MAX_BYTES = 16 << 20
 MOST_PARTS = 100_000
@@ -38,16 +41,26 @@ def start(  # noqa: PLR0913  the fields of one request, all by keyword
     sha256: str,
     robot: str | None,
     mission_id: UUID | None,
-    limit_bytes: int,
+    limits: Limits,
+    files: Sequence[Piece] = (),
 ) -> Upload:
     """An upload to send parts to: a new one, or the open one of the same sender and content, with the parts it has.
 
+    With `files` it is a folder: its bytes are those of the files one behind the other, in the order of their paths, and
+    `sha256` is that of their list (see `ingestion.folders`).
+
     Raises:
-        Invalid: a hash that is not SHA-256 in hexadecimal, a negative size, or a file name with a folder in it.
-        TooLarge: more than `limit_bytes`.
+        Invalid: a hash that is not SHA-256 in hexadecimal, a negative size, a file name with a folder in it, or files
+            that do not make this size and hash.
+        TooLarge, NoRoom, TooMany: more than the limits of a recording, or of the organisation.
         NotFound: no robot of that name in the organisation.
+        Conflict: something else is stored under this hash.
     """
-    _check(filename, size, sha256, limit_bytes)
+    _check(filename, size, sha256)
+    quotas.check_size(size, limits)
+    pieces = folders.ordered(files)
+    if pieces:
+        folders.check(pieces, size=size, sha256=sha256)
     if robot is not None:
         robot_named(session, principal.organisation_id, robot)
     sent_before = select(Upload).where(
@@ -58,34 +71,34 @@ def start(  # noqa: PLR0913  the fields of one request, all by keyword
         Upload.uploaded_by == str(principal),
         Upload.status == UploadStatus.open,
     )
-    upload = session.exec(sent_before.order_by(col(Upload.id))).first()
-    if upload is None:
-        upload = Upload(
-            organisation_id=principal.organisation_id,
-            filename=filename,
-            robot_name=robot,
-            mission_id=mission_id,
-            size=size,
-            sha256=sha256.lower(),
-            uploaded_by=str(principal),
-            created_at=database_now(session),
-        )
-        session.add(upload)
-        session.flush()
+    for upload in session.exec(sent_before.order_by(col(Upload.id))).all():
+        if upload.files == folders.as_rows(pieces):
+            return upload
+    upload = Upload(
+        organisation_id=principal.organisation_id,
+        filename=filename,
+        robot_name=robot,
+        mission_id=mission_id,
+        size=size,
+        sha256=sha256.lower(),
+        files=folders.as_rows(pieces),
+        uploaded_by=str(principal),
+        created_at=database_now(session),
+    )
+    _check_same(_stored(session, upload), upload)
+    quotas.check_room(session, upload.organisation_id, size=size, sha256=upload.sha256, limits=limits)
+    session.add(upload)
+    session.flush()
     return upload
 
 
-def _check(filename: str, size: int, sha256: str, limit_bytes: int) -> None:
+def _check(filename: str, size: int, sha256: str) -> None:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise Invalid(f"{sha256[:80]!r} is not a SHA-256 in hexadecimal (64 digits).", field="sha256")
     if not filename or len(filename) > LONGEST_FILENAME or re.search(r"[/\\\x00-\x1f]", filename) or filename == "..":
         raise Invalid(f"{filename[:80]!r} is not a plain file name.", field="filename")
     if size < 0:
         raise Invalid(f"The size is {size}; it must not be negative.", field="size")
-    if size > limit_bytes:
-        raise TooLarge(
-            f"The recording has {size} bytes, at most {limit_bytes} are taken; record in splits.", limit=limit_bytes
-        )
 
 
 def write_part(
@@ -109,11 +122,16 @@ def write_part(
     with transaction() as session:
         upload = _open_upload(session, principal, upload_id)
         _check_total(upload, number, len(content))
-    objects.put(_part_key(upload, number), content)
-    with transaction() as session:
-        upload = _open_upload(session, principal, upload_id)
-        upload.parts = {**upload.parts, str(number): len(content)}
-        session.add(upload)
+    objects.put(parts.key(upload, number), content)
+    try:
+        with transaction() as session:
+            upload = _open_upload(session, principal, upload_id)
+            upload.parts = {**upload.parts, str(number): len(content)}
+            upload.active_at = database_now(session)
+            session.add(upload)
+    except NotFound:
+        objects.delete(parts.key(upload, number))  # it was abandoned and removed just now
+        raise
 
 
 def _check_part(number: int, content: bytes) -> None:
@@ -154,8 +172,14 @@ def _open_upload(session: Session, principal: Principal, upload_id: UUID) -> Upl
     return upload
 
 
-def _part_key(upload: Upload, number: int) -> str:
-    return f"{upload.organisation_id}/uploads/{upload.id}/{number:06d}"
+def _pieces(upload: Upload) -> list[Piece]:
+    """The files that its bytes are, in their order."""
+    files = [Piece(str(file["path"]), int(str(file["size"])), str(file["sha256"])) for file in upload.files]
+    return files or [Piece("", upload.size, upload.sha256)]
+
+
+def _key(upload: Upload) -> str:
+    return storing.key_of(upload.organisation_id, upload.sha256, is_folder=bool(upload.files))
 
 
 def complete(*, transaction: Transaction, objects: ObjectStore, principal: Principal, upload_id: UUID) -> Bag:
@@ -173,18 +197,48 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         if upload.bag_id is not None:
             return session.get_one(Bag, upload.bag_id)
         upload = _open_upload(session, principal, upload_id)
-    _check_whole(upload)
-    key = f"{upload.organisation_id}/bags/{upload.sha256}"
     try:
+        upload = _with_arrived(transaction, objects, upload)
+        _check_whole(upload)
         _verify(transaction, objects, upload)
-        _store(objects, upload, key)
+        _store(objects, upload)
     except (NotFound, FileNotFoundError):
         return _completed_meanwhile(transaction, principal, upload_id)
     with transaction() as session:
-        bag = _enter(session, upload_of(session, principal, upload_id), key)
-    for number in _numbers(upload):
-        objects.delete(_part_key(upload, number))
+        bag = _enter(session, upload_of(session, principal, upload_id))
+    parts.remove(objects, upload)
     return bag
+
+
+@contextmanager
+def receiving(
+    *, transaction: Transaction, objects: ObjectStore, principal: Principal, upload_id: UUID
+) -> Iterator[Callable[[bytes], None]]:
+    """Takes the content of an upload as one stream, bit by bit; when the block ends well, it is a bag.
+
+    Ended early, nothing is stored and the upload stays open, to be sent again or in parts. Memory is one bit.
+
+    Raises:
+        NotFound, Conflict: as of `write_part`; also for a folder, which comes in parts.
+        TooLarge: more bytes than announced.
+        Invalid: fewer bytes (the upload stays open), or another SHA-256 (it fails).
+    """
+    with transaction() as session:
+        upload = _open_upload(session, principal, upload_id)
+        upload.active_at = database_now(session)
+        session.add(upload)
+    if upload.files:
+        raise Conflict("A recording of several files comes in parts; send it so, or pack it as one zip.")
+    try:
+        with storing.receiving(objects, _key(upload), size=upload.size, sha256=upload.sha256) as take:
+            yield take
+    except Invalid as error:
+        if error.fields.get("expected") == upload.sha256:
+            _fail(transaction, upload, error.message)
+        raise
+    with transaction() as session:
+        _enter(session, upload_of(session, principal, upload_id))
+    parts.remove(objects, upload)
 
 
 def _completed_meanwhile(transaction: Transaction, principal: Principal, upload_id: UUID) -> Bag:
@@ -196,12 +250,22 @@ def _completed_meanwhile(transaction: Transaction, principal: Principal, upload_
         return session.get_one(Bag, upload.bag_id)
 
 
-def _numbers(upload: Upload) -> list[int]:
-    return sorted(int(number) for number in upload.parts)
+def _with_arrived(transaction: Transaction, objects: ObjectStore, upload: Upload) -> Upload:
+    """The upload with the parts that went into the store without us, by an address of `ingestion.addresses`."""
+    if sum(upload.parts.values()) == upload.size:
+        return upload
+    arrived = parts.arrived(objects, upload)
+    with transaction() as session:
+        row = session.get(Upload, upload.id, with_for_update=True)
+        if row is None or row.status is not UploadStatus.open:
+            raise NotFound(f"The parts of upload {upload.id} were taken by another call.")
+        row.parts = {**arrived, **row.parts}
+        session.add(row)
+        return row
 
 
 def _check_whole(upload: Upload) -> None:
-    numbers = _numbers(upload)
+    numbers = parts.numbers(upload)
     missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
     received = sum(upload.parts.values())
     if missing or received != upload.size:
@@ -214,45 +278,34 @@ def _check_whole(upload: Upload) -> None:
         )
 
 
-def _content(objects: ObjectStore, upload: Upload) -> Iterator[bytes]:
-    for number in _numbers(upload):
-        with objects.open(_part_key(upload, number)) as part:
-            while chunk := part.read(CHUNK_BYTES):
-                yield chunk
-
-
 def _verify(transaction: Transaction, objects: ObjectStore, upload: Upload) -> None:
-    digest = hashlib.sha256()
-    for chunk in _content(objects, upload):
-        digest.update(chunk)
-    found = digest.hexdigest()
-    if found == upload.sha256:
+    other = storing.first_other(_pieces(upload), parts.content(objects, upload))
+    if other is None:
         return
-    told = f"The content has SHA-256 {found}, {upload.sha256} was announced; send it again as a new upload."
+    piece, found = other
+    named = f" of {piece.path}" if piece.path else ""
+    told = f"The content{named} has SHA-256 {found}, {piece.sha256} was announced; send it again as a new upload."
+    _fail(transaction, upload, told)
+    raise Invalid(told, expected=piece.sha256, received=found)
+
+
+def _fail(transaction: Transaction, upload: Upload, why: str) -> None:
     with transaction() as session:
-        failed = session.get_one(Upload, upload.id, with_for_update=True)
-        if failed.status is UploadStatus.open:
-            failed.status, failed.error = UploadStatus.failed, told
+        failed = session.get(Upload, upload.id, with_for_update=True)
+        if failed is not None and failed.status is UploadStatus.open:
+            failed.status, failed.error = UploadStatus.failed, why
             session.add(failed)
-    raise Invalid(told, expected=upload.sha256, received=found)
 
 
-def _store(objects: ObjectStore, upload: Upload, key: str) -> None:
-    if objects.exists(key) and objects.size(key) == upload.size:
-        return
-    digest = hashlib.sha256()
-    with objects.create(key) as out:
-        for chunk in _content(objects, upload):
-            digest.update(chunk)
-            out.write(chunk)
-    if digest.hexdigest() != upload.sha256:
-        objects.delete(key)
-        raise Conflict("A part was sent again while the upload was being completed; complete it again.")
+def _store(objects: ObjectStore, upload: Upload) -> None:
+    if not storing.is_stored(objects, _key(upload), upload.size):
+        storing.store(objects, _key(upload), _pieces(upload), parts.content(objects, upload))
 
 
-def _enter(session: Session, upload: Upload, key: str) -> Bag:
-    bag = _bag(session, upload, key)
+def _enter(session: Session, upload: Upload) -> Bag:
+    bag = _bag(session, upload)
     upload.status, upload.bag_id, upload.completed_at = UploadStatus.complete, bag.id, database_now(session)
+    upload.error = None
     session.add(upload)
     requests.ask(
         session,
@@ -265,7 +318,7 @@ def _enter(session: Session, upload: Upload, key: str) -> Bag:
     return bag
 
 
-def _bag(session: Session, upload: Upload, key: str) -> Bag:
+def _bag(session: Session, upload: Upload) -> Bag:
     robot = robot_named(session, upload.organisation_id, upload.robot_name) if upload.robot_name else None
     new = Bag(
         id=new_id(),
@@ -273,7 +326,7 @@ def _bag(session: Session, upload: Upload, key: str) -> Bag:
         sha256=upload.sha256,
         size=upload.size,
         filename=upload.filename,
-        object_key=key,
+        object_key=_key(upload),
         robot_id=robot.id if robot else None,
         robot_name=robot.name if robot else UNKNOWN_ROBOT,
         mission_id=upload.mission_id,
@@ -281,5 +334,37 @@ def _bag(session: Session, upload: Upload, key: str) -> Bag:
     )
     if insert_new(session, Bag, new.model_dump(), on=["organisation_id", "sha256"]):
         changes.record(session, organisation_id=new.organisation_id, subject="bag", subject_id=new.id, kind="stored")
+    bag = _stored(session, upload)
+    assert bag is not None
+    _check_same(bag, upload)
+    return bag
+
+
+def _stored(session: Session, upload: Upload) -> Bag | None:
     same = select(Bag).where(Bag.organisation_id == upload.organisation_id, Bag.sha256 == upload.sha256)
-    return session.exec(same).one()
+    return session.exec(same).first()
+
+
+def _check_same(bag: Bag | None, upload: Upload) -> None:
+    if bag is not None and (bag.size, bag.object_key) != (upload.size, _key(upload)):
+        raise Conflict(
+            f"A recording of {bag.size} bytes has this SHA-256 here; it is not one of {upload.size} bytes, or a folder's "
+            "list and not the folder.",
+            bag=str(bag.id),
+        )
+
+
+def remove_abandoned(*, transaction: Transaction, objects: ObjectStore, before: datetime, limit: int) -> int:
+    """Remove uploads to which nothing was sent since `before`, parts first; gives how many.
+
+    Killed in between, the next call goes on: a row stays until its parts are gone.
+    """
+    with transaction() as session:
+        found = quotas.abandoned(session, before=before, limit=limit)
+    for upload in found:
+        parts.remove(objects, upload)
+        with transaction() as session:
+            row = session.get(Upload, upload.id, with_for_update=True)
+            if row is not None and row.status is UploadStatus.failed:
+                session.delete(row)
+    return len(found)

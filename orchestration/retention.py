@@ -1,5 +1,5 @@
 """What nobody needs any more leaves the database: understood deliveries, published changes and decided occurrences of
-long ago, and what gateways were asked on another day.
+long ago, what gateways were asked on another day, and uploads that were begun and never ended, with their parts.
 
 Rejected deliveries stay until somebody has looked at them, and the history of missions stays for ever.
 """
@@ -14,7 +14,7 @@ from fleet import changes, link_commands
 from fleet.clock import database_now
 from fleet.errors import YardmasterError
 from fleet.runtime import Runtime
-from ingestion import inbox
+from ingestion import inbox, uploads
 from missions import inheritance
 from missions.schedules import retention as occurrences
 
@@ -32,6 +32,7 @@ class Forgotten:
     changes: int
     occurrences: int = 0
     commands: int = 0
+    uploads: int = 0
 
 
 async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S) -> None:
@@ -39,16 +40,18 @@ async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S)
 
     Several dispatchers may sweep at once: none waits for a row of another. What cannot be done now, the next does.
     """
-    deliveries = published = decided = asked = 0
+    deliveries = published = decided = asked = abandoned = 0
     try:
         while (batch := await asyncio.to_thread(forget, runtime, limit=limit)) != Forgotten(0, 0):
             deliveries, published = deliveries + batch.deliveries, published + batch.changes
             decided, asked = decided + batch.occurrences, asked + batch.commands
+            abandoned += batch.uploads
             await asyncio.sleep(rest_s)
     except YardmasterError as error:
         log.warning("the sweep is left to the next hour", error=error.message)
-    if deliveries or published or decided or asked:
-        log.info("old rows removed", deliveries=deliveries, changes=published, occurrences=decided, commands=asked)
+    if deliveries or published or decided or asked or abandoned:
+        rows = {"deliveries": deliveries, "changes": published, "occurrences": decided, "commands": asked}
+        log.info("old rows removed", **rows, uploads=abandoned)
 
 
 def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
@@ -63,4 +66,12 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
     with runtime.transaction() as session:
         before = database_now(session) - link_commands.KEEP_COMMANDS
         asked = link_commands.forget_commands(session, before=before, limit=limit, but_for=inheritance.live(session))
-    return Forgotten(deliveries, published, decided, asked)
+    return Forgotten(deliveries, published, decided, asked, _abandoned(runtime, limit))
+
+
+def _abandoned(runtime: Runtime, limit: int) -> int:
+    with runtime.reading() as session:
+        before = database_now(session) - timedelta(days=runtime.settings.upload_keep_days)
+    return uploads.remove_abandoned(
+        transaction=runtime.transaction, objects=runtime.objects, before=before, limit=limit
+    )

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deps import Parts, Uploader
 from api.problems import described
 from api.strict import StrictRoute
+from fleet.runtime import Runtime
+from ingestion.folders import Piece
 from ingestion.models import Upload, UploadStatus
+from ingestion.quotas import Limits
 from ingestion.uploads import complete, start, upload_of, write_part
 from missions.board import mission_view
 
@@ -22,19 +25,37 @@ PART_MAX_BYTES = 8 << 20
 PART_SECONDS = 300.0
 # Each part under way is held in memory, so this many times PART_MAX_BYTES is what an organisation's uploads take of it.
 PARTS_AT_ONCE = 8
-_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+")
+_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts/[^/]+(/content)?")
 
 
-class UploadCreate(BaseModel):
-    """The recording that is to come."""
+class FileCreate(BaseModel):
+    """One file of a recording that is a folder."""
 
     model_config = ConfigDict(extra="forbid")
 
-    filename: str = Field(description="Plain name of the file, ending in .mcap, .bag or .db3.")
+    path: str = Field(description="Within the folder, with / between its parts.")
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str = Field(description="SHA-256 in hexadecimal.")
+
+
+class UploadCreate(BaseModel):
+    """The recording that is to come: a file, a zip or zstd of it, or the files of a folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str = Field(description="Plain name of the file, such as run.mcap, run.bag, run.db3, or of the folder.")
     size: int = Field(ge=0, description="Bytes of the whole file.")
-    sha256: str = Field(description="SHA-256 of the whole file in hexadecimal.")
+    sha256: str = Field(
+        description="SHA-256 in hexadecimal, of the whole file, or of the list of a folder's files: "
+        "'<sha256>  <path>' a line, sorted by path."
+    )
     robot: str | None = Field(None, description="Name of the robot that recorded it.")
     mission_id: UUID | None = Field(None, description="The mission during which it was recorded.")
+    files: list[FileCreate] = Field(
+        default_factory=list,
+        description="Of a folder, such as metadata.yaml and its splits; the parts then hold them one behind the other, "
+        "in the order of their paths.",
+    )
 
 
 class UploadRead(BaseModel):
@@ -54,6 +75,12 @@ class Completed(BaseModel):
     bag_id: UUID
 
 
+def limits_of(runtime: Runtime) -> Limits:
+    """What this installation takes of one recording and of one organisation."""
+    chosen = runtime.settings
+    return Limits(chosen.upload_max_bytes, chosen.stored_max_bytes, chosen.uploads_open_max)
+
+
 def is_part(path: str) -> bool:
     """Whether this is the path of a part, whose body may be large."""
     return _PART_PATH.fullmatch(path) is not None
@@ -64,13 +91,15 @@ def parts_under_way() -> defaultdict[UUID, asyncio.Semaphore]:
     return defaultdict(lambda: asyncio.Semaphore(PARTS_AT_ONCE))
 
 
-@router.post("/v1/uploads", status_code=201, responses=described(401, 403, 404, 413, 422))
+@router.post("/v1/uploads", status_code=201, responses=described(401, 403, 404, 409, 413, 422, 429, 507))
 def start_upload(wanted: UploadCreate, runtime: Parts, caller: Uploader, response: Response) -> UploadRead:
     """Announce a recording. Announced again while it is open, the same upload is given with the parts it has."""
     with runtime.transaction() as session:
         if wanted.mission_id is not None:
             mission_view(session, caller.organisation_id, wanted.mission_id)  # NotFound unless it is theirs
-        upload = start(session, principal=caller, limit_bytes=runtime.settings.upload_max_bytes, **wanted.model_dump())
+        given = wanted.model_dump(exclude={"files"})
+        files = [Piece(file.path, file.size, file.sha256) for file in wanted.files]
+        upload = start(session, principal=caller, limits=limits_of(runtime), files=files, **given)
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     return _read(upload)
 

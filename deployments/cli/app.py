@@ -21,6 +21,7 @@ from deployments.cli import (
     processes,
     robots,
     schedules,
+    watch,
 )
 from fleet.errors import YardmasterError
 
@@ -52,8 +53,9 @@ app.add_typer(missions.app, name="missions", help="Ask for missions, look at the
 app.add_typer(robots.app, name="robots", help="The fleet: how robots are, how they are reached, what they expose.")
 app.add_typer(gateways.app, name="gateways", help="Processes near the robots that hold their links.")
 app.add_typer(accounts.app, name="accounts", help="Manufacturers' clouds, and links that gateways open.")
-app.add_typer(bags.app, name="bags", help="Recordings: inspect, convert, verify, find, cut.")
+app.add_typer(bags.app, name="bags", help="Recordings: inspect, convert, verify, find, cut, take in.")
 catalogue.register(bags.app)
+watch.register(bags.app)
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(
     schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."

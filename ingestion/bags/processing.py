@@ -12,6 +12,7 @@ from fleet import changes
 from fleet.clock import database_now
 from fleet.errors import NotFound
 from fleet.objectstore import ObjectStore
+from ingestion import storing
 from ingestion.bags.cataloguing import errors_in, note_topics
 from ingestion.bags.conversion import convert_into, explanation
 from ingestion.bags.reading import Source
@@ -73,12 +74,20 @@ def _bag(session: Session, bag_id: UUID, *, is_held: bool = False) -> Bag:
 
 @contextmanager
 def _on_this_machine(objects: ObjectStore, bag: Bag) -> Iterator[Path]:
+    is_folder = storing.is_folder(bag.object_key)
     path = objects.local_path(bag.object_key)
     if path is not None:
-        yield path
+        yield path.parent if is_folder else path
         return
     with tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
-        yield objects.fetch(bag.object_key, Path(folder) / "recording")
+        if not is_folder:
+            yield objects.fetch(bag.object_key, Path(folder) / "recording")
+            return
+        for name, key in storing.members(objects, bag.object_key).items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            objects.fetch(key, target)
+        yield Path(folder)
 
 
 def _note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:

@@ -13,6 +13,7 @@ from fleet.requests import Request
 from ingestion import uploads
 from ingestion.catalogue import Sought, bag_of, bags_of
 from ingestion.models import Bag, BagStatus, Upload, UploadStatus
+from ingestion.quotas import Limits
 
 CONTENT = b"not really a bag, but stored all the same" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -33,7 +34,7 @@ def sender(runtime, world):
                 "sha256": SHA256,
                 "robot": "amr-01",
                 "mission_id": None,
-                "limit_bytes": 10**6,
+                "limits": Limits(recording_bytes=10**6, stored_bytes=10**7, open_uploads=5),
             }
             with runtime.transaction() as session:
                 return uploads.start(session, principal=self.principal, **wanted | changed)
