@@ -20,6 +20,7 @@ from fleet.events import insert_new
 from fleet.objectstore import CHUNK_BYTES, ObjectStore
 from fleet.organisations import Principal
 from fleet.robots import robot_named
+from ingestion import recordings
 from ingestion.models import Bag, Upload, UploadStatus
 
 PART_MAX_BYTES = 16 << 20
@@ -254,6 +255,7 @@ def _enter(session: Session, upload: Upload, key: str) -> Bag:
     bag = _bag(session, upload, key)
     upload.status, upload.bag_id, upload.completed_at = UploadStatus.complete, bag.id, database_now(session)
     session.add(upload)
+    recordings.stored(session, upload, bag)
     requests.ask(
         session,
         organisation_id=upload.organisation_id,
