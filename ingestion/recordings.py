@@ -17,7 +17,7 @@ from fleet import changes
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
 from fleet.errors import Conflict
-from fleet.events import insert_new
+from fleet.events import Event, insert_new
 from fleet.organisations import Principal
 from fleet.robots import Robot, robot_named
 from ingestion.models import Bag, Upload, UploadStatus
@@ -38,7 +38,9 @@ class Recording(SQLModel, table=True):
     robot_id: UUID = Field(foreign_key="robots.id")
     trigger_id: str = Field(description="The robot's word for it, or of the request; the same again is the same one.")
     kind: TriggerKind = Field(sa_type=text_of(TriggerKind))
-    event_key: str | None = Field(default=None, description="The key of the event that began it.")
+    event_key: str | None = Field(
+        default=None, description="The key of the event that began it, as its robot tells it."
+    )
     policy: str = Field(default="", description="The version of the policy that the robot followed, as night@3.")
     triggered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     before_s: float | None = None
@@ -95,7 +97,8 @@ class RecordingView(BaseModel):
     trigger: str
     kind: TriggerKind
     status: str = Value(description="asked, arriving, stored, or expired: no robot began it within an hour.")
-    event: str | None = Value(description="Key of the event that began it.")
+    event: str | None = Value(description="Key of the event that began it, as its robot tells it.")
+    event_id: UUID | None = Value(description="That event, once it has been reported.")
     policy: str = Value(description="The version of the policy that the robot followed, as night@3.")
     why: str
     asked_by: str
@@ -240,18 +243,33 @@ def _tell(session: Session, row: Recording, kind: str) -> None:
 def views(session: Session, rows: Sequence[Recording]) -> list[RecordingView]:
     """These recordings as people see them, in their order."""
     now, ids = database_now(session), {row.robot_id for row in rows}
-    names = dict(session.exec(select(Robot.id, Robot.name).where(col(Robot.id).in_(ids))).all())
+    robots = {robot.id: robot for robot in session.exec(select(Robot).where(col(Robot.id).in_(ids)))}
+    events = _events(session, [(robots[row.robot_id], row.event_key) for row in rows if row.event_key])
     kept = {"id", "kind", "policy", "why", "asked_by", "asked_at", "triggered_at", "bag_id", "stored_at"}
     return [
         RecordingView(
-            robot=names[row.robot_id],
+            robot=robots[row.robot_id].name,
             trigger=row.trigger_id,
             event=row.event_key,
+            event_id=events.get((row.robot_id, row.event_key)),
             status=_status(row, now),
             **row.model_dump(include=kept),
         )
         for row in rows
     ]
+
+
+def _events(session: Session, told: Sequence[tuple[Robot, str]]) -> dict[tuple[UUID, str | None], UUID]:
+    """The events by robot and its own key; intake puts the account that it heard them from before that key."""
+    wanted = {
+        (robot.organisation_id, f"{account}:{key}"): (robot.id, key)
+        for robot, key in told
+        for account in (robot.account_id, robot.link_account_id)
+        if account is not None
+    }
+    owners, keys = {owner for owner, _ in wanted}, {key for _, key in wanted}
+    query = select(Event).where(col(Event.organisation_id).in_(owners), col(Event.key).in_(keys))
+    return {wanted[event.organisation_id, event.key]: event.id for event in session.exec(query)}
 
 
 def _status(row: Recording, now: datetime) -> str:

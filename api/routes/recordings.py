@@ -91,8 +91,7 @@ def put_policy(name: PolicyName, wanted: PolicyWrite, runtime: Parts, caller: Op
 @router.get(
     "/v1/robots/{robot}/recording-policy",
     response_model=PolicyOfRobot,
-    responses={304: {"description": "As the robot has it: the tag is that of `If-None-Match`."}}
-    | described(401, 403, 404),
+    responses=described(401, 403, 404) | {304: {"description": "As the robot has it: `If-None-Match` is its tag."}},
 )
 def show_policy(
     robot: RobotWord,

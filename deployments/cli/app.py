@@ -19,6 +19,7 @@ from deployments.cli import (
     missions,
     platform,
     processes,
+    recording_policy,
     robots,
     schedules,
 )
@@ -54,6 +55,7 @@ app.add_typer(gateways.app, name="gateways", help="Processes near the robots tha
 app.add_typer(accounts.app, name="accounts", help="Manufacturers' clouds, and links that gateways open.")
 app.add_typer(bags.app, name="bags", help="Recordings: inspect, convert, verify, find, cut.")
 catalogue.register(bags.app)
+app.add_typer(recording_policy.app, name="recording-policy", help="What robots record by themselves, and now.")
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(
     schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."
