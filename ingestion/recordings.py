@@ -62,6 +62,9 @@ class RecordingWanted(BaseModel):
 
     key: Plain = Value(description="Asking again with the same key gives the same recording.")
     why: Plain = Value(description="For those who find it later.")
+    kind: TriggerKind = Value(
+        TriggerKind.request, description="For what it is asked: programs that found an anomaly ask for one of it."
+    )
     before_s: Before | None = None
     after_s: After | None = None
     topics: Chosen | None = None
@@ -82,6 +85,7 @@ class TriggerTold(BaseModel):
 class RecordingOrder(BaseModel):
     """A request as a robot is told of it."""
 
+    kind: TriggerKind
     id: str = Value(description="The id of the trigger to upload the recording with.")
     before_s: float
     after_s: float
@@ -114,7 +118,7 @@ def ask(session: Session, robot: Robot, wanted: RecordingWanted, *, who: str) ->
     Raises:
         Conflict: neither a second before nor one after is wanted.
     """
-    usual = _usual(session, robot)
+    usual = _usual(session, robot, wanted.kind)
     before_s = usual.before_s if wanted.before_s is None else wanted.before_s
     after_s = usual.after_s if wanted.after_s is None else wanted.after_s
     if before_s + after_s <= 0:
@@ -124,7 +128,7 @@ def ask(session: Session, robot: Robot, wanted: RecordingWanted, *, who: str) ->
         organisation_id=robot.organisation_id,
         robot_id=robot.id,
         trigger_id=trigger_of(wanted.key),
-        kind=TriggerKind.request,
+        kind=wanted.kind,
         before_s=before_s,
         after_s=after_s,
         topics=[chosen.model_dump(mode="json") for chosen in topics],
@@ -141,10 +145,10 @@ def trigger_of(key: str) -> str:
     return f"request/{key}"
 
 
-def _usual(session: Session, robot: Robot) -> Trigger:
+def _usual(session: Session, robot: Robot, kind: TriggerKind) -> Trigger:
     version = policy_of(session, robot)
-    own = version.policy.trigger(TriggerKind.request) if version else None
-    return own or Trigger(on=TriggerKind.request, topics=EVERY_TOPIC)
+    own = version.policy.trigger(kind) if version else None
+    return own or Trigger(on=kind, topics=EVERY_TOPIC)
 
 
 def _entered(session: Session, row: Recording, kind: str) -> Recording:
@@ -167,6 +171,7 @@ def open_requests(session: Session, robot: Robot) -> list[RecordingOrder]:
     rows = session.exec(query.order_by(col(Recording.id)).limit(100)).all()
     return [
         RecordingOrder(
+            kind=row.kind,
             id=row.trigger_id,
             before_s=row.before_s or 0.0,
             after_s=row.after_s or 0.0,

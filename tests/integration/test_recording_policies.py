@@ -120,6 +120,19 @@ def test_a_request_is_told_to_its_robot_until_it_is_uploaded_or_an_hour_old(runt
     assert view.status == "expired"
 
 
+def test_what_a_program_found_is_asked_for_as_an_anomaly_with_the_spans_of_that(runtime, world):
+    robot = world.robots["amr-01"]
+    triggers = (Trigger(on=TriggerKind.request, before_s=10), Trigger(on=TriggerKind.anomaly, before_s=20))
+    policy = RecordingPolicy(applies_to=Applies(everywhere=True), triggers=triggers)
+    with runtime.transaction() as session:
+        recording_policies.put(
+            session, organisation_id=world.organisation.id, name="n", policy=policy, why="", who="user:ops"
+        )
+        recordings.ask(session, robot, RecordingWanted(key="k", why="drift", kind=TriggerKind.anomaly), who="key:model")
+        (order,) = recordings.open_requests(session, robot)
+    assert (order.kind, order.before_s) == (TriggerKind.anomaly, 20)
+
+
 def test_a_request_takes_what_it_leaves_out_from_the_robots_policy(runtime, world):
     robot = world.robots["amr-01"]
     policy = RecordingPolicy(

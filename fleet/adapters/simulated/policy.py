@@ -43,6 +43,7 @@ class Asked(Wanted):
     """What somebody asks for now; `id` names it for ever."""
 
     id: str
+    kind: str = "request"
 
 
 class Document(Told):

@@ -37,7 +37,7 @@ class PolicyDesk:
         """From now on the robot's policy is this one; what is asked for in it begins, once each."""
         serial_number = robot.identity.serial_number
         self._captures.follow(serial_number, policy)
-        causes = [(asked, Cause(id=asked.id, kind="request", at=at, policy=policy.label)) for asked in policy.requests]
+        causes = [(asked, Cause(id=asked.id, kind=asked.kind, at=at, policy=policy.label)) for asked in policy.requests]
         begun = [self._captures.ask(robot, cause, asked) for asked, cause in causes]
         standing = policy.model_copy(update={"requests": ()}).model_dump_json()
         captured = [_captured(one) for one in begun if one]
