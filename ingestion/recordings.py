@@ -245,6 +245,13 @@ def _tell(session: Session, row: Recording, kind: str) -> None:
     )
 
 
+def of_bag(session: Session, bag: Bag) -> Sequence[Recording]:
+    """The recordings that this bag is of, oldest first."""
+    return session.exec(
+        select(Recording).where(Recording.bag_id == bag.id).order_by(col(Recording.id)).limit(100)
+    ).all()
+
+
 def views(session: Session, rows: Sequence[Recording]) -> list[RecordingView]:
     """These recordings as people see them, in their order."""
     now, ids = database_now(session), {row.robot_id for row in rows}

@@ -60,6 +60,8 @@ def test_an_upload_with_its_trigger_becomes_a_recording_with_a_bag(operator, dev
     bag = device.post(f"/v1/uploads/{begun['id']}/complete").json()["bag_id"]
     (shown,) = operator.get("/v1/recordings").json()["items"]
     assert (shown["status"], shown["bag_id"], shown["event"], shown["robot"]) == ("stored", bag, "x", "amr-01")
+    (began,) = operator.get(f"/v1/bags/{bag}").json()["recordings"]
+    assert (began["trigger"], began["kind"], began["policy"]) == ("event/x", "error", "night@1")
     again = announce(b"one").json()
     assert (again["id"], again["status"], again["bag_id"]) == (begun["id"], "complete", bag)
     other = announce(b"two")
