@@ -16,7 +16,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from fleet import changes
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
-from fleet.errors import Conflict
+from fleet.errors import Conflict, Invalid
 from fleet.events import Event, insert_new
 from fleet.organisations import Principal
 from fleet.robots import Robot, robot_named
@@ -116,13 +116,13 @@ def ask(session: Session, robot: Robot, wanted: RecordingWanted, *, who: str) ->
     """The recording of (robot, `wanted.key`): a new one that the robot is told of, or the one that was asked for before.
 
     Raises:
-        Conflict: neither a second before nor one after is wanted.
+        Invalid: neither a second before nor one after is wanted.
     """
     usual = _usual(session, robot, wanted.kind)
     before_s = usual.before_s if wanted.before_s is None else wanted.before_s
     after_s = usual.after_s if wanted.after_s is None else wanted.after_s
     if before_s + after_s <= 0:
-        raise Conflict("before_s and after_s are both 0; nothing would be recorded.")
+        raise Invalid("before_s and after_s are both 0; nothing would be recorded.")
     now, topics = database_now(session), wanted.topics or usual.topics
     row = Recording(
         organisation_id=robot.organisation_id,

@@ -132,7 +132,7 @@ def list_recordings(runtime: Parts, caller: Reader, place: Wanted) -> Listing[Re
         return Listing(items=recordings.views(session, rows), next=following)
 
 
-@router.post("/v1/robots/{robot}/recordings", status_code=201, responses=described(401, 403, 404, 409, 422))
+@router.post("/v1/robots/{robot}/recordings", status_code=201, responses=described(401, 403, 404, 422))
 def request_recording(
     robot: RobotWord, wanted: RecordingWanted, runtime: Parts, caller: Operator, response: Response
 ) -> RecordingView:

@@ -9,7 +9,7 @@ from deployments.cli.app import app
 from deployments.schema import migrate
 from deployments.seed import seed
 from fleet.adapters.simulated.site_map import robots
-from fleet.errors import Conflict, Invalid, NotFound
+from fleet.errors import Invalid, NotFound
 from fleet.runtime import open_runtime
 from fleet.settings import Settings
 
@@ -64,7 +64,7 @@ def test_a_recording_is_requested_once_a_key(yardmaster):
         (("request", "amr-09", "--why", "w"), NotFound, "'amr-09'"),
         (("request", "amr-01", "--why", "w", "--before", "4000"), Invalid, "before_s"),
         (("request", "amr-01", "--why", "w", "--topic", "imu"), Invalid, "(it is 'imu')"),
-        (("request", "amr-01", "--why", "w", "--before", "0", "--after", "0"), Conflict, "nothing would be recorded"),
+        (("request", "amr-01", "--why", "w", "--before", "0", "--after", "0"), Invalid, "nothing would be recorded"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(yardmaster, arguments, error, told):

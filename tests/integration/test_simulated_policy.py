@@ -114,6 +114,18 @@ def test_another_kind_of_trigger_records_nothing(opened):
     assert world.recordings() == []
 
 
+def test_a_worn_drive_that_shakes_is_an_anomaly_once(opened):
+    world = opened()
+    world.follow(SERIAL, policy({**ERROR, "on": "anomaly", "after_s": 2}))
+    robot = world.robots[SERIAL]
+    robot.memory.operating_h = robot.life.length_h * 0.97
+    fail(world)
+    live(world, 40)
+    (recording,) = world.recordings()
+    assert '"kind":"anomaly"' in recording.trigger
+    assert recording.samples[-5].signs.vibration_m_s2 > 1.8
+
+
 def test_a_request_is_recorded_once_however_often_it_is_told(opened):
     world = opened()
     world.follow(SERIAL, policy(ERROR))
