@@ -161,10 +161,9 @@ def _entered(session: Session, row: Recording, kind: str) -> Recording:
 
 
 def open_requests(session: Session, robot: Robot) -> list[RecordingOrder]:
-    """What this robot shall record now, oldest first; what it has begun to upload is not asked for again."""
+    """What this robot shall record now, oldest first; it is told until the bag is stored, and begins each once."""
     query = select(Recording).where(
         Recording.robot_id == robot.id,
-        col(Recording.upload_id).is_(None),
         col(Recording.bag_id).is_(None),
         col(Recording.expires_at) > database_now(session),
     )

@@ -12,7 +12,8 @@ from api.deps import Operator, Parts, Reader, Uploader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
 from api.strict import StrictRoute
-from ingestion import recording_policies, recordings
+from ingestion import recording_policies as policies
+from ingestion import recordings
 from ingestion.recording_policies import PolicyVersion
 from ingestion.recording_policy import NOTHING, Plain, RecordingPolicy
 from ingestion.recordings import Recording, RecordingOrder, RecordingView, RecordingWanted
@@ -61,7 +62,7 @@ class PolicyOfRobot(BaseModel):
 def list_policies(runtime: Parts, caller: Reader) -> list[PolicyRead]:
     """The newest version of each recording policy of your organisation, by name."""
     with runtime.reading() as session:
-        rows = recording_policies.newest(session, caller.organisation_id)
+        rows = policies.newest(session, caller.organisation_id)
         return [PolicyRead.model_validate(row) for row in rows]
 
 
@@ -69,7 +70,7 @@ def list_policies(runtime: Parts, caller: Reader) -> list[PolicyRead]:
 def list_versions(name: PolicyName, runtime: Parts, caller: Reader) -> list[PolicyRead]:
     """Every version of a recording policy, newest first: who wrote it, when and why."""
     with runtime.reading() as session:
-        rows = recording_policies.versions(session, caller.organisation_id, name)
+        rows = policies.versions(session, caller.organisation_id, name)
         return [PolicyRead.model_validate(row) for row in rows]
 
 
@@ -77,7 +78,7 @@ def list_versions(name: PolicyName, runtime: Parts, caller: Reader) -> list[Poli
 def put_policy(name: PolicyName, wanted: PolicyWrite, runtime: Parts, caller: Operator) -> PolicyRead:
     """Write a new version of a recording policy. What the newest version says already makes no other one."""
     with runtime.transaction() as session:
-        row = recording_policies.put(
+        row = policies.put(
             session,
             organisation_id=caller.organisation_id,
             name=name,
@@ -103,7 +104,7 @@ def show_policy(
     """What a robot shall record. Robots ask with their device's token, by id or name, and follow the newest answer."""
     with runtime.reading() as session:
         row = recordings.robot_for(session, caller, robot)
-        version = recording_policies.policy_of(session, row)
+        version = policies.policy_of(session, row)
         asked = recordings.open_requests(session, row)
     tag = _tag(version, asked)
     if if_none_match is not None and tag in {one.strip().removeprefix("W/") for one in if_none_match.split(",")}:
