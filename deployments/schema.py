@@ -11,6 +11,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
 import ingestion.models
+import ingestion.recording_policies
+import ingestion.recordings
 import missions.holds
 import missions.models
 import missions.schedules.models
@@ -35,6 +37,8 @@ ROOMS = (
     missions.holds,
     missions.schedules.models,
     ingestion.models,
+    ingestion.recording_policies,
+    ingestion.recordings,
     ml.models,
     reports.models,
 )

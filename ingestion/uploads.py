@@ -20,7 +20,7 @@ from fleet.events import insert_new
 from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal
 from fleet.robots import robot_named
-from ingestion import folders, parts, quotas, storing
+from ingestion import folders, parts, quotas, recordings, storing
 from ingestion.folders import Piece
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
@@ -307,6 +307,7 @@ def _enter(session: Session, upload: Upload) -> Bag:
     upload.status, upload.bag_id, upload.completed_at = UploadStatus.complete, bag.id, database_now(session)
     upload.error = None
     session.add(upload)
+    recordings.stored(session, upload, bag)
     requests.ask(
         session,
         organisation_id=upload.organisation_id,

@@ -11,8 +11,10 @@ from api.deps import Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
 from fleet.events import Alert, Event, Severity
+from ingestion import recordings
 from ingestion.catalogue import Sought, alerts_about, bag_of, events_within, topics_of
 from ingestion.models import Bag, BagStatus
+from ingestion.recordings import RecordingView
 
 router = APIRouter(tags=["bags"])
 
@@ -95,6 +97,7 @@ class BagDetails(BagRead):
 
     contents: list[TopicRead] = Field(description="Its topics by name; empty until it is converted.")
     events: list[EventRead] = Field(description="In the order of time, 200 at most.")
+    recordings: list[RecordingView] = Field(description="What began it: triggers and requests that it is the bag of.")
 
 
 @router.get("/v1/bags", responses=described(401, 403, 422))
@@ -116,4 +119,5 @@ def show_bag(bag_id: UUID, runtime: Parts, caller: Reader) -> BagDetails:
             **BagRead.model_validate(bag).model_dump(),
             contents=[TopicRead.model_validate(topic) for topic in topics_of(session, bag)],
             events=[EventRead.of(event, alerts.get(event.id)) for event in events],
+            recordings=recordings.views(session, recordings.of_bag(session, bag)),
         )

@@ -3,19 +3,24 @@
 import asyncio
 import re
 from collections import defaultdict
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlmodel import Session
 
 from api.deps import Parts, Uploader
 from api.problems import described
 from api.strict import StrictRoute
+from fleet.organisations import Principal
+from fleet.robots import robot_named
 from fleet.runtime import Runtime
+from ingestion import recordings
 from ingestion.folders import Piece
 from ingestion.models import Upload, UploadStatus
 from ingestion.quotas import Limits
+from ingestion.recordings import TriggerTold
 from ingestion.uploads import complete, start, upload_of, write_part
 from missions.board import mission_view
 
@@ -56,6 +61,13 @@ class UploadCreate(BaseModel):
         description="Of a folder, such as metadata.yaml and its splits; the parts then hold them one behind the other, "
         "in the order of their paths.",
     )
+    trigger: TriggerTold | None = Field(None, description="The trigger that began it; it needs `robot`.")
+
+    @model_validator(mode="after")
+    def _trigger_is_of_a_robot(self) -> Self:
+        if self.trigger is not None and self.robot is None:
+            raise ValueError("a trigger needs the name of its robot")
+        return self
 
 
 class UploadRead(BaseModel):
@@ -93,13 +105,14 @@ def parts_under_way() -> defaultdict[UUID, asyncio.Semaphore]:
 
 @router.post("/v1/uploads", status_code=201, responses=described(401, 403, 404, 409, 413, 422, 429, 507))
 def start_upload(wanted: UploadCreate, runtime: Parts, caller: Uploader, response: Response) -> UploadRead:
-    """Announce a recording. Announced again while it is open, the same upload is given with the parts it has."""
+    """Announce a recording. Announced again while it is open, the same upload is given with the parts it has.
+
+    One of a trigger that is stored already is given as complete: nothing is left to send.
+    """
     with runtime.transaction() as session:
         if wanted.mission_id is not None:
             mission_view(session, caller.organisation_id, wanted.mission_id)  # NotFound unless it is theirs
-        given = wanted.model_dump(exclude={"files"})
-        files = [Piece(file.path, file.size, file.sha256) for file in wanted.files]
-        upload = start(session, principal=caller, limits=limits_of(runtime), files=files, **given)
+        upload = _begun(session, caller, wanted, limits_of(runtime))
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     return _read(upload)
 
@@ -147,6 +160,20 @@ def complete_upload(upload_id: UUID, runtime: Parts, caller: Uploader) -> Comple
     """
     bag = complete(transaction=runtime.transaction, objects=runtime.objects, principal=caller, upload_id=upload_id)
     return Completed(bag_id=bag.id)
+
+
+def _begun(session: Session, caller: Principal, wanted: UploadCreate, limits: Limits) -> Upload:
+    """The upload to send parts to; of a trigger whose recording is stored already, the one that brought it."""
+    fields = wanted.model_dump(exclude={"trigger", "files"})
+    fields["files"] = [Piece(file.path, file.size, file.sha256) for file in wanted.files]
+    if wanted.trigger is None or wanted.robot is None:
+        return start(session, principal=caller, limits=limits, **fields)
+    robot = robot_named(session, caller.organisation_id, wanted.robot)
+    recording = recordings.announced(session, robot, wanted.trigger, who=str(caller))
+    before = recordings.finished_upload(session, recording, sha256=wanted.sha256)
+    upload = before or start(session, principal=caller, limits=limits, **fields)
+    recordings.arriving(session, recording, upload)
+    return upload
 
 
 def _read(upload: Upload) -> UploadRead:

@@ -19,6 +19,7 @@ from deployments.cli import (
     missions,
     platform,
     processes,
+    recording_policy,
     robots,
     schedules,
     watch,
@@ -56,6 +57,7 @@ app.add_typer(accounts.app, name="accounts", help="Manufacturers' clouds, and li
 app.add_typer(bags.app, name="bags", help="Recordings: inspect, convert, verify, find, cut, take in.")
 catalogue.register(bags.app)
 watch.register(bags.app)
+app.add_typer(recording_policy.app, name="recording-policy", help="What robots record by themselves, and now.")
 app.add_typer(calendar.app, name="calendar", help="Rules of recurrence, right through clock changes.")
 app.add_typer(
     schedules.app, name="schedules", help="Rounds again and again: ask for them, change them, see what comes."

@@ -23,6 +23,15 @@ CREATE TABLE IF NOT EXISTS orders (key TEXT PRIMARY KEY, sent TEXT NOT NULL, rep
 CREATE TABLE IF NOT EXISTS feed (number INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, past INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS given_again (key TEXT PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS bags (name TEXT PRIMARY KEY, robot TEXT NOT NULL, mission_id TEXT, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS bag_triggers (name TEXT PRIMARY KEY, trigger TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS captures (
+    serial_number TEXT NOT NULL, id TEXT NOT NULL, capture TEXT NOT NULL, state TEXT NOT NULL,
+    PRIMARY KEY (serial_number, id)
+);
+CREATE TABLE IF NOT EXISTS captured (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, serial_number TEXT NOT NULL, id TEXT NOT NULL, samples TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS ix_captured ON captured (serial_number, id);
 """
 
 
@@ -35,6 +44,18 @@ class Keep:
     told: Sequence[Reported] = ()
     facts: Sequence[tuple[str, str]] = ()
     is_past: bool = False
+    captured: Sequence["Captured"] = ()
+
+
+@dataclass(frozen=True)
+class Captured:
+    """How a recording by policy stands, in JSON, and what was sampled since; `is_over`: it is to be written as a bag."""
+
+    serial_number: str
+    id: str
+    capture: str
+    samples: str
+    is_over: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,7 @@ class OutgoingBag:
     name: str
     robot: str
     mission_id: str | None
+    trigger: str | None = None  # in JSON, as the platform wants it
 
 
 class Journal:
@@ -100,6 +122,26 @@ class Journal:
             self._replace("INSERT OR REPLACE INTO robots VALUES (?, ?)", news.memories)
             self._replace("INSERT OR REPLACE INTO facts VALUES (?, ?)", news.facts)
             self._replace("INSERT INTO feed (entry, past) VALUES (?, ?)", told)
+            self._add_captured(news.captured)
+
+    def _add_captured(self, captured: Sequence[Captured]) -> None:
+        rows = [(one.serial_number, one.id, one.capture, "due" if one.is_over else "open") for one in captured]
+        samples = [(one.serial_number, one.id, one.samples) for one in captured]
+        self._replace("INSERT OR REPLACE INTO captures VALUES (?, ?, ?, ?)", rows)
+        self._replace("INSERT INTO captured (serial_number, id, samples) VALUES (?, ?, ?)", samples)
+
+    def knows_capture(self, serial_number: str, key: str) -> bool:
+        """Whether a recording of this trigger of the robot was ever begun."""
+        return bool(self._rows("SELECT 1 FROM captures WHERE serial_number = ? AND id = ?", serial_number, key))
+
+    def captures(self, state: str) -> list[str]:
+        """The recordings that are `open` or `due`, in JSON, oldest first."""
+        return [text for (text,) in self._rows("SELECT capture FROM captures WHERE state = ? ORDER BY rowid", state)]
+
+    def captured_samples(self, serial_number: str, key: str) -> list[str]:
+        """What was sampled for a recording, in JSON, in the order of time."""
+        query = "SELECT samples FROM captured WHERE serial_number = ? AND id = ? ORDER BY number"
+        return [text for (text,) in self._rows(query, serial_number, key)]
 
     def _replace(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         self._database.executemany(statement, rows)
@@ -151,9 +193,14 @@ class Journal:
         )
         return [FeedEntry(int(number), entry, bool(past)) for number, entry, past in rows]
 
-    def add_bag(self, bag: OutgoingBag) -> None:
-        """A written bag is to be uploaded; the same name again changes nothing."""
+    def add_bag(self, bag: OutgoingBag, *, capture: tuple[str, str] | None = None) -> None:
+        """A written bag is to be uploaded; the same name again changes nothing. Its `capture` is over with that."""
         with self._writing():
+            if bag.trigger is not None:
+                self._replace("INSERT OR IGNORE INTO bag_triggers VALUES (?, ?)", [(bag.name, bag.trigger)])
+            if capture is not None:
+                self._replace("UPDATE captures SET state = 'written' WHERE serial_number = ? AND id = ?", [capture])
+                self._replace("DELETE FROM captured WHERE serial_number = ? AND id = ?", [capture])
             self._database.execute(
                 "INSERT OR IGNORE INTO bags VALUES (?, ?, ?, 'waiting')", [bag.name, bag.robot, bag.mission_id]
             )
@@ -164,7 +211,10 @@ class Journal:
 
     def waiting_bag(self) -> OutgoingBag | None:
         """The bag that waits longest."""
-        rows = self._rows("SELECT name, robot, mission_id FROM bags WHERE state = 'waiting' ORDER BY rowid LIMIT 1")
+        rows = self._rows(
+            "SELECT name, robot, mission_id, trigger FROM bags LEFT JOIN bag_triggers USING (name) "
+            "WHERE state = 'waiting' ORDER BY bags.rowid LIMIT 1"
+        )
         return OutgoingBag(*rows[0]) if rows else None
 
     def end_bag(self, name: str, state: str) -> None:

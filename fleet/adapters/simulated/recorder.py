@@ -27,6 +27,8 @@ class Recording:
     every: Mapping[str, int]
     noise: str
     mission_id: str | None = None
+    trigger: str | None = None  # what it is uploaded with, in JSON
+    capture: tuple[str, str] | None = None  # robot and trigger, when a policy or a request began it
 
 
 def thinned(samples: list[Sample]) -> list[Sample]:
@@ -55,15 +57,16 @@ def write_bag(folder: Path, recording: Recording) -> Path:
 def _write(writer: Writer, recording: Recording) -> None:
     store, messages = typestore(), Messages(noise_of(recording.noise))
     makers = messages.makers()
-    connections = {topic: writer.add_connection(topic, name, typestore=store) for topic, name in TYPES.items()}
+    chosen = {topic: name for topic, name in TYPES.items() if topic in recording.every}
+    connections = {topic: writer.add_connection(topic, name, typestore=store) for topic, name in chosen.items()}
     counts = dict.fromkeys(TYPES, 0)
     for sample in recording.samples:
-        for topic in _topics_of(sample):
+        for topic in _topics_of(sample, chosen):
             if counts[topic] % recording.every[topic] == 0:
                 body = store.serialize_cdr(makers[topic](sample), TYPES[topic])
                 writer.write(connections[topic], sample.at_ns, body)
             counts[topic] += 1
 
 
-def _topics_of(sample: Sample) -> Iterable[str]:
-    return TYPES if sample.body.speed_m_s > 0 else [topic for topic in TYPES if topic != "/diagnostics"]
+def _topics_of(sample: Sample, chosen: Iterable[str]) -> Iterable[str]:
+    return chosen if sample.body.speed_m_s > 0 else [topic for topic in chosen if topic != "/diagnostics"]

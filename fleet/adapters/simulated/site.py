@@ -20,6 +20,7 @@ from fleet.adapters.ros2.dds_domain import address_of
 from fleet.adapters.simulated import history
 from fleet.adapters.simulated.cloud import Cloud
 from fleet.adapters.simulated.journal import Journal, OutgoingBag
+from fleet.adapters.simulated.policy_fetcher import PolicyFetcher
 from fleet.adapters.simulated.recorder import Recording, write_bag
 from fleet.adapters.simulated.ros2_robots import serve_ros2
 from fleet.adapters.simulated.site_map import PLACES, vehicles
@@ -159,6 +160,7 @@ def _jobs(options: SiteOptions, world: World, clock: Clock) -> Iterator[Coroutin
         yield _tell(options, world, clock)
     if options.api_url:
         yield _upload(options, world)
+        yield _follow_policies(options, world)
     yield from _spoken_to_directly(options, world, clock)
 
 
@@ -177,8 +179,7 @@ async def _live(options: SiteOptions, world: World, clock: Clock) -> None:
     begun_at, begun = world.at, clock.monotonic()
     while True:
         await _to_its_end(partial(world.advance, begun_at + timedelta(seconds=clock.monotonic() - begun)))
-        for recording in world.recordings():
-            await _to_its_end(partial(_write, options.bags_dir, world.journal, recording))
+        await _to_its_end(partial(_write_finished, options.bags_dir, world))
         await asyncio.sleep(STEPS_EVERY_S)
 
 
@@ -192,9 +193,15 @@ def _write_past(options: SiteOptions, journal: Journal, past: history.PastLife) 
     _write(options.bags_dir, journal, history.recording(options.seed, past))
 
 
+def _write_finished(folder: Path, world: World) -> None:
+    for recording in world.recordings():
+        _write(folder, world.journal, recording)
+
+
 def _write(folder: Path, journal: Journal, recording: Recording) -> None:
     write_bag(folder, recording)
-    journal.add_bag(OutgoingBag(recording.name, recording.robot, recording.mission_id))
+    bag = OutgoingBag(recording.name, recording.robot, recording.mission_id, recording.trigger)
+    journal.add_bag(bag, capture=recording.capture)
 
 
 async def _to_its_end(work: Callable[[], None]) -> None:
@@ -211,6 +218,12 @@ async def _tell(options: SiteOptions, world: World, clock: Clock) -> None:
     hook = Hook(options.webhook_url, options.webhook_secret, options.duplicate_rate)
     async with open_transport(options.webhook_url, timeout_s=10.0, connections=2) as transport:
         await WebhookSender(hook, transport, world, clock).run()
+
+
+async def _follow_policies(options: SiteOptions, world: World) -> None:
+    headers = {"Authorization": f"Bearer {options.device_token}"}
+    async with open_transport(options.api_url, timeout_s=10.0, connections=1, headers=headers) as transport:
+        await PolicyFetcher(transport, world).run()
 
 
 async def _upload(options: SiteOptions, world: World) -> None:

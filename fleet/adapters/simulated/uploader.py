@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Opened(BaseModel):
 
     id: str
     part_max_bytes: int
+    status: str = "open"
 
 
 class Uploader:
@@ -68,10 +70,14 @@ class Uploader:
 
     async def _send(self, bag: OutgoingBag, path: Path) -> None:
         size, sha256 = await asyncio.to_thread(_measure, path)
-        wanted = {"filename": path.name, "size": size, "sha256": sha256, "robot": bag.robot}
+        wanted: dict[str, object] = {"filename": path.name, "size": size, "sha256": sha256, "robot": bag.robot}
+        if bag.trigger:
+            wanted["trigger"] = json.loads(bag.trigger)
         if bag.mission_id:
             wanted["mission_id"] = bag.mission_id
         opened = await self._announce(wanted)
+        if opened.status == "complete":
+            return
         for number, offset in enumerate(range(0, size, opened.part_max_bytes), start=1):
             part = await asyncio.to_thread(_read, path, offset, opened.part_max_bytes)
             await self._call("PUT", f"/v1/uploads/{opened.id}/parts/{number}", body=part)

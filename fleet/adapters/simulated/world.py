@@ -26,8 +26,10 @@ from fleet.adapter import (
 from fleet.adapters.simulated import battery, execution, history, site_map
 from fleet.adapters.simulated.body import Body
 from fleet.adapters.simulated.hazards import Hazards
-from fleet.adapters.simulated.journal import Journal, Keep
+from fleet.adapters.simulated.journal import Captured, Journal, Keep
 from fleet.adapters.simulated.local_orders import FORGOTTEN, Look, is_local, key_of, known_to_cloud
+from fleet.adapters.simulated.policy import Policy
+from fleet.adapters.simulated.policy_desk import PolicyDesk
 from fleet.adapters.simulated.recorder import Recording
 from fleet.adapters.simulated.recordings import Recordings
 from fleet.adapters.simulated.robot import Memory, SimulatedRobot
@@ -62,6 +64,7 @@ class World:
         self._tick_wall = timedelta(seconds=TICK_S / plan.speed)
         self._saved_at = opened_at
         self._recordings = Recordings(plan.seed)
+        self._desk = PolicyDesk(journal, plan.seed, TICK_S)
         self._blocked_spent = set(json.loads(journal.fact("blocked_spent") or "[]"))
         self.hazards = Hazards(plan.seed, plan.failure_rate, set(plan.blocked_once) - self._blocked_spent)
         self.opened_at = self._first_opened_at(opened_at)
@@ -71,6 +74,7 @@ class World:
                 self.robots[order.serial_number].take_up(order, report)
                 if is_local(order.key) and not plan.remembers_local_orders:
                     self._forget(self.robots[order.serial_number])
+        self._desk.take_up(self.robots)
 
     def _first_opened_at(self, opened_at: datetime) -> datetime:
         known = self.journal.fact("opened_at")
@@ -123,25 +127,32 @@ class World:
 
     def _tick(self) -> None:
         told: list[tuple[SimulatedRobot, list[Reported]]] = []
+        captured: list[Captured] = []
         for robot in self.robots.values():
             said = robot.tick(TICK_S, self.at)
             self._recordings.watch(robot, self.at)
+            captured += self._desk.tick(robot, self.at, said)
             if said:
                 told.append((robot, said))
-        if told:
-            self._keep(told)
+        if told or captured:
+            self._keep(told, captured)
 
     def recordings(self) -> list[Recording]:
         """The finished recordings since this was last asked."""
         with self._lock:
-            return self._recordings.finished()
+            return [*self._recordings.finished(), *self._desk.due()]
+
+    def follow(self, serial_number: str, policy: Policy) -> None:
+        """From now on the robot records as this policy says; what is asked for in it begins now, once."""
+        with self._lock:
+            self._desk.follow(self.robots[serial_number], policy, self.at)
 
     def stop_recording(self, serial_number: str) -> str:
         """Close what is recorded at this robot; gives the name of the bag, "" when nothing was."""
         with self._lock:
             return self._recordings.stop(serial_number)
 
-    def _keep(self, told: Sequence[tuple[SimulatedRobot, list[Reported]]]) -> None:
+    def _keep(self, told: Sequence[tuple[SimulatedRobot, list[Reported]]], captured: Sequence[Captured] = ()) -> None:
         self._blocked_spent |= set(self.plan.blocked_once) - self.hazards.blocked
         self.journal.keep(
             Keep(
@@ -149,6 +160,7 @@ class World:
                 memories=[_memory(robot) for robot, _ in told],
                 told=known_to_cloud([said for _, news in told for said in news]),
                 facts=[("blocked_spent", json.dumps(sorted(self._blocked_spent)))],
+                captured=captured,
             )
         )
 
@@ -156,7 +168,8 @@ class World:
         """Keep where every robot is, so that it goes on from there."""
         with self._lock:
             self._saved_at = self.at
-            self.journal.keep(Keep(memories=[_memory(robot) for robot in self.robots.values()]))
+            memories = [_memory(robot) for robot in self.robots.values()]
+            self.journal.keep(Keep(memories=memories, captured=self._desk.unsaved()))
 
     def submit(self, order: Order) -> Accepted | Refused:
         """Take the order, once a key: asked again the answer is the same and nothing starts."""
