@@ -54,6 +54,7 @@ def main() -> None:
     crashes = int(sys.argv[1]) if len(sys.argv) > 1 else CRASHES
     for figure in (*planted(), *figures(crashes)):
         sys.stdout.write(" | ".join(figure) + "\n")
+        sys.stdout.flush()  # a set takes minutes: what is known is told
 
 
 if __name__ == "__main__":
