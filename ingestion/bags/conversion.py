@@ -18,6 +18,7 @@ from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
 from ingestion.bags.directories import sha256_of, size_of
+from ingestion.bags.progress import Listener
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
 from ingestion.bags.recording import sayable
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, media_beside
@@ -31,10 +32,11 @@ ABANDONED_S = 6 * 3600
 log = structlog.get_logger(__name__)
 
 
-def convert(source: Path, out: Path, *, robot: str | None = None) -> Manifest:
+def convert(source: Path, out: Path, *, robot: str | None = None, listener: Listener | None = None) -> Manifest:
     """Convert the recording `source` into the local folder `out`, laid out as the lake is; gives its manifest.
 
-    What is no recording gives a manifest with status `refused`. The same recording again changes nothing.
+    What is no recording gives a manifest with status `refused`. The same recording again changes nothing. `listener` is
+    told how far it is.
 
     Raises:
         Invalid: `source` is neither a file nor a folder, or holds `out`.
@@ -51,7 +53,7 @@ def convert(source: Path, out: Path, *, robot: str | None = None) -> Manifest:
     lake = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", LOCAL)
     size = size_of(source) if source.is_dir() else source.stat().st_size
     name = sayable(source.name or source.resolve().name)
-    return convert_into(lake, Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT))
+    return convert_into(lake, Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT), listener)
 
 
 def recording_sha256(path: Path) -> str:
@@ -74,18 +76,18 @@ def explanation(manifest: Manifest) -> str | None:
     return "; ".join(told) or None
 
 
-def convert_into(lake: Lake, source: Source) -> Manifest:
+def convert_into(lake: Lake, source: Source, listener: Listener | None = None) -> Manifest:
     """Convert into `lake`; a no-op when this converter has already published it for this robot.
 
     Raises:
         Unavailable: a disk or the object store cannot take it.
     """
     before = lake.manifest(source.sha256)
-    if before is not None and _is_current(lake, before, source):
+    if before is not None and is_current(lake, before, source.robot):
         return before
     with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
         remove_abandoned(Path(folder))
-        reading = read(source, Path(folder))
+        reading = read(source, Path(folder), listener)
         manifest = _publish(lake, source, reading)
     if before is not None:
         _remove_superseded(lake, before, manifest, reading.media_keys)
@@ -103,8 +105,9 @@ def remove_abandoned(folder: Path) -> None:
                     shutil.rmtree(other)
 
 
-def _is_current(lake: Lake, manifest: Manifest, source: Source) -> bool:
-    same = (manifest.converter, manifest.robot) == (CONVERTER, source.robot)
+def is_current(lake: Lake, manifest: Manifest, robot: str) -> bool:
+    """Whether this converter made the dataset for this robot, and its files are there."""
+    same = (manifest.converter, manifest.robot) == (CONVERTER, robot)
     return same and all(lake.objects.exists(lake.key(file.path)) for file in manifest.files)
 
 

@@ -96,15 +96,18 @@ def batches(folder: Path, found: Findings) -> Iterator[Batch]:
     for name in listing.missing:
         found.lose(0, 0, f"the file {name} is missing")
     refusals, messages = [], 0
+    read, whole = 0, sum(path.stat().st_size for path in listing.files)
     for path in listing.files:
-        inner = Findings()
+        inner, size = Findings(), path.stat().st_size
         try:
             for batch in _member(path, inner):
                 messages += len(batch.starts)
+                found.part = (read + inner.part * size) / whole
                 yield batch
         except Invalid as error:
             refusals.append(f"{path.name}: {error.message}")
-            inner.lose(0, path.stat().st_size, error.message)
+            inner.lose(0, size, error.message)
+        read += size
         _merge(inner, found, path.name)
     if len(refusals) == len(listing.files):
         raise Invalid(" ".join(refusals[:3]) or f"None of the files that {METADATA} names is there.")

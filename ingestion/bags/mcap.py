@@ -86,6 +86,7 @@ class _Recording:
         """The heads of records; who takes one leaves the file where the next record begins."""
         has_ended = False
         while (offset := self.file.tell()) < self.size:
+            self.found.part = offset / self.size
             head = self.file.read(HEAD.size)
             op, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
             if op == FOOTER and length == FOOTER_BYTES and self._is_end():
@@ -122,7 +123,7 @@ class _Recording:
 
     def _chunk_after(self, offset: int) -> int | None:
         """Where the summary says that the next chunk begins."""
-        return min((at for at in self._summarised().chunks if at > offset), default=None)
+        return min((at for at in self._summarised().chunks if offset < at < self.size), default=None)
 
     def _summarised(self) -> Summary:
         if self._summary is None:

@@ -9,6 +9,7 @@ from fleet.errors import Invalid
 from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Undecodable, decoder, definition_sha256
 from ingestion.bags.layout import Program, program
 from ingestion.bags.media import MediaFiles, kind_of
+from ingestion.bags.progress import Listener, Teller
 from ingestion.bags.recording import Channel, Findings, sayable
 from ingestion.bags.rejects import RejectsFile
 from ingestion.bags.sources import reader_of
@@ -75,9 +76,10 @@ class Reading:
         ]
 
 
-def read(source: Source, folder: Path) -> Reading:
+def read(source: Source, folder: Path, listener: Listener | None = None) -> Reading:
     """Read `source` into files below `folder`; what is damaged or undecodable is told in the result, never raised."""
     reading = Reading(source, folder, RejectsFile(folder / "rejects.parquet"))
+    teller = Teller(listener, "read", source.size)
     try:
         reading.format, batches = reader_of(source.path)
         for batch in batches(source.path, reading.found):
@@ -87,6 +89,7 @@ def read(source: Source, folder: Path) -> Reading:
             reading.held_bytes += rows.held_bytes - before
             if reading.held_bytes > HELD_MAX_BYTES:
                 _release_largest(reading)
+            teller.reached(reading.found.part)
     except Invalid as error:
         reading.refusal = sayable(error.message)
     for channel in reading.found.channels:
@@ -95,6 +98,7 @@ def read(source: Source, folder: Path) -> Reading:
     for topic in reading.topics.values():
         topic.rows.close()
     reading.rejects.close()
+    teller.reached(1.0)
     return reading
 
 

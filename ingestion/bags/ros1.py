@@ -112,6 +112,7 @@ class _Recording:
     def _heads(self) -> Iterator[_Head]:
         """The heads of records; who takes one leaves the file where the next record begins."""
         while (offset := self.file.tell()) < self.size:
+            self.found.part = offset / self.size
             head, reason = None, "the bag was cut inside a record"
             try:
                 head = self._head()
@@ -139,7 +140,7 @@ class _Recording:
 
     def _chunk_after(self, offset: int) -> int | None:
         """Where the end of the bag says that the next chunk begins."""
-        return min((at for at in self._ended().chunks if at > offset), default=None)
+        return min((at for at in self._ended().chunks if offset < at < self.size), default=None)
 
     def _ended(self) -> _Ending:
         if self._ending is None:

@@ -202,6 +202,7 @@ class _Recording:
             numbers, topics, times, contents = zip(*rows, strict=True)
         lengths = np.fromiter(map(len, contents), np.int64, len(contents))
         self._bytes += int(lengths.sum())
+        self._found.part = min(self._bytes / self._size, 1.0)
         messages = Placed(
             numbers=np.array(topics, np.int64),
             log_time=np.array(times, np.int64).view(np.uint64),
