@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import Column, Index, UniqueConstraint
 from sqlmodel import Field, Session, SQLModel
 
 from fleet.adapter import Happening
@@ -23,11 +23,14 @@ class Event(SQLModel, table=True):
     """A happening; `key` makes a second report of it harmless."""
 
     __tablename__ = "events"
-    __table_args__ = (UniqueConstraint("organisation_id", "key"),)
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "key"),
+        Index("ix_events_of_robot", "robot_id", "occurred_at"),  # what happened while a bag was recorded
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     organisation_id: UUID = Field(foreign_key="organisations.id", index=True)
-    robot_id: UUID | None = Field(default=None, foreign_key="robots.id", index=True)
+    robot_id: UUID | None = Field(default=None, foreign_key="robots.id")
     key: str
     kind: str = Field(index=True)
     severity: Severity = Field(default=Severity.info, sa_type=text_of(Severity))

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
@@ -69,6 +69,11 @@ class Upload(SQLModel, table=True):
         sa_column=Column(JSONColumn, nullable=False, server_default="[]"),
         description="of a folder",
     )
+    promised: dict[str, int] = Field(
+        default_factory=dict,
+        sa_column=Column(JSONColumn, nullable=False, server_default="{}"),
+        description="part number -> bytes, of the parts for which an address was given",
+    )
     bag_id: UUID | None = None
     error: str | None = None
     uploaded_by: str
@@ -78,7 +83,10 @@ class Upload(SQLModel, table=True):
 
 
 class Bag(SQLModel, table=True):
-    """A recording, addressed by its content; the same content twice within an organisation is one bag."""
+    """A recording, addressed by its content; the same content twice within an organisation is one bag.
+
+    A cut of another bag is one, too: its content is the span, its files are the dataset itself (`ingestion.bags.cuts`).
+    """
 
     __tablename__ = "bags"
     __table_args__ = (UniqueConstraint("organisation_id", "sha256"),)
@@ -101,6 +109,8 @@ class Bag(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     error: str | None = None
+    cut_of_id: UUID | None = Field(default=None, index=True, description="The bag that it is a span of.")
+    cut_event_id: UUID | None = Field(default=None, description="The event around which it was cut out.")
     uploaded_at: datetime = Field(sa_type=UTCDateTime)
     converted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
@@ -109,7 +119,18 @@ class BagTopic(SQLModel, table=True):
     """A topic of a converted bag as its manifest tells it; a topic with two definitions has a row for each."""
 
     __tablename__ = "bag_topics"
-    __table_args__ = (Index("ix_bag_topics_name", "organisation_id", "name"),)
+    __table_args__ = (
+        # A search reads these alone: the rows themselves are long, and most have no errors.
+        Index("ix_bag_topics_named", "organisation_id", "name", "type", "bag_id"),
+        Index("ix_bag_topics_of_type", "organisation_id", "type", "bag_id"),
+        Index(
+            "ix_bag_topics_with_errors",
+            "organisation_id",
+            "bag_id",
+            sqlite_where=text("errors != ''"),
+            postgresql_where=text("errors != ''"),
+        ),
+    )
 
     bag_id: UUID = Field(foreign_key="bags.id", primary_key=True)
     number: int = Field(primary_key=True, description="Its place in the manifest.")
@@ -133,4 +154,4 @@ class BagTopic(SQLModel, table=True):
     unstamped: int = 0
     skew_median_s: float | None = Field(default=None, description="log_time less the header's stamp.")
     skew_largest_s: float | None = None
-    errors: str = Field(default="", description="The different warnings and errors of its diagnostics, one a line.")
+    errors: str = Field(default="", description="The different warnings and errors that it told, one a line.")

@@ -53,6 +53,10 @@ class Recording(SQLModel, table=True):
     upload_id: UUID | None = None
     bag_id: UUID | None = Field(default=None, foreign_key="bags.id", index=True)
     stored_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    lost_at: datetime | None = Field(
+        default=None, sa_type=UTCDateTime, description="When what had come of it was removed."
+    )
+    lost_why: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class RecordingWanted(BaseModel):
