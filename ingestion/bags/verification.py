@@ -1,67 +1,49 @@
 """The proof: every field of every message in a dataset, compared with what rosbags' own reader and deserialiser give.
 
-What lies in files beside a table is read back to the bytes that were recorded. Messages that could not be decoded are
+Where its reader cannot read a recording, our reader finds the messages and its deserialiser says what is in them. What
+lies in files beside a table is read back to the bytes that were recorded. Messages that could not be decoded are
 compared byte by byte with the rejects.
 """
 
 import hashlib
-import sqlite3
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import merge
-from itertools import chain, groupby, zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
-from rosbags.rosbag1 import ReaderError as ReaderError1
-from rosbags.rosbag2 import ReaderError as ReaderError2
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+import structlog
+from rosbags.interfaces import Nodetype
 from rosbags.typesys.base import normalize_fieldname
-from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
-
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError
-else:
-    from backports.zstd import ZstdError
 
 from fleet.errors import Invalid
 from fleet.objectstore import ObjectStore
 from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import RESERVED
 from ingestion.bags.conversion import LOCAL, file_sha256, recording_sha256
-from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS, idl_parts
+from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS
+from ingestion.bags.witnesses import Refused, Seen, Witness, own_witness, rosbags_witness
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 
 MOST_TOLD = 20
 LONGEST_TOLD = 500
-REFUSALS = (AnyReaderError, ReaderError1, ReaderError2)
-# What rosbags lets out of its readers besides, also that of its libraries.
-UNREADABLE = (
-    *REFUSALS,
-    *PARSE_ERRORS,
-    *DECODE_ERRORS,
-    RuntimeError,
-    EOFError,
-    sqlite3.Error,
-    ZstdError,
-)
 Row = dict[str, Any]
 At = tuple[int, list[Row]]
+
+log = structlog.get_logger(__name__)
 
 
 def verify(source: Path, folder: Path) -> list[str]:
     """How the dataset of `source` in `folder` differs from the recording as rosbags reads it; empty when it does not.
 
-    At most MOST_TOLD differences per topic are told. Topics kept raw are compared byte by byte.
+    Where its reader cannot read it, that is logged, and the messages are those that our reader finds. At most MOST_TOLD
+    differences per topic are told. Topics kept raw are compared byte by byte.
 
     Raises:
         Invalid: the folder holds no dataset of this recording.
@@ -72,17 +54,25 @@ def verify(source: Path, folder: Path) -> list[str]:
         return told
     told += [f"{file.path} is not the file that was published" for file in manifest.files if _is_changed(file, folder)]
     try:
-        with AnyReader([source], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            if manifest.messages and not reader.message_count:
-                told.append(f"rosbags finds no message in {source.name}, for which it needs its index and statistics")
-            else:
-                told += _differences(reader, manifest, folder)
+        told += _compared(source, manifest, folder)
     except pa.ArrowException as error:
         told.append(f"a file of the dataset cannot be read: {error}"[:LONGEST_TOLD])
-    except UNREADABLE as error:
-        reason = str(error) if isinstance(error, REFUSALS) else repr(error)
-        told.append(f"rosbags cannot read {source.name}: {reason}"[:LONGEST_TOLD])
     return told
+
+
+def _compared(source: Path, manifest: Manifest, folder: Path) -> list[str]:
+    try:
+        with rosbags_witness(source) as witness:
+            return list(_differences(witness, manifest, folder))
+    except Refused as error:
+        log.warning(
+            "rosbags cannot read the recording",
+            recording=source.name,
+            reason=str(error)[:LONGEST_TOLD],
+            compared="the messages that our reader finds, their fields as rosbags' deserialiser gives them",
+        )
+    with own_witness(source) as witness:
+        return list(_differences(witness, manifest, folder))
 
 
 def _is_changed(file: LakeFile, folder: Path) -> bool:
@@ -98,12 +88,12 @@ def _manifest(source: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _differences(reader: AnyReader, manifest: Manifest, folder: Path) -> Iterator[str]:
-    names = sorted({table.name for table in manifest.topics} | {connection.topic for connection in reader.connections})
+def _differences(witness: Witness, manifest: Manifest, folder: Path) -> Iterator[str]:
+    names = sorted({table.name for table in manifest.topics} | witness.topics)
     for name in names:
         topic = _Topic(name, [table for table in manifest.topics if table.name == name], folder)
         rejects = Counter(_rejects(manifest, name, folder))
-        recorded = _by_time(_recorded(reader, topic, rejects))
+        recorded = _by_time(_recorded(witness, topic, rejects))
         told = (_difference(name, ours, theirs) for ours, theirs in zip_longest(_by_time(topic.rows()), recorded))
         yield from [difference for difference in told if difference][:MOST_TOLD]
         if missing := rejects.total():
@@ -160,49 +150,26 @@ def _by_time(rows: Iterator[tuple[int, Row]]) -> Iterator[At]:
         yield time, [dict(sorted(values.items())) for _, values in group]
 
 
-def _recorded(reader: AnyReader, topic: _Topic, rejects: Counter[str]) -> Iterator[tuple[int, Row]]:
-    """The messages as rosbags gives them, but for those that are among the rejects, which are taken off."""
-    connections = [connection for connection in reader.connections if connection.topic == topic.name]
-    if not connections:
-        return
+def _recorded(witness: Witness, topic: _Topic, rejects: Counter[str]) -> Iterator[tuple[int, Row]]:
+    """The messages as they were recorded, but for those that are among the rejects, which are taken off."""
     blobs, raw_types = topic.blobs, topic.raw_types
-    for connection, time, content in reader.messages(connections):
-        if rejects and rejects[_digest(content)]:
-            rejects[_digest(content)] -= 1
-        elif _type_name(connection) in raw_types:
-            yield time, {"raw": bytes(content)}
+    for seen in witness.messages(topic.name):
+        if rejects and rejects[_digest(seen.content)]:
+            rejects[_digest(seen.content)] -= 1
+        elif seen.type in raw_types:
+            yield seen.time, {"raw": seen.content}
         else:
-            yield time, without_padding(_decoded(reader, connection, content), blobs)
+            yield seen.time, without_padding(_decoded(seen), blobs)
 
 
-def _decoded(reader: AnyReader, connection: Connection, content: bytes) -> Row:
-    name = _type_name(connection)
-    types = _types(name, connection.msgdef) if connection.msgdef.data else reader.typestore
-    read = types.deserialize_cdr if reader.is2 else types.deserialize_ros1
+def _decoded(seen: Seen) -> Row:
     try:
-        message = read(content, name)
-    except DECODE_ERRORS as error:
+        types = seen.types()
+        read = types.deserialize_cdr if seen.is_cdr else types.deserialize_ros1
+        message = read(seen.content, seen.type)
+    except (Invalid, *PARSE_ERRORS, *DECODE_ERRORS) as error:
         return {"rosbags cannot read it": str(error)}
-    return _named(_fields(types, name, message, ""))
-
-
-def _type_name(connection: Connection) -> str:
-    """The type in full, also where a writer has left out the middle of its name."""
-    name: str = connection.msgtype
-    return normalize_msgtype(name) if name.count("/") == 1 else name
-
-
-@lru_cache(maxsize=256)
-def _types(name: str, definition: MessageDefinition) -> Typestore:
-    """The types of one connection: the reader has one store for all, in which the last definition of a name counts."""
-    types = get_typestore(Stores.EMPTY)
-    if definition.format is MessageDefinitionFormat.MSG:
-        types.register(get_types_from_msg(definition.data, name))
-    else:
-        types.register(
-            dict(chain.from_iterable(get_types_from_idl(part).items() for part in idl_parts(definition.data)))
-        )
-    return types
+    return _named(_fields(types, seen.type, message, ""))
 
 
 def _named(fields: Iterable[tuple[str, Any]]) -> Row:

@@ -102,9 +102,7 @@ def test_messages_out_of_order_come_out_sorted_also_over_batches(points, tmp_pat
     table = only_table(manifest, tmp_path / "out")
     assert [time.value - START_NS for time in table["log_time"]] == list(range(101))
     assert [offsets[int(x)] for x in table["x"].to_pylist()] == list(range(101))
-    assert verify(source, tmp_path / "out") == [
-        "rosbags cannot read points.mcap: Unindexed MCAP messages are not in timestamp order. Use an indexed file."
-    ]
+    assert verify(source, tmp_path / "out") == []
 
 
 def test_messages_of_one_instant_keep_the_order_of_the_file(points, tmp_path, monkeypatch, only_table):
@@ -313,11 +311,11 @@ def test_rejected_messages_are_compared_too(points, tmp_path, point):
     source.write_bytes(made.content())
     manifest = convert(source, tmp_path / "out")
     path = tmp_path / "out" / str(manifest.rejects and manifest.rejects.path)
-    assert [line for line in verify(source, tmp_path / "out") if "rosbags cannot" not in line] == []
+    assert verify(source, tmp_path / "out") == []
     table = pq.ParquetFile(path).read()
     pq.write_table(table.set_column(5, "raw", pa.array([b"other"])), path)
     told = verify(source, tmp_path / "out")
-    assert told[0].startswith("rosbags cannot read short.mcap") or "among the rejects" in told[-1]
+    assert "among the rejects" in told[-1]
 
 
 def test_a_folder_with_metadata_is_a_recording_and_has_a_hash_of_its_own(db3_bag, tmp_path):

@@ -8,6 +8,7 @@ import tempfile
 
 import pyarrow.parquet as pq
 import pytest
+from structlog.testing import capture_logs
 
 from ingestion.bags import convert
 from ingestion.bags.verification import verify
@@ -94,14 +95,17 @@ def test_two_definitions_of_one_type_are_each_compared_by_their_own(mcap, writte
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"]["])
-def test_what_rosbags_cannot_read_is_said_and_not_raised(mcap, written, tmp_path, point, content):
+def test_where_rosbags_cannot_read_a_recording_its_deserialiser_still_compares_and_that_is_told(
+    mcap, written, tmp_path, point, content
+):
     mcap.has_index = True
     mcap.add(mcap.channel("/p", "geometry_msgs/msg/Point", f"# @@@\n{POINT}"), START_NS, point(4.0))
     mcap.add(mcap.channel("/json", "x", "{}", encoding="json", form="@@"), START_NS, b"{}")
     source = written(mcap.content(compression=None, announced=2).replace(b"@@", content))
     convert(source, tmp_path)
-    (told,) = verify(source, tmp_path)
-    assert told.startswith("rosbags cannot read recording.mcap")
+    with capture_logs() as told:
+        assert verify(source, tmp_path) == []
+    assert [line["event"] for line in told] == ["rosbags cannot read the recording"]
 
 
 def test_a_recording_in_which_rosbags_finds_no_message_is_no_difference_of_every_row(points, written, tmp_path):
@@ -109,8 +113,9 @@ def test_a_recording_in_which_rosbags_finds_no_message_is_no_difference_of_every
     recording.has_index = True
     source = written(recording.content())  # without statistics
     convert(source, tmp_path)
-    (told,) = verify(source, tmp_path)
-    assert told.startswith("rosbags finds no message in recording.mcap")
+    with capture_logs() as told:
+        assert verify(source, tmp_path) == []
+    assert "it finds no message" in told[0]["reason"]
 
 
 def test_a_file_that_was_replaced_or_removed_is_told(mcap, written, tmp_path, point):
