@@ -7,18 +7,21 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, String, and_, cast, literal_column, or_
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
 
 from fleet.errors import Conflict, NotFound
-from fleet.events import Alert, Event
+from fleet.events import Alert, Event, Severity
 from fleet.organisations import Site
 from fleet.robots import Robot
 from ingestion.models import Bag, BagStatus, BagTopic
+from ingestion.recording_policy import TriggerKind
+from ingestion.recordings import Recording
 
 SHORTEST_HASH = 8
 EVENTS_SHOWN = 200
+ANY_ANOMALY = "*"
 LONGEST = 300
 FEW_STARS = r"^[^*]*(\*[^*]*){0,4}$"  # what databases need for a pattern grows with the power of its stars
 
@@ -41,16 +44,30 @@ class Sought:
     ] = None
     status: Annotated[BagStatus | None, Field(description="Bags that got this far.")] = None
     error: Annotated[
-        str | None, Field(max_length=LONGEST, description="Bags whose diagnostics warned of something with this text.")
+        str | None,
+        Field(
+            max_length=LONGEST,
+            description="With this text in a warning or error: of diagnostics, of a node's log, or told by its robot.",
+        ),
     ] = None
+    anomaly: Annotated[
+        str | None,
+        Field(
+            max_length=LONGEST,
+            description="In which an alert was opened that says this, or that an anomaly of this name began; * is any.",
+        ),
+    ] = None
+    trigger: Annotated[TriggerKind | None, Field(description="That this kind of trigger or request began.")] = None
+    cut_of: Annotated[UUID | None, Field(description="Cuts of the bag of this id.")] = None
     text: Annotated[
-        str | None, Field(max_length=LONGEST, description="With this text in name, topics, types or diagnostics.")
+        str | None, Field(max_length=LONGEST, description="With this text in name, topics, types, warnings or errors.")
     ] = None
 
     def conditions(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
         """What holds for the rows of these bags of an organisation."""
         mine = col(Bag.organisation_id) == organisation_id
-        return [mine, *self._of_the_row(organisation_id), *self._of_the_span(), *self._of_the_topics(organisation_id)]
+        rows = [*self._of_the_row(organisation_id), *self._of_the_span(), *self._of_the_topics(organisation_id)]
+        return [mine, *rows, *self._of_what_happened()]
 
     def _of_the_row(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
         found = []
@@ -63,6 +80,8 @@ class Sought:
             found.append(col(Bag.mission_id) == self.mission_id)
         if self.status is not None:
             found.append(col(Bag.status) == self.status)
+        if self.cut_of is not None:
+            found.append(col(Bag.cut_of_id) == self.cut_of)
         return found
 
     def _of_the_span(self) -> list[ColumnElement[bool]]:
@@ -79,11 +98,20 @@ class Sought:
         same += [_like(col(BagTopic.type), self.type)] if self.type is not None else []
         found = [_has_topic(organisation_id, *same)] if same else []
         if self.error is not None:
-            found.append(_has_topic(organisation_id, _warned(self.error)))
+            found.append(or_(_warned(organisation_id, self.error), _reported(self.error)))
         if self.text is not None:
             names = (_contains(col(column), self.text) for column in (BagTopic.name, BagTopic.type))
-            of_topics = _has_topic(organisation_id, or_(*names, _warned(self.text)))
-            found.append(or_(_contains(col(Bag.filename), self.text), _contains(col(Bag.error), self.text), of_topics))
+            of_topics = (_has_topic(organisation_id, or_(*names)), _warned(organisation_id, self.text))
+            own = (_contains(col(Bag.filename), self.text), _contains(col(Bag.error), self.text))
+            found.append(or_(*own, *of_topics, _reported(self.text)))
+        return found
+
+    def _of_what_happened(self) -> list[ColumnElement[bool]]:
+        found = []
+        if self.anomaly is not None:
+            found.append(or_(_alerted(self.anomaly), _began(TriggerKind.anomaly, self.anomaly)))
+        if self.trigger is not None:
+            found.append(_began(self.trigger))
         return found
 
 
@@ -158,11 +186,11 @@ def alerts_about(session: Session, events: Sequence[Event]) -> dict[UUID, Alert]
     return {alert.event_id: alert for alert in session.exec(query).all() if alert.event_id}
 
 
-def uncatalogued(session: Session, organisation_id: UUID) -> list[Bag]:
-    """Converted bags whose topics are not in the catalogue yet, oldest first."""
+def uncatalogued(session: Session, organisation_id: UUID, *, are_all: bool = False) -> list[Bag]:
+    """Converted bags whose topics are not in the catalogue yet, oldest first; `are_all`: whether they are or not."""
     has_some = select(BagTopic.bag_id).where(BagTopic.bag_id == Bag.id).exists()
-    query = select(Bag).where(Bag.organisation_id == organisation_id, Bag.topics > 0, ~has_some)
-    return list(session.exec(query.order_by(col(Bag.id))).all())
+    query = select(Bag).where(Bag.organisation_id == organisation_id, Bag.topics > 0)
+    return list(session.exec((query if are_all else query.where(~has_some)).order_by(col(Bag.id))).all())
 
 
 def _is_called(name: str) -> ColumnElement[bool]:
@@ -180,8 +208,39 @@ def _has_topic(organisation_id: UUID, *conditions: ColumnElement[bool]) -> Colum
     return col(Bag.id).in_(query)
 
 
-def _warned(text: str) -> ColumnElement[bool]:
-    return and_(col(BagTopic.errors) != "", _contains(col(BagTopic.errors), text))
+def _warned(organisation_id: UUID, text: str) -> ColumnElement[bool]:
+    # Written out, not as a parameter, so that SQLite sees that the index of those with errors is enough.
+    has_errors = col(BagTopic.errors) != literal_column("''")
+    return _has_topic(organisation_id, has_errors, _contains(col(BagTopic.errors), text))
+
+
+def _meanwhile(at: SQLCoreOperations[Any]) -> ColumnElement[bool]:
+    return and_(at >= col(Bag.started_at), at <= col(Bag.finished_at))
+
+
+def _reported(text: str) -> ColumnElement[bool]:
+    """The bag's robot told of a warning or error with this text while it recorded."""
+    told = or_(_contains(col(Event.kind), text), _contains(cast(col(Event.fields), String), text))
+    mine = (Event.robot_id == Bag.robot_id, Event.organisation_id == Bag.organisation_id)
+    return (
+        select(Event.id)
+        .where(*mine, _meanwhile(col(Event.occurred_at)), Event.severity != Severity.info, told)
+        .exists()
+    )
+
+
+def _alerted(text: str) -> ColumnElement[bool]:
+    mine = (Alert.robot_id == Bag.robot_id, Alert.organisation_id == Bag.organisation_id)
+    query = select(Alert.id).where(*mine, _meanwhile(col(Alert.opened_at)))
+    says = or_(_contains(col(Alert.rule), text), _contains(col(Alert.message), text))
+    return (query if text == ANY_ANOMALY else query.where(says)).exists()
+
+
+def _began(kind: TriggerKind, text: str = ANY_ANOMALY) -> ColumnElement[bool]:
+    """A trigger or request of this kind began it."""
+    query = select(Recording.bag_id).where(Recording.kind == kind, col(Recording.bag_id).is_not(None))
+    named = or_(_contains(col(Recording.trigger_id), text), _contains(col(Recording.why), text))
+    return col(Bag.id).in_(query if text == ANY_ANOMALY else query.where(named))
 
 
 def _like(column: SQLCoreOperations[Any], pattern: str) -> ColumnElement[bool]:

@@ -9,6 +9,7 @@ import typer
 
 from deployments.cli.bags import rounded
 from deployments.cli.parts import AsJson, Organisation, opened, show, show_json
+from ingestion.recording_policy import TriggerKind
 from ingestion.statuses import BagStatus
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def list_bags(  # noqa: PLR0913  each one is an option of the command line
     topic: Annotated[str | None, typer.Option(help="With this topic; * stands for anything.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="With a topic of this type; * for anything.")] = None,
     status: Annotated[BagStatus | None, typer.Option(help="That got this far.")] = None,
-    error: Annotated[str | None, typer.Option(help="Whose diagnostics warned of something with this text.")] = None,
+    error: Annotated[str | None, typer.Option(help="With this text in a warning or error of it or its robot.")] = None,
+    anomaly: Annotated[
+        str | None, typer.Option(help="In which an alert of this text was opened, or that an anomaly began; * is any.")
+    ] = None,
+    trigger: Annotated[TriggerKind | None, typer.Option(help="That this kind of trigger or request began.")] = None,
     limit: Limit = 200,
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +70,8 @@ def list_bags(  # noqa: PLR0913  each one is an option of the command line
         type=type_,
         status=status,
         error=error,
+        anomaly=anomaly,
+        trigger=trigger,
     )
     _show_found(organisation, sought, limit, as_json=as_json)
 
@@ -79,7 +86,7 @@ def search(  # noqa: PLR0913  each one is an option of the command line
     limit: Limit = 200,
     as_json: AsJson = False,
 ) -> None:
-    """The recordings in which a text is found: in their names, topics, types or what their diagnostics warned of."""
+    """The recordings in which a text is found: in their names, topics, types, or warnings and errors of them or their robots."""
     from ingestion.catalogue import Sought
 
     sought = Sought(robot=robot, site=site, since=_day(since), until=_day(until), text=text)
@@ -204,7 +211,12 @@ def _around(session: "Session", bag: "Bag", event_id: UUID, before_s: float, aft
     return Span.around(event.occurred_at, before_s=before_s, after_s=after_s)
 
 
-def catalogue(organisation: Organisation = "demo") -> None:
+def catalogue(
+    organisation: Organisation = "demo",
+    is_again: Annotated[
+        bool, typer.Option("--again", help="Also those that are in it, for what it looks for now.")
+    ] = False,
+) -> None:
     """Catalogue the topics of recordings that were converted before there was a catalogue; those it has are left."""
     from fleet.errors import NotFound
     from fleet.organisations import organisation_named
@@ -213,7 +225,7 @@ def catalogue(organisation: Organisation = "demo") -> None:
 
     runtime = opened()
     with runtime.reading() as session:
-        bags = uncatalogued(session, organisation_named(session, organisation).id)
+        bags = uncatalogued(session, organisation_named(session, organisation).id, are_all=is_again)
     topics = 0
     for bag in bags:
         try:

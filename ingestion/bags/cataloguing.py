@@ -1,8 +1,9 @@
-"""What the catalogue knows of a converted bag: its topics with their quality, and what its diagnostics said."""
+"""What the catalogue knows of a converted bag: its topics with their quality, and what diagnostics and logs complained of."""
 
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import delete
 from sqlmodel import Session, col
@@ -12,21 +13,22 @@ from ingestion.models import Bag, BagTopic
 
 LEVEL, NAME, MESSAGE = "status.level", "status.name", "status.message"  # of diagnostic_msgs/DiagnosticArray
 WORST_FINE = 0  # DiagnosticStatus.OK; 1 is a warning, 2 an error, 3 stale
+# What a log counts as an error from: ERROR of rcl_interfaces/msg/Log, and of rosgraph_msgs/Log of ROS 1.
+LOG_ERRORS = {"rcl_interfaces/msg/Log": 40, "rosgraph_msgs/msg/Log": 8}
+LOG_COLUMNS = ["level", "name", "msg"]
+CODE_WORDS = 8  # what comes behind them is mostly numbers, which would make every line another error
 MOST_ERRORS = 200
 LONGEST_ERROR = 200
 READ_ROWS = 4_096
 
 
 def errors_in(lake: Lake, manifest: Manifest) -> dict[int, str]:
-    """What the diagnostics of a dataset warned of, by the place of the topic in the manifest: each text once, a line each.
+    """What a dataset complains of, by the place of the topic in the manifest: each text once, a line each.
 
-    Only the columns that say it are read, some thousand rows at a time.
+    That is what diagnostics warned of, and of the errors in logs the node and the first words. Only the columns that say
+    it are read, some thousand rows at a time.
     """
-    told = {
-        number: "\n".join(errors)
-        for number, table in enumerate(manifest.topics)
-        if "DiagnosticArray" in table.type and (errors := _errors(lake, table.files))
-    }
+    told = {number: "\n".join(_errors(lake, table)) for number, table in enumerate(manifest.topics)}
     return {number: text for number, text in told.items() if text}
 
 
@@ -65,14 +67,43 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _errors(lake: Lake, files: list[LakeFile]) -> dict[str, None]:
+def _errors(lake: Lake, table: TopicTable) -> dict[str, None]:
     found: dict[str, None] = {}
-    for file in files:
-        for name, message in _complaints(lake, file):
+    for file in table.files:
+        for name, message in _said(lake, table.type, file):
             found[storable(" ".join(f"{name}: {message}".split()))[:LONGEST_ERROR]] = None
             if len(found) >= MOST_ERRORS:
                 return found
     return found
+
+
+def _said(lake: Lake, type_: str, file: LakeFile) -> Iterator[tuple[str, str]]:
+    if "DiagnosticArray" in type_:
+        return _complaints(lake, file)
+    least = LOG_ERRORS.get(type_)
+    return iter(()) if least is None else _logged(lake, file, least)
+
+
+def _logged(lake: Lake, file: LakeFile, least: int) -> Iterator[tuple[str, str]]:
+    """Node and first words of every line of at least this level."""
+    with lake.objects.open(lake.key(file.path)) as source:
+        parquet = pq.ParquetFile(source)
+        if not _has_lines(parquet.schema_arrow):
+            return
+        for batch in parquet.iter_batches(READ_ROWS, columns=LOG_COLUMNS):
+            errors = batch.filter(pc.greater_equal(batch.column("level"), least))
+            names, lines = (errors.column(name).to_pylist() for name in ("name", "msg"))
+            yield from (
+                (name, " ".join(line.split(maxsplit=CODE_WORDS)[:CODE_WORDS]))
+                for name, line in zip(names, lines, strict=True)
+            )
+
+
+def _has_lines(schema: pa.Schema) -> bool:
+    if not set(LOG_COLUMNS) <= set(schema.names):
+        return False
+    level, *texts = (schema.field(name).type for name in LOG_COLUMNS)
+    return pa.types.is_integer(level) and all(pa.types.is_string(kind) for kind in texts)
 
 
 def _complaints(lake: Lake, file: LakeFile) -> Iterator[tuple[str, str]]:

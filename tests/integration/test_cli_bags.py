@@ -112,6 +112,8 @@ def test_a_bag_is_listed_by_what_is_in_it(run, bag, wanted):
         ["--since", "2026-03-02"],
         ["--status", "refused"],
         ["--error", "voltage"],
+        ["--anomaly", "*"],
+        ["--trigger", "error"],
         ["--mission", str(new_id())],
     ],
     ids=lambda words: words[0],
@@ -201,4 +203,5 @@ def test_bags_from_before_the_catalogue_are_catalogued_once(runtime, run, bag):
         session.exec(delete(BagTopic))
     assert run("catalogue", "-o", "acme") == "1 bags, 1 topics\n"
     assert run("catalogue", "-o", "acme") == "0 bags, 0 topics\n"
+    assert run("catalogue", "-o", "acme", "--again") == "1 bags, 1 topics\n"
     assert json.loads(run("list", "-o", "acme", "--topic", "/voltage", "--json"))[0]["id"] == str(bag.id)

@@ -38,7 +38,7 @@ def bags(runtime, world):
             rows[name] = str(bag.id)
         at = start + timedelta(seconds=5)
         happened = {"organisation_id": world.organisation.id, "robot_id": world.robots["amr-01"].id}
-        event = Event(key="k", kind="bumper", occurred_at=at, received_at=at, **happened)
+        event = Event(key="k", kind="bumper", severity="error", occurred_at=at, received_at=at, **happened)
         session.add(event)
         session.flush()
         session.add(Alert(event_id=event.id, rule="bumper", message="It hit something.", opened_at=at, **happened))
@@ -52,6 +52,8 @@ def bags(runtime, world):
         {"topic": "/topic0"},
         {"type": "sensor_msgs/*"},
         {"error": "STUCK"},
+        {"error": "bumper"},
+        {"anomaly": "hit something"},
         {"text": "amr-01.m"},
         {"until": "2026-03-01", "site": "north", "status": "complete"},
     ],
