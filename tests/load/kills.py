@@ -111,9 +111,11 @@ class Storm:
             process.wait()
 
     def top_up(self) -> None:
-        """Keep missions waiting, as far as the API answers."""
+        """Keep missions waiting, as far as the API answers; a fleet that is faster than it keeps nobody here."""
         self.repeat()
-        while not self.unanswered and self.live() < WAITING:
+        for _ in range(WAITING - self.live()):
+            if self.unanswered:
+                break
             self.result.missions += 1
             self.request(self.result.missions)
 

@@ -1,10 +1,12 @@
-"""What is left of a storm in which something was wrong: both sides' records, and each wrong explained word by word, with times."""
+"""What came of a storm; and, where something was wrong, both sides' records and each wrong explained word by word, with times."""
 
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -22,6 +24,36 @@ from missions.models import Attempt, TaskResult, Transition
 TASKS_MAX, RUNS_MAX = 5, 12
 Place = tuple[str, int]  # a mission, and a task of it; -1 is all tasks of an order
 Line = tuple[datetime, str]
+
+
+@dataclass
+class Result:
+    """What came of a storm; everything below `reconciled_s` must be 0."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    missions: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    goals: int = 0
+    orders: int = 0
+    reconciled_s: list[float] = field(default_factory=list)
+    too_late: int = 0
+    unfinished: int = 0
+    doubled: int = 0
+    again: int = 0
+    overlapping: int = 0
+    not_done: int = 0
+    strange: int = 0
+    illegal: int = 0
+    leases: int = 0
+    live: int = 0
+    unsent: int = 0
+    evidence: str = ""
+
+    @property
+    def wrongs(self) -> dict[str, int]:
+        """What must never be, and was."""
+        told = asdict(self)
+        return {name: told[name] for name in list(told)[6:-1] if told[name]}
 
 
 def words_of(attempts: Sequence[Attempt]) -> dict[str, tuple[Attempt, int, int]]:
