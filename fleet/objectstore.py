@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,6 +60,11 @@ class ObjectStore:
     def path(self, key: str) -> str:
         """Where `key` lies, in the words of the file system behind it."""
         return f"{self._root}/{_check_key(key)}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are files of this machine."""
+        return self._local
 
     @property
     def file_system(self) -> Any:
@@ -165,10 +170,18 @@ class ObjectStore:
         with self._asked_for(key), self.open(key) as file:
             return file.read()
 
-    def fetch(self, key: str, target: Path) -> Path:
-        """Copy `key` to the local file `target`, streamed; raises what `open` raises."""
-        with self.open(key) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, CHUNK_BYTES)
+    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] | None = None) -> Path:
+        """Copy `key` to the local file `target`, streamed; raises what `open` raises.
+
+        What is in `target` is taken for the beginning of it, and copying goes on behind that. `on_bytes` is told after
+        each chunk how many bytes are there.
+        """
+        with self.open(key) as source, self._asked_for(key), target.open("ab") as out:
+            source.seek(out.tell())
+            while chunk := source.read(CHUNK_BYTES):
+                out.write(chunk)
+                if on_bytes is not None:
+                    on_bytes(out.tell())
         return target
 
     def local_path(self, key: str) -> Path | None:
@@ -188,11 +201,22 @@ class ObjectStore:
 
     def list(self, prefix: str) -> list[str]:
         """The keys below `prefix`, sorted; temporary files are not shown."""
-        root = f"{self._root}/"
         with self._asked_for(prefix):
             found = self._files.find(self.path(prefix)) if self._files.exists(self.path(prefix)) else []
-        keys = [str(path).removeprefix(root.lstrip("/") if not self._local else root) for path in found]
+        keys = [self._key(str(path)) for path in found]
         return sorted(key for key in keys if not key.endswith(".tmp"))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The keys below `prefix` with the bytes of each file, of a folder or of one file; as `list` shows them."""
+        with self._asked_for(prefix):
+            path = self.path(prefix)
+            found = self._files.find(path, detail=True) if self._files.exists(path) else {}
+        sizes = {self._key(str(path)): int(told["size"]) for path, told in found.items()}
+        return {key: size for key, size in sorted(sizes.items()) if not key.endswith(".tmp")}
+
+    def _key(self, path: str) -> str:
+        root = f"{self._root}/"
+        return path.removeprefix(root if self._local else root.lstrip("/"))
 
     def delete(self, key: str) -> None:
         """Remove `key`; a key that is not there is fine."""

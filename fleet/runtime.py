@@ -133,6 +133,11 @@ def artifacts_dir(settings: Settings) -> Path:
     return settings.var_dir.resolve() / "mlflow"
 
 
+def working_folder(settings: Settings) -> Path:
+    """The folder for what is fetched to be worked on, and kept where that work is killed."""
+    return settings.var_dir.resolve() / "working"
+
+
 def dagster_home(settings: Settings) -> Path:
     """Dagster's folder: its catalogue of what lies in the lake."""
     return Path(settings.dagster_home or settings.var_dir / "dagster").resolve()

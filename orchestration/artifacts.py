@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, artifact_id: UUID) -> None:
         """Use `open`."""
         self._id = artifact_id
-        self._shown = 0.0
+        self._shown: tuple[float, str | None] = (0.0, None)
         self._written_at = time.monotonic()
 
     @classmethod
@@ -24,10 +24,10 @@ class Progress:
         assert isinstance(made, UUID)
         return cls(made)
 
-    async def show(self, done: int, of: int) -> None:
-        """Move the bar to `done` of `of`."""
+    async def show(self, done: int, of: int, text: str | None = None) -> None:
+        """Move the bar to `done` of `of`; `text` is what it says then, None: as before."""
         percent = 100.0 * done / of if of else 100.0
         is_due = time.monotonic() - self._written_at >= EVERY_S or percent >= 100.0
-        if percent != self._shown and is_due:
-            await aupdate_progress_artifact(self._id, progress=percent)
-            self._shown, self._written_at = percent, time.monotonic()
+        if (percent, text) != self._shown and is_due:
+            await aupdate_progress_artifact(self._id, progress=percent, description=text)
+            self._shown, self._written_at = (percent, text), time.monotonic()

@@ -1,8 +1,7 @@
 """A stored bag becomes a dataset of the lake of its organisation, and its row tells the outcome."""
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import UUID
 
@@ -12,9 +11,10 @@ from fleet import changes
 from fleet.clock import database_now
 from fleet.errors import NotFound
 from fleet.objectstore import ObjectStore
-from ingestion import storing
 from ingestion.bags.cataloguing import errors_in, note_topics
-from ingestion.bags.conversion import convert_into, explanation
+from ingestion.bags.conversion import convert_into, explanation, is_current
+from ingestion.bags.fetching import on_this_machine
+from ingestion.bags.progress import Listener
 from ingestion.bags.reading import Source
 from ingestion.lake import Lake, Manifest, lake_of
 from ingestion.models import Bag
@@ -22,10 +22,19 @@ from ingestion.models import Bag
 Transaction = Callable[[], AbstractContextManager[Session]]
 
 
-def process(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> Manifest:
+def process(
+    *,
+    transaction: Transaction,
+    objects: ObjectStore,
+    bag_id: UUID,
+    working: Path | None = None,
+    listener: Listener | None = None,
+) -> Manifest:
     """Convert a stored bag into the lake of its organisation and write the outcome into its row.
 
-    Idempotent by bag content, robot and converter version: run again, it changes no file.
+    Idempotent by bag content, robot and converter version: run again, it changes no file. `listener` is told how far it
+    is. A bag that lies in another store is fetched into the folder `working`, where a run that is repeated goes on; without
+    one it is fetched from its beginning.
 
     Raises:
         NotFound: no such bag, or its content is gone from the store.
@@ -34,8 +43,11 @@ def process(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -> 
     with transaction() as session:
         bag = _bag(session, bag_id)
     lake = lake_of(objects, bag.organisation_id)
-    with _on_this_machine(objects, bag) as path:
-        manifest = convert_into(lake, Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name))
+    manifest = lake.manifest(bag.sha256)
+    if manifest is None or not is_current(lake, manifest, bag.robot_name):
+        with on_this_machine(objects, bag, working, listener) as path:
+            source = Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name)
+            manifest = convert_into(lake, source, listener)
     errors = errors_in(lake, manifest)
     with transaction() as session:
         held = _bag(session, bag_id, is_held=True)
@@ -70,24 +82,6 @@ def _bag(session: Session, bag_id: UUID, *, is_held: bool = False) -> Bag:
     if bag is None:
         raise NotFound(f"There is no bag {bag_id}.", bag=str(bag_id))
     return bag
-
-
-@contextmanager
-def _on_this_machine(objects: ObjectStore, bag: Bag) -> Iterator[Path]:
-    is_folder = storing.is_folder(bag.object_key)
-    path = objects.local_path(bag.object_key)
-    if path is not None:
-        yield path.parent if is_folder else path
-        return
-    with tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
-        if not is_folder:
-            yield objects.fetch(bag.object_key, Path(folder) / "recording")
-            return
-        for name, key in storing.members(objects, bag.object_key).items():
-            target = Path(folder) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            objects.fetch(key, target)
-        yield Path(folder)
 
 
 def _note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:

@@ -8,16 +8,26 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import Field
 
-from fleet.errors import Rejected
+from fleet.errors import Rejected, Unavailable
 from orchestration.artifacts import Progress
+from orchestration.bag_progress import BagsReached
 from orchestration.flows import edge
 from orchestration.flows.forms import Name
-from orchestration.work.bags import Converted, apart_if_need_be, convert_bags, stored_bags
+from orchestration.work.bags import (
+    NOT_CONVERTED,
+    Converted,
+    apart_if_need_be,
+    convert_bags,
+    sizes_of,
+    stored_bags,
+)
 
 BAG_TIMEOUT_S = 1800.0
 BAGS_MAX = 500
 PAGES_MAX = 20  # of one run: each is an artifact of its own
-NOTHING = {"refused", "not converted"}
+RETRIES = 2
+RETRY_S = 20
+NOTHING = {"refused", NOT_CONVERTED}
 Row = dict[str, object]
 BagIds = Annotated[list[UUID], Field(max_length=BAGS_MAX)]
 
@@ -26,29 +36,50 @@ BagIds = Annotated[list[UUID], Field(max_length=BAGS_MAX)]
 async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo") -> Row:
     """Turn uploaded recordings into Parquet in the lake.
 
+    Tried again (by Prefect, or by the next worker after a kill), it goes on with the bags that are not converted yet.
+
     Args:
         bag_ids: Ids of the recordings, as the upload answered them; empty: all that are not converted yet.
         organisation: Whose recordings.
     """
-    progress = await Progress.open("bags-progress", "Recordings converted")
     wanted = bag_ids or await edge.looked_up(lambda session: stored_bags(session, organisation, limit=BAGS_MAX))
     if not wanted:
         return {"bags": 0, "messages": 0, "problems": 0}
-
-    async def in_one_child(bags: Sequence[UUID]) -> list[Converted]:
-        time_s = BAG_TIMEOUT_S * len(bags)
-        return await edge.in_child(convert_bags, organisation, list(bags), timeout_s=time_s, progress=progress)
-
-    outcomes = await apart_if_need_be(in_one_child, wanted)
-    await progress.show(1, 1)
-    await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
-    for outcome in [outcome for outcome in outcomes if outcome.page][:PAGES_MAX]:
-        await acreate_markdown_artifact(outcome.page, key=f"bag-{outcome.bag_id}", description=outcome.filename)
-    if problems := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]:
+    outcomes = await _converted(organisation, wanted)
+    await _show(outcomes)
+    problems = [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]
+    if problems:
         get_run_logger().warning("%s", "; ".join(problems))
+    if any(outcome.is_worth_a_try for outcome in outcomes) and edge.tries() <= RETRIES:
+        await edge.may_be_tried_again(retries=RETRIES, after_s=RETRY_S)
+        raise Unavailable(f"It is tried again for what is not converted. {'; '.join(problems)}")
     if all(outcome.status in NOTHING for outcome in outcomes):
         raise Rejected("; ".join(problems))
     return {"bags": len(outcomes), "messages": sum(outcome.messages for outcome in outcomes), "problems": len(problems)}
+
+
+async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converted]:
+    """What became of each bag; meanwhile the run's bar shows how many bytes of all are done."""
+    known = await edge.looked_up(lambda session: sizes_of(session, organisation, wanted))
+    reached = BagsReached(known, is_fetched=not edge.runtime().objects.is_local)
+    progress = await Progress.open("bags-progress", f"{len(known)} bags, {reached.of / 1e6:.1f} MB")
+
+    async def told(bag_id: UUID, stage: str, done: int) -> None:
+        await progress.show(*reached.note(bag_id, stage, done))
+
+    async def in_one_child(bags: Sequence[UUID]) -> list[Converted]:
+        time_s = BAG_TIMEOUT_S * len(bags)
+        return await edge.in_child(convert_bags, organisation, list(bags), timeout_s=time_s, told=told)
+
+    outcomes = await apart_if_need_be(in_one_child, wanted)
+    await progress.show(1, 1, f"{len(outcomes)} bags, {reached.of / 1e6:.1f} MB")
+    return outcomes
+
+
+async def _show(outcomes: Sequence[Converted]) -> None:
+    await acreate_table_artifact([_row(outcome) for outcome in outcomes], key="bags", description="What became of them")
+    for outcome in [outcome for outcome in outcomes if outcome.page][:PAGES_MAX]:
+        await acreate_markdown_artifact(outcome.page, key=f"bag-{outcome.bag_id}", description=outcome.filename)
 
 
 def _row(outcome: Converted) -> Row:

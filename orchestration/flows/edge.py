@@ -1,20 +1,23 @@
 """Where a flow touches the ground: the runtime of its process, its own name, and the clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 import anyio
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.runtime import deployment, flow_run
 from sqlmodel import Session
 
 from fleet.runtime import Runtime, open_runtime
 from orchestration import heavy
-from orchestration.artifacts import Progress
 
 R = TypeVar("R")
+Told = Callable[..., Awaitable[None]]
 LOOK_S = 1.0
 
 
@@ -39,6 +42,21 @@ def asked_at() -> datetime:
 def run_id() -> str:
     """The id of this flow run: the first part of every idempotency key it gives."""
     return str(flow_run.id)
+
+
+def tries() -> int:
+    """How often this run has begun, this time included."""
+    return int(flow_run.run_count)
+
+
+async def may_be_tried_again(*, retries: int, after_s: int) -> None:
+    """What this run raises next is not its end: Prefect tries it again, so often in all.
+
+    Retries of the flow itself would also repeat what never helps: a form that was not filled in right, a bag that is none.
+    """
+    async with get_client() as client:
+        policy = FlowRunPolicy(retries=retries, retry_delay=after_s)
+        await client.update_flow_run(UUID(run_id()), empirical_policy=policy)
 
 
 async def written(change: Callable[[Session], R]) -> R:
@@ -68,12 +86,10 @@ async def looks() -> AsyncIterator[None]:
         await anyio.sleep(LOOK_S)
 
 
-async def in_child(
-    function: Callable[..., R], *arguments: object, timeout_s: float, progress: Progress | None = None
-) -> R:
-    """What `function(*arguments)` gives, from a heavy child; the child tells `progress` as pairs (done, of)."""
-    news: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
-    teller = asyncio.create_task(_pass_on(news, progress))
+async def in_child(function: Callable[..., R], *arguments: object, timeout_s: float, told: Told | None = None) -> R:
+    """What `function(*arguments)` gives, from a heavy child; each tuple that the child tells goes to `told`."""
+    news: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    teller = asyncio.create_task(_pass_on(news, told))
     try:
         return await heavy.run(
             function,
@@ -86,6 +102,6 @@ async def in_child(
         teller.cancel()
 
 
-async def _pass_on(news: asyncio.Queue[tuple[int, int]], progress: Progress | None) -> None:
-    while progress is not None:
-        await progress.show(*await news.get())
+async def _pass_on(news: asyncio.Queue[tuple[Any, ...]], told: Told | None) -> None:
+    while told is not None:
+        await told(*await news.get())

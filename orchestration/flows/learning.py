@@ -36,7 +36,7 @@ async def train_rul(organisation: Name = "demo", seed: Seed = 7) -> Row:
     """
     await edge.looked_up(lambda session: organisation_named(session, organisation))  # refused at once, not by a child
     progress = await Progress.open("training-progress", "Trained, then scored")
-    learned = await edge.in_child(learn, organisation, seed, timeout_s=TRAIN_TIMEOUT_S, progress=progress)
+    learned = await edge.in_child(learn, organisation, seed, timeout_s=TRAIN_TIMEOUT_S, told=progress.show)
     await progress.show(1, 1)
     get_run_logger().info("%s", learned.training["reason"])
     await acreate_table_artifact(_metrics(learned), key="training", description="What this training came to")

@@ -1,5 +1,6 @@
 """Converting recordings in a heavy child: one child for a batch of bags, one bag after the other."""
 
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from fleet.errors import NotFound, Rejected, Unavailable, YardmasterError
 from fleet.organisations import organisation_named
-from fleet.runtime import Runtime, dagster_home, open_runtime
+from fleet.runtime import Runtime, dagster_home, open_runtime, working_folder
 from ingestion.catalogue import events_within, topics_of
 from ingestion.models import Bag, BagStatus
 from orchestration import heavy
@@ -17,12 +18,16 @@ from orchestration import heavy
 if TYPE_CHECKING:
     from ingestion.lake import Manifest
 
-NOT_WHOLE = {BagStatus.partial, BagStatus.refused}
+NOT_CONVERTED = "not converted"
+DONE = "converted"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one bag; `problem` is empty when it lies in the lake, `page` is what to show of it, as Markdown."""
+    """What became of one bag; `problem` is empty when it lies in the lake, `page` is what to show of it, as Markdown.
+
+    `is_worth_a_try`: what stopped it (a store that is away, a kill) has nothing to do with the bag.
+    """
 
     bag_id: str
     filename: str
@@ -31,21 +36,19 @@ class Converted:
     topics: int = 0
     problem: str = ""
     page: str = ""
+    is_worth_a_try: bool = False
 
 
 def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
     """Convert each bag into the lake of `organisation` and tell Dagster; one that cannot be converted stops no other.
 
-    A bag that is already converted by this version of the converter is left as it is.
+    A bag that is already converted by this version of the converter is left as it is. How far each bag is, is told as
+    (bag, stage, bytes).
     """
     runtime = open_runtime()
     with runtime.reading() as session:
         mine = _of(session, organisation_named(session, organisation).id, bag_ids)
-    outcomes = []
-    for done, bag_id in enumerate(mine):
-        heavy.tell((done, len(bag_ids)))
-        outcomes.append(_convert(runtime, bag_id))
-    return outcomes
+    return [_convert(runtime, bag_id) for bag_id in mine]
 
 
 async def apart_if_need_be(
@@ -59,8 +62,21 @@ async def apart_if_need_be(
         return await convert(bag_ids)
     except (Rejected, Unavailable) as error:
         if len(bag_ids) == 1:
-            return [Converted(str(bag_ids[0]), str(bag_ids[0]), "not converted", problem=error.message)]
+            return [_not_converted(bag_ids[0], error, is_worth_a_try=error.fields.get("exit_code") == -signal.SIGKILL)]
     return [(await apart_if_need_be(convert, [bag_id]))[0] for bag_id in bag_ids]
+
+
+def _not_converted(bag_id: UUID, error: YardmasterError, *, is_worth_a_try: bool) -> Converted:
+    name = str(bag_id)
+    return Converted(name, name, NOT_CONVERTED, problem=error.message, is_worth_a_try=is_worth_a_try)
+
+
+def sizes_of(session: Session, organisation: str, bag_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
+    """File name and bytes of each of these bags, in their order; those that are not there are left out."""
+    mine = organisation_named(session, organisation).id
+    query = select(Bag).where(Bag.organisation_id == mine, col(Bag.id).in_(bag_ids))
+    known = {bag.id: (bag.filename, bag.size) for bag in session.exec(query)}
+    return {bag_id: known[bag_id] for bag_id in bag_ids if bag_id in known}
 
 
 def stored_bags(session: Session, organisation: str, *, limit: int) -> list[UUID]:
@@ -85,9 +101,16 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
     from orchestration.assets.events import report_bag  # noqa: PLC0415  see above
 
     try:
-        manifest = process(transaction=runtime.transaction, objects=runtime.objects, bag_id=bag_id)
+        manifest = process(
+            transaction=runtime.transaction,
+            objects=runtime.objects,
+            bag_id=bag_id,
+            working=working_folder(runtime.settings),
+            listener=lambda reached: heavy.tell((bag_id, reached.stage, reached.done)),
+        )
     except YardmasterError as error:
-        return Converted(str(bag_id), str(bag_id), "not converted", problem=error.message)
+        return _not_converted(bag_id, error, is_worth_a_try=isinstance(error, Unavailable))
+    heavy.tell((bag_id, DONE, 0))
     problem = ""
     try:
         report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
