@@ -82,7 +82,7 @@ def test_a_bag_is_shown_with_its_topics_and_the_events_of_its_robot(customer, ba
     assert (topic["name"], topic["rows"], topic["rate_hz"], topic["gaps"]) == ("/topic0", 600, 10.0, 2)
     assert topic["errors"] == ["drive: hot", "drive: stuck"]
     (event,) = shown["events"]
-    assert (event["kind"], event["severity"], event["alert"]) == ("bumper", "info", "It hit something.")
+    assert (event["kind"], event["severity"], event["alert"]) == ("bumper", "error", "It hit something.")
     other = customer.get(f"/v1/bags/{bags['amr-02']}").json()
     assert (other["events"], other["contents"][0]["errors"]) == ([], [])
 
