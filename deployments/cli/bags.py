@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.cli.bags_progress import shown
 from deployments.cli.parts import AsJson, send_logs_to_standard_error, show, show_json
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def convert(
     from ingestion.bags.conversion import explanation
 
     send_logs_to_standard_error()
-    manifest = turn(source, out, robot=robot)
+    with shown(is_wanted=not as_json) as listener:
+        manifest = turn(source, out, robot=robot, listener=listener)
     status = str(manifest.status)
     if as_json:
         show_json(manifest.model_dump(mode="json") | {"manifest": str(out / "manifests" / f"{manifest.sha256}.json")})
