@@ -113,6 +113,9 @@ class Manifest(BaseModel):
     repairs: list[str] = Field(default_factory=list)
     lost: list[Lost] = Field(default_factory=list)
     rejects: LakeFile | None = None
+    superseded: list[str] = Field(
+        default_factory=list, description="Tables of an earlier dataset of this bag that are being removed."
+    )
 
     @property
     def started_at(self) -> datetime | None:

@@ -19,9 +19,10 @@ from fleet.objectstore import ObjectStore, Stored
 from ingestion.bags.definitions import definition_sha256
 from ingestion.bags.directories import sha256_of, size_of
 from ingestion.bags.progress import Listener
+from ingestion.bags.published import is_whole, remove_superseded, superseded
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
 from ingestion.bags.recording import sayable
-from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant, media_beside
+from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant
 from ingestion.statuses import BagStatus
 
 UNKNOWN_ROBOT = "unknown"
@@ -88,9 +89,11 @@ def convert_into(lake: Lake, source: Source, listener: Listener | None = None) -
     with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
         remove_abandoned(Path(folder))
         reading = read(source, Path(folder), listener)
-        manifest = _publish(lake, source, reading)
-    if before is not None:
-        _remove_superseded(lake, before, manifest, reading.media_keys)
+        manifest = _publish(lake, source, reading, before)
+    if manifest.superseded:
+        remove_superseded(lake, manifest)
+        manifest = manifest.model_copy(update={"superseded": []})
+        lake.publish(manifest)
     log.info("bag converted", bag=source.sha256[:16], status=manifest.status.value, messages=manifest.messages)
     return manifest
 
@@ -106,9 +109,9 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def is_current(lake: Lake, manifest: Manifest, robot: str) -> bool:
-    """Whether this converter made the dataset for this robot, and its files are there."""
-    same = (manifest.converter, manifest.robot) == (CONVERTER, robot)
-    return same and all(lake.objects.exists(lake.key(file.path)) for file in manifest.files)
+    """Whether this converter made the dataset for this robot, its files are there, and those of an older one are not."""
+    is_so = (manifest.converter, manifest.robot, manifest.superseded) == (CONVERTER, robot, [])
+    return is_so and is_whole(lake, manifest)
 
 
 @contextmanager
@@ -122,7 +125,7 @@ def _disk_errors(source: Source) -> Iterator[None]:
         ) from error
 
 
-def _publish(lake: Lake, source: Source, reading: Reading) -> Manifest:
+def _publish(lake: Lake, source: Source, reading: Reading, before: Manifest | None) -> Manifest:
     times = reading.times_ns
     on = instant(min(times)).date() if times else None
     topics = _store_topics(lake, reading, on)
@@ -147,6 +150,7 @@ def _publish(lake: Lake, source: Source, reading: Reading) -> Manifest:
         lost=reading.found.lost,
         rejects=_store(lake, lake.rejects_path(source.sha256), rejects.path, rejects.rows) if rejects.rows else None,
     )
+    manifest = manifest.model_copy(update={"superseded": superseded(before, manifest)})
     lake.publish(manifest)
     return manifest
 
@@ -165,7 +169,6 @@ def _store_topic(lake: Lake, reading: Reading, topic: ReadTopic, on: date) -> li
         beside = lake.key(f"{folder}/{media_folder(source, topic.number)}")
         media = {f"{beside}/{path.name}": path for path in sorted(local.with_suffix("").iterdir())}
         lake.objects.put_files(media)
-        reading.media_keys.update(media)
     path = f"{folder}/part-{source.sha256[:16]}-{topic.number}.parquet"
     return [_store(lake, path, local, topic.rows.file.rows)]
 
@@ -207,15 +210,3 @@ def _status(reading: Reading) -> BagStatus:
     if reading.found.lost or reading.rejects.rows or undecodable:
         return BagStatus.partial
     return BagStatus.repaired if reading.found.repairs else BagStatus.complete
-
-
-def _remove_superseded(lake: Lake, before: Manifest, now: Manifest, media_keys: set[str]) -> None:
-    kept = media_keys | {lake.key(file.path) for file in now.files}
-    old = [lake.key(file.path) for file in before.files]
-    for topic in before.topics:
-        if topic.media:
-            for file in topic.files:
-                old += lake.objects.list(lake.key(media_beside(file)))
-    for key in old:
-        if key not in kept:
-            lake.objects.delete(key)

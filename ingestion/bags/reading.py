@@ -58,7 +58,6 @@ class Reading:
     topics: dict[Channel, ReadTopic] = field(default_factory=dict)
     numbers: Counter[str] = field(default_factory=Counter)
     held_bytes: int = 0
-    media_keys: set[str] = field(default_factory=set)
 
     @property
     def messages(self) -> int:
