@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, UniqueConstraint, and_, bindparam, delete, or_, update
+from sqlalchemy import Column, ColumnElement, UniqueConstraint, and_, bindparam, delete, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from fleet.accounts import ManufacturerAccount
@@ -192,6 +192,7 @@ def dial_in(session: Session, gateway: Gateway, *, journal: str, version: str) -
     locked.epoch += 1
     if locked.journal not in {"", journal}:  # it has forgotten what it sent, as another gateway would not know it
         mine = col(RobotLink.gateway_id) == gateway.id
+        _lock(session, mine)
         session.execute(update(RobotLink).where(mine).values(epoch=RobotLink.epoch + 1))
     locked.journal, locked.version, locked.seen_at = journal, version, database_now(session)
     session.add(locked)
@@ -228,6 +229,8 @@ def _renew(session: Session, gateway: Gateway, now: datetime) -> None:
     mine = select(Robot.id).where(COMMANDED_OVER.in_(served))
     until = now + timedelta(seconds=LEASE_S)
     session.flush()
+    is_over = and_(col(RobotLink.robot_id).in_(mine), col(RobotLink.expires_at) <= now)
+    _lock(session, or_(col(RobotLink.gateway_id) == gateway.id, is_over))
     session.execute(
         update(RobotLink)
         .where(col(RobotLink.gateway_id) == gateway.id, col(RobotLink.robot_id).in_(mine))
@@ -235,7 +238,7 @@ def _renew(session: Session, gateway: Gateway, now: datetime) -> None:
     )
     session.execute(
         update(RobotLink)
-        .where(col(RobotLink.robot_id).in_(mine), col(RobotLink.expires_at) <= now)
+        .where(is_over)
         .values(
             gateway_id=gateway.id,
             epoch=RobotLink.epoch + 1,
@@ -278,21 +281,25 @@ def _take_new(session: Session, gateway: Gateway, served: Any, now: datetime, un
 def free(session: Session, gateway_id: UUID) -> None:
     """The gateway lets all its robots go, as when it ends in good order."""
     mine = col(RobotLink.gateway_id) == gateway_id
+    _lock(session, mine)
     session.execute(update(RobotLink).where(mine).values(expires_at=database_now(session)))
+
+
+def _lock(session: Session, which: ColumnElement[bool]) -> None:
+    """Lock these links one robot after the other: of gateways that do so at once, none has what another waits for."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(RobotLink.robot_id).where(which).order_by(col(RobotLink.robot_id)).with_for_update())
 
 
 def note_heard(session: Session, *, gateway_id: UUID, robots: Places, told: Sequence[tuple[UUID, Heard]]) -> None:
     """Keep how well robots are heard, each told with the account of its link."""
-    for account_id, heard in told:
-        robot = robots.get((account_id, heard.serial_number))
-        if robot is not None:
-            mine = (col(RobotLink.robot_id) == robot.id, col(RobotLink.gateway_id) == gateway_id)
-            values = {
-                "hearing": heard.hearing,
-                "since": heard.since,
-                "why": heard.why[:WHY_MAX].replace("\0", "\ufffd"),
-            }
-            session.execute(update(RobotLink).where(*mine).values(**values))
+    known = {(account_id, heard.serial_number): heard for account_id, heard in told}
+    for place in sorted(known.keys() & robots.keys(), key=lambda place: robots[place].id):  # in the order of `_lock`
+        heard = known[place]
+        mine = (col(RobotLink.robot_id) == robots[place].id, col(RobotLink.gateway_id) == gateway_id)
+        why = heard.why[:WHY_MAX].replace("\0", "\ufffd")
+        values = {"hearing": heard.hearing, "since": heard.since, "why": why}
+        session.execute(update(RobotLink).where(*mine).values(**values))
 
 
 def note_exposed(session: Session, *, gateway_id: UUID, robots: Places, told: Sequence[tuple[UUID, Exposure]]) -> None:

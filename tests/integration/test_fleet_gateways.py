@@ -4,7 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text, update
 from sqlmodel import select
 
 from fleet import gateways, link_commands
@@ -133,6 +133,59 @@ def _until_somebody_waits(here: Runtime, asked: Future) -> None:
         with here.reading() as session:
             if session.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted")).first() is not None:
                 return
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("here", ["postgres_runtime"], indirect=True)
+def test_who_takes_robots_over_waits_for_who_tells_of_them_and_neither_holds_the_other_up(
+    here, place, account, add, dial, hold, clock
+):
+    event.listen(here.engine, "begin", _go_through_tables_as_they_lie)
+    one, other = add("one")[0], add("other")[0]
+    hold(one, dial(one))
+    second = dial(other)
+    with here.transaction() as session:  # written anew, the first lies behind the second in both tables
+        session.execute(update(Robot).where(Robot.id == place.robots["amr-01"].id).values(name="amr-01"))
+        _tell(session, here, account, one, ["/amr-01"])
+    clock.step(LEASE_S)
+    with ThreadPoolExecutor(1) as beside:
+        with here.transaction() as session:
+            _tell(session, here, account, one, ["/amr-01"])
+            taken = beside.submit(hold, other, second)
+            _until_somebody_waits(here, taken)
+            _tell(session, here, account, one, ["/amr-02"])
+        assert taken.result(10) == {"/amr-01": 2, "/amr-02": 2}
+
+
+def _go_through_tables_as_they_lie(connection) -> None:
+    for way in ("indexscan", "bitmapscan", "nestloop"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("here", ["postgres_runtime"], indirect=True)
+def test_two_who_tell_of_the_same_robots_in_another_order_do_not_hold_each_other_up(here, account, add, dial, hold):
+    gateway, _ = add("north")
+    hold(gateway, dial(gateway))
+
+    def tell(addresses: list[str]) -> None:
+        with here.transaction() as session:
+            _tell(session, here, account, gateway, addresses)
+
+    with ThreadPoolExecutor(1) as beside:
+        with here.transaction() as session:
+            _tell(session, here, account, gateway, ["/amr-01"])
+            later = beside.submit(tell, ["/amr-02", "/amr-01"])
+            _until_somebody_waits(here, later)
+            _tell(session, here, account, gateway, ["/amr-02"])
+        later.result(10)
+
+
+def _tell(session, here: Runtime, account, gateway: Gateway, addresses: list[str]) -> None:
+    heard = [Heard(serial_number=one, hearing=Hearing.well, since=here.clock.now(), why="") for one in addresses]
+    robots = gateways.robots_at(session, gateway.id)
+    told = [(account.id, one) for one in heard]
+    gateways.note_heard(session, gateway_id=gateway.id, robots=robots, told=told)
 
 
 def test_a_gateway_that_leaves_in_good_order_frees_its_robots_at_once(here, add, dial, hold):
