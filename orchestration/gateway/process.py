@@ -138,20 +138,23 @@ class Gateway:
             account.hold({robot.address: robot.epoch for robot in robots if robot.account == account_id})
 
     async def _take_up(self) -> None:
-        """Go on without the platform with what this gateway had last, where no other gateway may have it."""
-        await asyncio.sleep(ALONE_S)
+        """Begin with what this gateway had last, before the platform has said anything.
+
+        The links are opened at once, for that takes its time; robots are held without the platform only where no other
+        gateway may have taken them.
+        """
         try:
             accounts = Welcome.model_validate_json(self._file.fact("accounts") or "")
             robots = Hold.model_validate_json(self._file.fact("robots") or "")
         except ValidationError:
             return  # it never was told
+        self._serve(accounts.accounts)
+        await asyncio.sleep(ALONE_S)
         if self._is_told:
             return
-        mine = tuple(served for served in accounts.accounts if not served.is_shared)
-        names = {served.id for served in mine}
-        held = tuple(robot for robot in robots.robots if robot.account in names)
+        mine = {served.id for served in accounts.accounts if not served.is_shared}
+        held = tuple(robot for robot in robots.robots if robot.account in mine)
         log.info("the platform is away since this gateway began; it goes on with what it had", robots=len(held))
-        self._serve(mine)
         self._hold(held)
 
     async def _count(self) -> None:

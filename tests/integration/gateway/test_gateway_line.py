@@ -335,27 +335,3 @@ async def test_a_gateway_out_of_touch_lets_go_of_robots_that_another_may_take_ov
             await until(lambda: yard.held[-1] == both)
         if not is_shared:
             platform.add_gateway("south")
-
-
-async def test_a_gateway_that_begins_while_the_platform_is_away_goes_on_with_what_it_had(
-    platform, yard, until, monkeypatch, unused_tcp_port
-):
-    monkeypatch.setattr("orchestration.gateway.process.ALONE_S", 0.1)
-    async with platform.dialled():
-        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-    yard.held.clear()
-    async with platform.dialled(url=f"ws://127.0.0.1:{unused_tcp_port}/v1/link"):
-        await until(lambda: frozenset({"/amr-01", "/amr-02"}) in yard.held)
-
-
-async def test_a_gateway_that_begins_alone_leaves_robots_that_another_may_have_taken_over(
-    platform, yard, until, monkeypatch, unused_tcp_port
-):
-    monkeypatch.setattr("orchestration.gateway.process.ALONE_S", 0.0)
-    platform.add_gateway("south")
-    async with platform.dialled():
-        await until(lambda: platform.link() is not None and platform.link().hearing is not None)
-    opened = yard.opened
-    async with platform.dialled(url=f"ws://127.0.0.1:{unused_tcp_port}/v1/link") as gateway:
-        await until(lambda: gateway._line._is_away)
-        assert yard.opened == opened
