@@ -54,8 +54,18 @@ def check_room(session: Session, organisation_id: UUID, *, size: int, sha256: st
             f"{under_way} uploads are open, at most {limits.open_uploads} may be; complete some of them first.",
             limit=limits.open_uploads,
         )
+    check_stored(session, organisation_id, size=size, sha256=sha256, limits=limits)
+
+
+def check_stored(session: Session, organisation_id: UUID, *, size: int, sha256: str, limits: Limits) -> None:
+    """The organisation may store so many bytes more; what it has already takes none.
+
+    Raises:
+        NoRoom: it would have stored more than it may.
+    """
     if session.exec(select(Bag.id).where(Bag.organisation_id == organisation_id, Bag.sha256 == sha256)).first():
         return
+    mine = (Upload.organisation_id == organisation_id, Upload.status != UploadStatus.complete)
     coming = session.exec(select(func.coalesce(func.sum(Upload.size), 0)).where(*mine)).one()
     stored = stored_bytes(session, organisation_id)
     if stored + coming + size > limits.stored_bytes:

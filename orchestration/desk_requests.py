@@ -25,6 +25,7 @@ Transaction = Callable[[], AbstractContextManager[Session]]
 Ending = tuple[RequestStatus, str | None]
 KINDS = (
     "process-bag",
+    "cut-bag",
     "train-rul",
     "publish-report",
     "request-mission",

@@ -13,6 +13,7 @@ from api.problems import described
 from fleet.events import Alert, Event, Severity
 from ingestion import recordings
 from ingestion.catalogue import Sought, alerts_about, bag_of, events_within, topics_of
+from ingestion.cuts import cuts_of
 from ingestion.models import Bag, BagStatus
 from ingestion.recordings import RecordingView
 
@@ -36,6 +37,8 @@ class BagRead(BaseModel):
     recorded_on: date | None
     started_at: datetime | None
     finished_at: datetime | None
+    cut_of_id: UUID | None = Field(description="The recording that it is a span of.")
+    cut_event_id: UUID | None = Field(description="The event around which it was cut out.")
     uploaded_at: datetime
     converted_at: datetime | None
     error: str | None
@@ -98,6 +101,7 @@ class BagDetails(BagRead):
     contents: list[TopicRead] = Field(description="Its topics by name; empty until it is converted.")
     events: list[EventRead] = Field(description="In the order of time, 200 at most.")
     recordings: list[RecordingView] = Field(description="What began it: triggers and requests that it is the bag of.")
+    cuts: list[BagRead] = Field(description="What was cut out of it, oldest first, 200 at most.")
 
 
 @router.get("/v1/bags", responses=described(401, 403, 422))
@@ -120,4 +124,5 @@ def show_bag(bag_id: UUID, runtime: Parts, caller: Reader) -> BagDetails:
             contents=[TopicRead.model_validate(topic) for topic in topics_of(session, bag)],
             events=[EventRead.of(event, alerts.get(event.id)) for event in events],
             recordings=recordings.views(session, recordings.of_bag(session, bag)),
+            cuts=[BagRead.model_validate(cut) for cut in cuts_of(session, bag)],
         )

@@ -15,7 +15,7 @@ from ingestion.statuses import BagStatus
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from ingestion.bags.cutting import Span
+    from ingestion.bags.cutting import Excerpt
     from ingestion.catalogue import Sought
     from ingestion.models import Bag, BagTopic
 
@@ -158,57 +158,52 @@ def _errors(topic: "BagTopic") -> list[str]:
 
 def cut(  # noqa: PLR0913  each one is an option of the command line
     bag: BagName,
-    out: Annotated[Path, typer.Option(help="Folder for the Parquet files and the manifest.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the Parquet files and the manifest; without it, a bag on the platform."),
+    ] = None,
     begin: Annotated[str | None, typer.Option("--from", help="First instant, such as 2026-03-01T22:00:05Z.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="The instant before which it ends.")] = None,
     event: Annotated[UUID | None, typer.Option(help="Around the event of this id instead.")] = None,
-    before_s: Annotated[float, typer.Option("--before", min=0.0, help="Seconds before the event.")] = 30.0,
-    after_s: Annotated[float, typer.Option("--after", min=0.0, help="Seconds after the event.")] = 30.0,
+    before_s: Annotated[float, typer.Option("--before", min=0.0, max=86_400, help="Seconds before the event.")] = 30.0,
+    after_s: Annotated[float, typer.Option("--after", min=0.0, max=86_400, help="Seconds after the event.")] = 30.0,
     organisation: Organisation = "demo",
     as_json: AsJson = False,
 ) -> None:
-    """Write the rows of a span of a converted recording, of every topic, as a small dataset of its own."""
+    """Cut a span out of a converted recording, of every topic: a small dataset in a folder, or a bag of its own."""
     from fleet.errors import NotFound
+    from ingestion.bags.cuts import make
     from ingestion.bags.cutting import cut as write
-    from ingestion.lake import lake_of
+    from ingestion.bags.processing import lake_holding
+    from ingestion.cuts import CutWanted, span_of
 
     if event is not None and (begin or end):
         raise typer.BadParameter("Give --from and --to, or --event, not both.")
+    if event is None and not (begin and end):
+        raise typer.BadParameter("Say what is to be cut out: --from and --to, or --event.")
+    instants = {"begin": _instant(begin), "end": _instant(end)} if begin and end else {}
+    wanted = CutWanted(event_id=event, seconds_before=before_s, seconds_after=after_s, **instants)
     runtime = opened()
     with runtime.reading() as session:
         found = _called(session, organisation, bag)
-        span = _span(begin, end) if event is None else _around(session, found, event, before_s, after_s)
-    lake = lake_of(runtime.objects, found.organisation_id)
+        span = span_of(session, found, wanted)
+    if out is None:
+        made = make(transaction=runtime.transaction, objects=runtime.objects, bag=found, span=span, event_id=event)
+        show_bag(str(made.id), organisation, as_json)
+        return
+    lake = lake_holding(runtime.objects, found)
     manifest = lake.manifest(found.sha256)
     if manifest is None:
-        raise NotFound(f"{found.filename} is not converted yet, so nothing can be cut out of it.", bag=str(found.id))
-    made = write(lake, manifest, span, out)
+        raise NotFound(f"The dataset of {found.filename} is gone; convert it again.", bag=str(found.id))
+    _show_excerpt(write(lake, manifest, span, out), out, as_json=as_json)
+
+
+def _show_excerpt(made: "Excerpt", out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(made.model_dump_json(indent=1))
     else:
         rows = [(topic.name, topic.type, topic.rows) for topic in made.topics if topic.rows]
         show(f"{made.messages} messages in {out}", ("topic", "type", "rows"), rows)
-
-
-def _span(begin: str | None, end: str | None) -> "Span":
-    from ingestion.bags.cutting import Span
-
-    if begin is None or end is None:
-        raise typer.BadParameter("Say what is to be cut out: --from and --to, or --event.")
-    return Span(_instant(begin), _instant(end))
-
-
-def _around(session: "Session", bag: "Bag", event_id: UUID, before_s: float, after_s: float) -> "Span":
-    from fleet.errors import NotFound
-    from fleet.events import Event
-    from ingestion.bags.cutting import Span
-
-    event = session.get(Event, event_id)
-    if event is None or event.organisation_id != bag.organisation_id:
-        raise NotFound(
-            f"There is no event {event_id}; `yardmaster bags show` tells those of a bag.", event=str(event_id)
-        )
-    return Span.around(event.occurred_at, before_s=before_s, after_s=after_s)
 
 
 def catalogue(

@@ -1,10 +1,8 @@
 """A span of a converted bag as a small dataset of its own: the rows of every topic, their pictures and clouds, a manifest."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from fleet.errors import Invalid, NotFound
+from fleet.errors import NotFound
 from fleet.objectstore import ObjectStore
 from ingestion.bags.arrays import array
 from ingestion.bags.blobs import blob_names
+from ingestion.bags.conversion import remove_abandoned
 from ingestion.bags.tables import TableFile
+from ingestion.cuts import Span
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_OF_THE_BAG = {"sha256", "topics", "messages", "rejected", "rejects", "first_ns", "last_ns", "superseded"}
 
 
 class Excerpt(Manifest):
@@ -32,37 +32,6 @@ class Excerpt(Manifest):
 
 
 @dataclass(frozen=True)
-class Span:
-    """A time from `begin` up to and without `end`."""
-
-    begin: datetime
-    end: datetime
-
-    @classmethod
-    def around(cls, at: datetime, *, before_s: float, after_s: float) -> "Span":
-        """The time around an instant, that of `after_s` included to the microsecond.
-
-        Raises:
-            Invalid: it leaves the calendar.
-        """
-        try:
-            return cls(at - timedelta(seconds=before_s), at + timedelta(seconds=after_s, microseconds=1))
-        except (OverflowError, ValueError) as error:
-            raise Invalid(f"{before_s} s before and {after_s} s after {at} are no times of the calendar.") from error
-
-    @property
-    def nanoseconds(self) -> tuple[int, int]:
-        """Begin and end since 1970.
-
-        Raises:
-            Invalid: the end is not after the begin.
-        """
-        if self.end <= self.begin:
-            raise Invalid(f"A cut from {self.begin} to {self.end} holds nothing; its end must come after its begin.")
-        return _ns(self.begin), _ns(self.end)
-
-
-@dataclass(frozen=True)
 class _Cut:
     """What is cut out of which lake into which."""
 
@@ -71,6 +40,7 @@ class _Cut:
     sha256: str
     begin_ns: int
     end_ns: int
+    scratch: Path
 
 
 def cut(lake: Lake, manifest: Manifest, span: Span, out: Path) -> Excerpt:
@@ -83,11 +53,19 @@ def cut(lake: Lake, manifest: Manifest, span: Span, out: Path) -> Excerpt:
         NotFound: no message of the bag is in it; says what is.
         Unavailable: the disk cannot take it.
     """
+    return cut_into(
+        lake, manifest, span, Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", lake.organisation)
+    )
+
+
+def cut_into(lake: Lake, manifest: Manifest, span: Span, target: Lake) -> Excerpt:
+    """As `cut`, into any lake."""
     begin_ns, end_ns = span.nanoseconds
-    sha256 = hashlib.sha256(f"{manifest.sha256} {begin_ns} {end_ns}\n".encode()).hexdigest()
-    target = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", lake.organisation)
-    made = _Cut(lake, target, sha256, begin_ns, end_ns)
-    topics = [_topic(made, topic) for topic in manifest.topics]
+    sha256 = span.sha256_in(manifest.sha256)
+    with tempfile.TemporaryDirectory(prefix="yardmaster-cut-") as scratch:
+        remove_abandoned(Path(scratch))
+        made = _Cut(lake, target, sha256, begin_ns, end_ns, Path(scratch))
+        topics = [_topic(made, topic) for topic in manifest.topics]
     rows = sum(topic.rows for topic in topics)
     if not rows:
         raise NotFound(
@@ -96,7 +74,7 @@ def cut(lake: Lake, manifest: Manifest, span: Span, out: Path) -> Excerpt:
             bag=manifest.sha256,
         )
     excerpt = Excerpt(
-        **manifest.model_dump(exclude={"sha256", "topics", "messages", "rejected", "rejects", "first_ns", "last_ns"}),
+        **manifest.model_dump(exclude=NOT_OF_THE_BAG),
         sha256=sha256,
         bag_sha256=manifest.sha256,
         begin_ns=begin_ns,
@@ -119,17 +97,16 @@ def _topic(made: _Cut, topic: TopicTable) -> TopicTable:
 
 
 def _with_file(made: _Cut, topic: TopicTable, file: LakeFile) -> TopicTable:
-    with tempfile.TemporaryDirectory(prefix="yardmaster-cut-") as folder:
-        written = TableFile(Path(folder) / "part.parquet")
-        path = _path(made, file)
-        media: list[int] = []
-        for table in _rows(made, file):
-            media += _copy_media(made, file, path, table)
-            written.add(_renamed(made, table))
-        written.close()
-        if not written.rows:
-            return topic
-        stored = made.target.objects.put_file(made.target.key(path), written.path)
+    written = TableFile(made.scratch / "part.parquet")
+    path = _path(made, file)
+    media: list[int] = []
+    for table in _rows(made, file):
+        media += _copy_media(made, file, path, table)
+        written.add(_renamed(made, table))
+    written.close()
+    if not written.rows:
+        return topic
+    stored = made.target.objects.put_file(made.target.key(path), written.path)
     new = LakeFile(path=path, rows=written.rows, bytes=stored.size, sha256=stored.sha256)
     firsts, lasts = (topic.first_ns, written.first_ns), (topic.last_ns, written.last_ns)
     return topic.model_copy(
@@ -198,7 +175,3 @@ def _path(made: _Cut, file: LakeFile) -> str:
     """The new table beside where the old one would lie, with the name of the cut in place of that of the bag."""
     folder, _, name = file.path.rpartition("/")
     return f"{folder}/part-{made.sha256[:16]}-{name.rpartition('-')[2]}"
-
-
-def _ns(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1) * 1000

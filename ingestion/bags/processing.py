@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from fleet import changes
 from fleet.clock import database_now
-from fleet.errors import NotFound
+from fleet.errors import Conflict, NotFound
 from fleet.objectstore import ObjectStore
 from ingestion.bags.cataloguing import errors_in, note_topics
 from ingestion.bags.conversion import convert_into, explanation, is_current
@@ -38,10 +38,15 @@ def process(
 
     Raises:
         NotFound: no such bag, or its content is gone from the store.
+        Conflict: it is a cut of another bag.
         Unavailable: a disk or the object store cannot take it; nothing is published, try again.
     """
     with transaction() as session:
         bag = _bag(session, bag_id)
+    if bag.cut_of_id is not None:
+        raise Conflict(
+            f"{bag.filename} is a cut and a dataset already; convert the bag it was cut from.", bag=str(bag_id)
+        )
     lake = lake_of(objects, bag.organisation_id)
     manifest = lake.manifest(bag.sha256)
     if manifest is None or not is_current(lake, manifest, bag.robot_name):
@@ -51,7 +56,7 @@ def process(
     errors = errors_in(lake, manifest)
     with transaction() as session:
         held = _bag(session, bag_id, is_held=True)
-        _note(session, held, manifest, lake)
+        note(session, held, manifest, lake)
         note_topics(session, held, manifest, errors)
     return manifest
 
@@ -66,7 +71,7 @@ def catalogue(*, transaction: Transaction, objects: ObjectStore, bag_id: UUID) -
     """
     with transaction() as session:
         bag = _bag(session, bag_id)
-    lake = lake_of(objects, bag.organisation_id)
+    lake = lake_holding(objects, bag)
     manifest = lake.manifest(bag.sha256)
     if manifest is None:
         return 0
@@ -84,7 +89,15 @@ def _bag(session: Session, bag_id: UUID, *, is_held: bool = False) -> Bag:
     return bag
 
 
-def _note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:
+def lake_holding(objects: ObjectStore, bag: Bag) -> Lake:
+    """Where the dataset of a bag lies: in the lake of its organisation; that of a cut in a place of its own."""
+    if bag.cut_of_id is None:
+        return lake_of(objects, bag.organisation_id)
+    return Lake(objects, f"{bag.organisation_id}/cuts/{bag.sha256}/", str(bag.organisation_id))
+
+
+def note(session: Session, bag: Bag, manifest: Manifest, lake: Lake) -> None:
+    """Write into its row what a bag became; the caller holds the row."""
     bag.status, bag.error = manifest.status, explanation(manifest)
     bag.converter, bag.manifest_key = manifest.converter, lake.key(lake.manifest_path(bag.sha256))
     bag.messages, bag.topics, bag.recorded_on = manifest.messages, len(manifest.topics), manifest.recorded_on

@@ -28,11 +28,12 @@ NAMES = [
     "poll-manufacturer",
     "receive-webhooks",
     "process-bag",
+    "cut-bag",
     "train-rul",
     "publish-report",
 ]
 BY_ITSELF = {"scheduled-round"}  # made by the desk; nobody fills in its form
-ESSENTIAL = {"mission", "round", "command", "when", "name", "schedule", "scope", "reason", "occurrence"}
+ESSENTIAL = {"mission", "round", "command", "when", "name", "schedule", "scope", "reason", "occurrence", "bag"}
 
 
 @pytest.fixture(scope="module")
