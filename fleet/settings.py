@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     heavy_memory_max_bytes: int = Field(
         4_000_000_000, gt=0, description="Address-space limit of one heavy child process."
     )
+    bags_runner: Literal["child", "dask"] = Field(
+        "child", description="What converts bags: children of the Prefect worker, or the workers of a Dask cluster."
+    )
+    dask_scheduler: str = Field(
+        "", description="Address of the Dask scheduler, tcp://host:8786; empty: two workers within the Prefect worker."
+    )
     keep_days: int = Field(
         90,
         gt=0,

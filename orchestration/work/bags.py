@@ -62,11 +62,12 @@ async def apart_if_need_be(
         return await convert(bag_ids)
     except (Rejected, Unavailable) as error:
         if len(bag_ids) == 1:
-            return [_not_converted(bag_ids[0], error, is_worth_a_try=error.fields.get("exit_code") == -signal.SIGKILL)]
+            return [not_converted(bag_ids[0], error, is_worth_a_try=error.fields.get("exit_code") == -signal.SIGKILL)]
     return [(await apart_if_need_be(convert, [bag_id]))[0] for bag_id in bag_ids]
 
 
-def _not_converted(bag_id: UUID, error: YardmasterError, *, is_worth_a_try: bool) -> Converted:
+def not_converted(bag_id: UUID, error: YardmasterError, *, is_worth_a_try: bool) -> Converted:
+    """The outcome of a bag that `error` stopped."""
     name = str(bag_id)
     return Converted(name, name, NOT_CONVERTED, problem=error.message, is_worth_a_try=is_worth_a_try)
 
@@ -109,7 +110,7 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
             listener=lambda reached: heavy.tell((bag_id, reached.stage, reached.done)),
         )
     except YardmasterError as error:
-        return _not_converted(bag_id, error, is_worth_a_try=isinstance(error, Unavailable))
+        return not_converted(bag_id, error, is_worth_a_try=isinstance(error, Unavailable))
     heavy.tell((bag_id, DONE, 0))
     problem = ""
     try:

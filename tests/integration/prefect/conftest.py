@@ -1,5 +1,6 @@
 """A real Prefect server, a migrated database and the real worker process, for the tests of this folder."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -16,14 +17,19 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import yaml
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from deployments.schema import migrate
 from fleet.organisations import Organisation, Site, Station, StationKind
 from fleet.runtime import Runtime, open_runtime
 from fleet.settings import Settings
+from ingestion.models import Bag
 
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 180.0  # what takes a second or two on an idle machine
+START_NS = 1_772_402_400_000_000_000  # 2026-03-01 22:00 UTC
+FLOAT = "std_msgs/msg/Float64"
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 T = TypeVar("T")
 TRIAL = '''
@@ -293,3 +299,32 @@ def _worker_ends(installation: Prefect) -> Iterator[None]:
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
     return until
+
+
+@pytest.fixture
+def stored(installation: Prefect, demo_site: UUID) -> Callable[[bytes, str], str]:
+    """A bag of these bytes, not converted yet; gives its id."""
+
+    def store(content: bytes, filename: str) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        key = f"{demo_site}/bags/{sha256}"
+        installation.runtime.objects.put(key, content)
+        known = {"filename": filename, "object_key": key, "uploaded_at": installation.runtime.clock.now()}
+        bag = Bag(organisation_id=demo_site, sha256=sha256, size=len(content), **known)
+        with installation.runtime.transaction() as session:
+            session.add(bag)
+        return str(bag.id)
+
+    return store
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> bytes:
+    """A minute of /voltage."""
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(tmp_path / "run", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        line = writer.add_connection("/voltage", FLOAT, typestore=types)
+        for second in range(60):
+            content = types.serialize_cdr(types.types[FLOAT](data=24.0), FLOAT)
+            writer.write(line, START_NS + second * 10**9, content)
+    return (tmp_path / "run" / "run.mcap").read_bytes()
