@@ -7,7 +7,7 @@ IMMEDIATE, so that it waits at its start and never fails in its middle.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,7 +27,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Update,
     create_engine,
     event,
     inspect,
@@ -40,6 +39,7 @@ from sqlalchemy.sql import Select
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from fleet import postgres
 from fleet.clock import SystemClock
 from fleet.errors import Invalid
 
@@ -165,7 +165,9 @@ def open_engine(url: str) -> Engine:
         if make_url(url).database in {None, "", ":memory:"}:
             raise Invalid(f"{url} is a database in memory, which no other process sees; give it a file.", url=url)
         return _open_sqlite(url)
-    engine = create_engine(url, pool_size=5, max_overflow=15, json_serializer=_to_json)
+    alive = postgres.alive(make_url(url))
+    engine = create_engine(url, pool_size=5, max_overflow=15, json_serializer=_to_json, connect_args=alive)
+    event.listen(engine, "connect", postgres.limit)
     event.listen(engine, "checkin", _note_left)
     event.listen(engine, "checkout", partial(_ask_if_there, engine.dialect))
     return engine
@@ -307,30 +309,6 @@ def in_one_go(connection: Connection) -> Iterator[None]:
         if connection.dialect.is_disconnect(error, driver, None):
             connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, wrong.Error, dialect=connection.dialect) from error
-
-
-def changing(connection: Connection, statement: Update, rows: Sequence[Mapping[str, object]]) -> Callable[[], int]:
-    """Carry out an UPDATE for each of `rows`; what tells how many it met, at the earliest after the block of `in_one_go`."""
-    if connection.dialect.name != "postgresql":
-        result = connection.execute(statement, rows)
-        return lambda: result.rowcount
-    text, types = _driver_text(connection.dialect, statement)
-    driver: Any = connection.connection.driver_connection
-    cursor = driver.cursor()  # SQLAlchemy would ask how many before they are known
-    cursor.executemany(text, [{name: types[name](value) for name, value in row.items()} for row in rows])
-    return lambda: int(cursor.rowcount)
-
-
-@lru_cache(maxsize=STATEMENTS_KEPT)
-def _driver_text(dialect: Dialect, statement: Update) -> tuple[str, Mapping[str, Callable[[Any], object]]]:
-    """The text of a statement as the driver takes it, and what makes the driver's values, by their names."""
-    compiled: Any = statement.compile(dialect=dialect)
-    makes = {name: bound.type.dialect_impl(dialect).bind_processor(dialect) for name, bound in compiled.binds.items()}
-    return str(compiled), {name: make or _as_it_is for name, make in makes.items()}
-
-
-def _as_it_is(value: object) -> object:
-    return value
 
 
 def claim(session: Session, query: Select[tuple[Row]], *, limit: int) -> Sequence[Row]:

@@ -8,15 +8,17 @@ nothing that is read is older than what was written. Alone, outside `together`, 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Executable, Update, bindparam, event, insert, inspect, update
+from sqlalchemy.engine import Dialect
 from sqlmodel import Session, SQLModel
 
-from fleet.database import changing, in_one_go, table_of
+from fleet.database import STATEMENTS_KEPT, in_one_go, made, table_of
 from fleet.errors import Conflict
+from fleet.statements import write
 
 KEPT = "ledger"
 Values = Mapping[str, object]
@@ -115,6 +117,13 @@ def savepoint(session: Session) -> Iterator[None]:
             session.expire_all()  # a row that was swapped in the block is no longer as the session knows it
 
 
+def write_now(session: Session) -> None:
+    """Write what the session has yet to write, but for the lines, before it is asked past it for rows."""
+    if _has_rows(session):
+        session.flush()
+    _write(session)
+
+
 def _has_rows(session: Session) -> bool:
     """Whether the session has rows to write: to look for them in vain would write what waits in two goes."""
     return bool(session.new or session.deleted or any(session.is_modified(row) for row in session.dirty))
@@ -150,7 +159,7 @@ def _carry_out(session: Session, kept: _Kept, lines: Sequence[Line] = ()) -> Non
     with in_one_go(connection):
         swapped = _write_swaps(connection, swaps)
         for (_, statement), values in sorted(changes.items(), key=lambda each: each[0][0]):
-            connection.execute(statement, values)
+            write(connection, statement, values)
         for table in dict.fromkeys(table for table, _ in lines):
             _insert_all(connection, table, [values for of, values in lines if of is table])
     _check(swapped)
@@ -166,7 +175,7 @@ def _write_swaps(
         to = {f"to_{name}": value for name, value in one.to.items()}
         alike.setdefault(statement, []).append((row_id, {"was_id": row_id, **was, **to}))
     return [
-        (changing(connection, statement, [values for _, values in rows]), [row_id for row_id, _ in rows])
+        (write(connection, statement, [values for _, values in rows]), [row_id for row_id, _ in rows])
         for statement, rows in alike.items()
     ]
 
@@ -186,15 +195,19 @@ def _compare_and_set(table: type[SQLModel], was: frozenset[str], to: frozenset[s
 
 
 def _insert_all(connection: Connection, table: type[SQLModel], lines: Sequence[Values]) -> None:
-    statement, renamed = _insert(table)
+    statement, renamed = _insert(table, connection.dialect, frozenset(lines[0]))
     if renamed:
         lines = [{renamed.get(name, name): value for name, value in values.items()} for values in lines]
-    connection.execute(statement, lines)
+    write(connection, statement, lines)
 
 
-@cache
-def _insert(table: type[SQLModel]) -> tuple[Executable, Mapping[str, str]]:
-    """The statement, and the columns that are called otherwise than their attributes."""
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _insert(
+    table: type[SQLModel], dialect: Dialect, attributes: frozenset[str]
+) -> tuple[Executable, Mapping[str, str]]:
+    """The statement for rows of these attributes, and the columns that are called otherwise than theirs."""
     mapper: Any = inspect(table)
-    names = ((attribute.key, attribute.columns[0].key) for attribute in mapper.column_attrs)
-    return insert(table_of(table)).inline(), {attribute: column for attribute, column in names if attribute != column}
+    names = {attribute.key: attribute.columns[0].key for attribute in mapper.column_attrs}
+    columns = sorted(names[attribute] for attribute in attributes)
+    renamed = {attribute: column for attribute, column in names.items() if attribute != column}
+    return made(insert(table_of(table)).inline(), dialect, columns), renamed

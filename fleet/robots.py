@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import BindParameter, Column, Index, UniqueConstraint, Uuid, and_, bindparam, func, or_
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from fleet import reading
 from fleet.database import JSONColumn, UTCDateTime, new_id, text_of
 from fleet.errors import NotFound
 
@@ -115,5 +116,5 @@ def add_robot(session: Session, robot: Robot) -> Robot:
 def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
     """The robots that an account calls by these serial numbers or addresses, in one query."""
     asked = {"account": account_id, "names": list(serial_numbers)}
-    rows = session.exec(CALLED, params=asked).all() if serial_numbers else []
+    rows = reading.load(session, Robot, reading.read(session, CALLED, asked)) if serial_numbers else []
     return {row.address if row.commanded_over == account_id else row.serial_number: row for row in rows}

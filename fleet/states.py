@@ -14,6 +14,7 @@ from fleet.adapter import Activity, Observation
 from fleet.clock import database_now
 from fleet.database import STATEMENTS_KEPT, TELLING, UTCDateTime, insert_for, made, table_of, text_of
 from fleet.robots import Robot
+from fleet.statements import write
 
 AHEAD_S = 60.0
 TOLD_MAX = 50  # in one transaction: while it writes, nobody else does on SQLite
@@ -85,7 +86,7 @@ def observe_all(session: Session, seen: Iterable[tuple[Robot, Observation, datet
     for is_plausible in (False, True):
         values = [_values(*each) for each in in_order if _is_plausible(*each[1:]) is is_plausible]
         if values:
-            connection.execute(_upsert(connection.dialect, is_plausible), values)
+            write(connection, _upsert(connection.dialect, is_plausible), values)
 
 
 def _values(robot: Robot, seen: Observation, received_at: datetime) -> dict[str, object]:

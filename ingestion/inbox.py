@@ -11,7 +11,7 @@ from sqlalchemy import select as sqlalchemy_select
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
-from fleet import ledger
+from fleet import ledger, reading
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import AHEAD_S, database_now, has_come_by
 from fleet.database import TELLING, UTCDateTime, claim, inserting, table_of
@@ -108,12 +108,12 @@ def due(session: Session, *, limit: int) -> Sequence[Delivery]:
     """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
     now = database_now(session)
     asked = {"now": now, "strange": now + timedelta(seconds=LONGEST_S), "most": limit, "bytes": BATCH_MAX_BYTES}
-    return session.exec(DUE, params=asked).all()
+    return reading.load(session, Delivery, reading.read(session, DUE, asked))
 
 
 def claim_ids(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[UUID]:
     """`claim_due` for whoever has read them: the ids of those that are locked, in order."""
-    return session.connection().execute(CLAIM, {"ids": list(delivery_ids)}).scalars().all()
+    return [delivery_id for (delivery_id,) in reading.read(session, CLAIM, {"ids": list(delivery_ids)})]
 
 
 def claim_due(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:

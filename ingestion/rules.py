@@ -8,6 +8,7 @@ from sqlalchemy import bindparam
 from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Session, col, select
 
+from fleet import reading
 from fleet.adapter import Observation
 from fleet.alerts import close_alert, open_alert
 from fleet.database import table_of
@@ -87,7 +88,7 @@ def follow(session: Session, robot: Robot, event: Event) -> None:
 def with_low_battery(session: Session, robots: Iterable[Robot]) -> set[UUID]:
     """Those of the robots whose battery alert is open: for the others there is nothing to do in `follow_state`."""
     ids = [robot.id for robot in robots]
-    return set(session.connection().execute(OPEN, {"ids": ids}).scalars()) if ids else set()
+    return {robot_id for (robot_id,) in reading.read(session, OPEN, {"ids": ids})} if ids else set()
 
 
 def follow_state(session: Session, robot: Robot, seen: Observation) -> None:

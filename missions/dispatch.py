@@ -13,17 +13,18 @@ from sqlalchemy import exists
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from fleet import ledger
+from fleet import ledger, reading
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Activity, Order, OrderTask
 from fleet.clock import database_now
 from fleet.database import row_of, table_of, values_of
 from fleet.errors import Conflict
 from fleet.robots import COMMANDED_OVER, Robot
+from fleet.statements import Values
 from fleet.states import RobotState
 from missions import holds, leases, outbox
 from missions.lifecycle import Cause, begin_attempts, move_mission
-from missions.live import IDS, lock_mission, lock_missions, tries_of
+from missions.live import IDS, lock_mission, lock_waiting, tries_of
 from missions.models import Attempt, Desired, Mission, MissionStatus, OutboxMessage, OutboxStatus
 from missions.orders import order_of, order_tasks, tasks_of
 from missions.plan import Assignment, Candidate, Plan, Refusal, Snapshot, Wanted, fits, is_assignable
@@ -42,8 +43,10 @@ _ROBOTS: Any = (
     .where(col(Robot.id).in_(IDS))
     .order_by(col(Robot.id))
 )
+ROBOT_WIDTH, ACCOUNT_WIDTH = reading.width(Robot), reading.width(ManufacturerAccount)
 LOCK_ROBOTS = _ROBOTS.with_for_update(key_share=True, of=Robot)
 Transaction = Callable[[], AbstractContextManager[Session]]
+Robots = dict[UUID, tuple[Robot, ManufacturerAccount, bool]]
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,9 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     Of several dispatchers with the same plan one gets the hold. Raises Conflict or IntegrityError (and the caller rolls
     back) when the database itself refuses one of them.
     """
-    missions = _all_unchanged(session, [assignment.mission_id for assignment in assignments], snapshot)
-    wanted = {
-        assignment.robot_id: assignment.mission_id for assignment in assignments if assignment.mission_id in missions
-    }
     seen = {mission.id: mission for mission in snapshot.missions}
-    robots = _free(session, {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()})
+    wanted = {assignment.robot_id: assignment.mission_id for assignment in assignments}
+    missions, robots = _as_they_are(session, {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()})
     attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, *_) in robots.items()]
     fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
     taken = [attempt for attempt in attempts if attempt.robot_id in fences]
@@ -148,32 +148,40 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     return given
 
 
-def _all_unchanged(session: Session, mission_ids: Sequence[UUID], snapshot: Snapshot) -> dict[UUID, Mission]:
-    versions = {mission.id: mission.version for mission in snapshot.missions}
-    # Only what waits: who holds robots locks these first, and then the missions under way on them.
-    waiting = lock_missions(session, mission_ids, only_waiting=True)
-    return {
-        mission.id: mission
-        for mission in waiting.values()
-        if mission.version == versions[mission.id] and _is_waiting(mission)
+def _as_they_are(session: Session, wanted: Mapping[UUID, Wanted]) -> tuple[dict[UUID, Mission], Robots]:
+    """The missions that still wait as they were seen, and the robots that they are wanted of, all locked and read in one go.
+
+    With each robot the account it is commanded over, and whether it is told something before. Without those that people
+    hold, or that cannot begin their mission, since the snapshot was taken.
+    """
+    whose = {mission.organisation_id for mission in wanted.values()}
+    also: list[tuple[Any, Values]] = [(LOCK_ROBOTS, {"ids": list(wanted)}), (holds.OPEN, {"ids": list(whose)})]
+    # Only what waits: who holds robots locks these first, and then the missions under way on them. A hold that was put
+    # meanwhile is seen, as it is asked for under the robots' locks.
+    waiting, (rows, held) = lock_waiting(session, [mission.id for mission in wanted.values()], also)
+    missions = {
+        mission.id: waiting[mission.id]
+        for mission in wanted.values()
+        if mission.id in waiting and waiting[mission.id].version == mission.version and _is_waiting(waiting[mission.id])
     }
+    free = _free(session, wanted, rows, holds.in_order(session, held))
+    return missions, {robot_id: row for robot_id, row in free.items() if wanted[robot_id].id in missions}
 
 
 def _is_waiting(mission: Mission) -> bool:
     return mission.status is MissionStatus.scheduled and mission.desired is Desired.run
 
 
-def _free(session: Session, wanted: Mapping[UUID, Wanted]) -> dict[UUID, tuple[Robot, ManufacturerAccount, bool]]:
-    """The robots, locked in order of their ids, with the accounts they are commanded over, and whether they are told before.
-
-    Without those that people hold, or that cannot begin their mission, since the snapshot was taken.
-    """
-    rows = session.exec(LOCK_ROBOTS, params={"ids": list(wanted)}).all()
-    held = holds.open_holds(session, {robot.organisation_id for robot, *_ in rows})
+def _free(
+    session: Session, wanted: Mapping[UUID, Wanted], rows: Sequence[Sequence[Any]], held: Sequence[holds.Hold]
+) -> Robots:
+    robots = reading.load(session, Robot, rows)
+    accounts = reading.load(session, ManufacturerAccount, [row[ROBOT_WIDTH:] for row in rows])
+    rest = [row[ROBOT_WIDTH + ACCOUNT_WIDTH :] for row in rows]
     now = database_now(session)
     return {
-        robot.id: (robot, account, is_told)
-        for robot, account, is_told, *state in rows
+        robot.id: (robot, account, bool(is_told))
+        for robot, account, (is_told, *state) in zip(robots, accounts, rest, strict=True)
         if not holds.covering(robot, held) and _can_begin(wanted[robot.id], _as_candidate(robot, *state), now)
     }
 

@@ -15,7 +15,7 @@ from pydantic import Field as Value
 from sqlalchemy import Index, UniqueConstraint, bindparam
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from fleet import changes
+from fleet import changes, reading
 from fleet.clock import database_now
 from fleet.database import UTCDateTime, new_id, text_of
 from fleet.errors import Conflict, Invalid, NotFound
@@ -182,9 +182,13 @@ def release_all(
 
 def open_holds(session: Session, organisation_ids: Collection[UUID]) -> Sequence[Hold]:
     """The holds of these organisations that are not released: those on robots first, then sites, then fleets."""
+    return in_order(session, reading.read(session, OPEN, {"ids": list(organisation_ids)}))
+
+
+def in_order(session: Session, rows: Sequence[Sequence[object]]) -> Sequence[Hold]:
+    """The holds that OPEN has found: those on robots first, then sites, then fleets."""
     rank = {HoldScope.robot: 0, HoldScope.site: 1, HoldScope.fleet: 2}
-    rows = session.exec(OPEN, params={"ids": list(organisation_ids)}).all()
-    return sorted(rows, key=lambda row: rank[row.scope])
+    return sorted(reading.load(session, Hold, rows), key=lambda row: rank[row.scope])
 
 
 def covering(robot: Robot | Candidate, holds: Sequence[Hold]) -> Hold | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 from sqlmodel import Session
 
-from fleet import ledger
+from fleet import ledger, reading
 from fleet.clock import database_now
 from fleet.database import table_of
 from fleet.robots import HolderKind, Robot, RobotLease
@@ -38,12 +38,11 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
     A hold of an operator or a charger that has run out is free; one of an attempt never runs out.
     """
     now = database_now(session)
-    connection = session.connection()
-    rows = [tuple(row) for row in connection.execute(RAISE_FENCE, {"ids": list(holders)})] if holders else []
+    rows = reading.read(session, RAISE_FENCE, {"ids": list(holders)}) if holders else []
     if len(rows) < len(holders):
         held = set(holders) - {robot_id for robot_id, *_ in rows}
-        connection.execute(RUN_OUT, {"ids": list(held), "now": now})
-        rows += [tuple(row) for row in connection.execute(RAISE_FENCE, {"ids": list(held)})]
+        session.connection().execute(RUN_OUT, {"ids": list(held), "now": now})
+        rows += reading.read(session, RAISE_FENCE, {"ids": list(held)})
     for robot_id, organisation_id, fence in rows:
         lease = {
             "robot_id": robot_id,

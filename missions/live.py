@@ -8,7 +8,9 @@ from sqlalchemy import BindParameter, bindparam
 from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session, col, select
 
+from fleet import reading
 from fleet.errors import NotFound
+from fleet.statements import Values
 from missions.models import Attempt, Mission, MissionStatus
 
 FRESH = {"populate_existing": True}
@@ -23,16 +25,27 @@ _TRIES: Any = select(Attempt).where(col(Attempt.mission_id).in_(IDS))
 TRIES = _TRIES.execution_options(**FRESH)
 
 
-def lock_missions(
-    session: Session, mission_ids: Collection[UUID], *, only_waiting: bool = False
-) -> dict[UUID, Mission]:
+def lock_missions(session: Session, mission_ids: Collection[UUID]) -> dict[UUID, Mission]:
     """These missions as they are now, locked like `lock_mission` in order of their ids, with their attempts.
 
     Until the transaction ends, asking for one of them or for its attempts costs no further query. One that does not
-    exist, or with `only_waiting` is not SCHEDULED, is left out and not locked.
+    exist is left out.
     """
-    found = session.exec(LOCK_WAITING if only_waiting else LOCK, params={"ids": list(mission_ids)}).all()
-    kept = tries_now(session, found)
+    ids = {"ids": list(mission_ids)}
+    rows, tries = reading.read_all(session, [(LOCK, ids), (TRIES, ids)])
+    return _remember(session, reading.load(session, Mission, rows), reading.load(session, Attempt, tries))
+
+
+def lock_waiting(
+    session: Session, mission_ids: Collection[UUID], also: Sequence[tuple[Any, Values]]
+) -> tuple[dict[UUID, Mission], list[list[list[Any]]]]:
+    """`lock_missions` of those that are SCHEDULED, without the others, and the rows of what is asked for right after it."""
+    rows, *others = reading.read_all(session, [(LOCK_WAITING, {"ids": list(mission_ids)}), *also])
+    found = reading.load(session, Mission, rows)
+    return _remember(session, found, tries_now(session, found)), others
+
+
+def _remember(session: Session, found: Sequence[Mission], kept: Sequence[Attempt]) -> dict[UUID, Mission]:
     locked = session.info.setdefault(LOCKED, {})
     locked.update({mission.id: mission for mission in found})
     # Held here, for a session forgets what nobody holds.
@@ -44,7 +57,7 @@ def tries_now(session: Session, missions: Collection[Mission]) -> Sequence[Attem
     """All attempts of these missions as they are now; costs nothing where none of them was ever given to a robot."""
     # It is written as version 0 and waits as version 1: being given to a robot is the next step at the earliest.
     tried = [mission.id for mission in missions if mission.version >= TRIED_FROM]
-    return session.exec(TRIES, params={"ids": tried}).all() if tried else []
+    return reading.load(session, Attempt, reading.read(session, TRIES, {"ids": tried})) if tried else []
 
 
 def lock_mission(session: Session, mission_id: UUID, organisation_id: UUID | None = None) -> Mission:

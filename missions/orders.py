@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlmodel import Session
 
+from fleet import reading
 from fleet.adapter import Order, OrderTask, TaskKind
 from fleet.database import table_of
 from fleet.organisations import Station
@@ -43,7 +44,7 @@ TASKS = (
 def tasks_of(session: Session, mission_ids: Sequence[UUID]) -> dict[UUID, list[WantedTask]]:
     """The tasks of missions as they are now, in order."""
     found: dict[UUID, list[WantedTask]] = {mission_id: [] for mission_id in mission_ids}
-    for mission_id, *task in session.connection().execute(TASKS, {"ids": list(mission_ids)}):
+    for mission_id, *task in reading.read(session, TASKS, {"ids": list(mission_ids)}):
         found[mission_id].append(WantedTask(*task))
     return found
 

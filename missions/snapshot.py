@@ -12,7 +12,7 @@ from sqlalchemy import Integer, Text, and_, bindparam, cast, exists, func, or_, 
 from sqlalchemy.types import NullType
 from sqlmodel import Session, col, select
 
-from fleet import gateways
+from fleet import gateways, reading
 from fleet.adapter import OrderTask
 from fleet.clock import AHEAD_S, database_now
 from fleet.database import UTCDateTime, as_utc
@@ -161,8 +161,8 @@ def take_first(session: Session, most: int, *, free: Free | None = None) -> Snap
     Where the robots in `free` suffice, those are in it and none is read.
     """
     now = database_now(session)
-    rows = session.exec(FIRST, params={"now": now, "most": most}).all()
-    missions, may_be_closed = [mission for mission, _ in rows], any(closed for _, closed in rows)
+    rows = reading.read(session, FIRST, {"now": now, "most": most})
+    missions, may_be_closed = reading.load(session, Mission, rows), any(row[-1] for row in rows)
     if free is None or not missions or not free.suffices(missions):
         return _around(session, missions, may_be_closed=may_be_closed)
     wanted = tuple(_wanted(session, missions, now, may_be_closed=may_be_closed))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
+from sqlalchemy import BindParameter, bindparam
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlmodel import Session, col, select
 
-from fleet import events, ledger, states
+from fleet import events, ledger, reading, states
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import Happening, Observation, OrderReport, Reported
 from fleet.adapters import translator
@@ -40,6 +41,8 @@ POISON = (
     IntegrityError,
     DataError,
 )
+IDS: BindParameter[list[UUID]] = bindparam("ids", expanding=True)
+OF_IDS = select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(IDS))
 Robots = Mapping[str, Robot]
 
 
@@ -131,7 +134,7 @@ def replay(runtime: Runtime, delivery_ids: Sequence[UUID]) -> int:
 
 def _understand_all(session: Session, waiting: Sequence[Delivery]) -> dict[UUID, Understood]:
     ids = {delivery.account_id for delivery in waiting}
-    rows = session.exec(select(ManufacturerAccount).where(col(ManufacturerAccount.id).in_(ids))).all() if ids else []
+    rows = reading.load(session, ManufacturerAccount, reading.read(session, OF_IDS, {"ids": list(ids)})) if ids else []
     found: dict[UUID, Understood] = {}
     for account in rows:
         robots: dict[str, Robot] = {}

@@ -5,10 +5,11 @@ from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
-from fleet.database import changing, in_one_go, table_of
+from fleet.database import in_one_go, table_of
 from fleet.errors import Unavailable
 from fleet.organisations import Site
 from fleet.robots import Robot, RobotLease
+from fleet.statements import write
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.proof)])
@@ -28,9 +29,9 @@ def test_how_many_rows_each_statement_met_is_known_afterwards(place):
     with runtime.transaction() as session:
         connection = session.connection()
         with in_one_go(connection):
-            both = changing(connection, RENAME, rows)
-            none = changing(connection, RENAME, [{"of": robots["amr-01"].organisation_id, "to": "x"}])
-            one = changing(connection, RENAME, rows[:1])
+            both = write(connection, RENAME, rows)
+            none = write(connection, RENAME, [{"of": robots["amr-01"].organisation_id, "to": "x"}])
+            one = write(connection, RENAME, rows[:1])
         assert (both(), none(), one()) == (len(robots), 0, 1)
     with runtime.reading() as session:
         assert set(session.exec(select(Robot.model)).all()) == set(robots)
@@ -43,9 +44,9 @@ def test_what_is_wrong_with_one_is_raised_as_everywhere_and_nothing_is_kept(plac
     with pytest.raises(IntegrityError), runtime.transaction() as session:
         connection = session.connection()
         with in_one_go(connection):
-            changing(connection, RENAME, [row])
+            write(connection, RENAME, [row])
             connection.execute(twice, {"organisation_id": robots["amr-01"].organisation_id})
-            changing(connection, RENAME, [row])
+            write(connection, RENAME, [row])
     with runtime.reading() as session:
         assert set(session.exec(select(Robot.model)).all()) == {""}
         assert session.exec(select(RobotLease)).all() == []
@@ -60,6 +61,6 @@ def test_a_server_that_goes_away_meanwhile_is_told_as_everywhere(postgres_runtim
         with runtime.reading() as other:
             other.connection().exec_driver_sql(f"SELECT pg_terminate_backend({process})")
         with in_one_go(connection):
-            changing(connection, RENAME, [{"of": robot.id, "to": "x"}])
+            write(connection, RENAME, [{"of": robot.id, "to": "x"}])
     with runtime.reading() as session:
         assert session.get_one(Robot, robot.id).model == ""
