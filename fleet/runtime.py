@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlmodel import Session
 
@@ -77,7 +77,9 @@ class Runtime:
             try:
                 yield session
                 session.commit()
-            except AWAY as error:
+            except (*AWAY, InternalError) as error:
+                if isinstance(error, InternalError) and not error.connection_invalidated:
+                    raise
                 raise Unavailable(f"The database did not take the change: {_cause(error)}. Try again.") from error
             rung = rings and session.info.get("ring", False)
         if rung:
