@@ -13,6 +13,7 @@ from ingestion.bags.ordering import sort_file
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 4 << 20
+GROUPS_BETWEEN_RELEASES = 8
 
 
 class TableFile:
@@ -26,6 +27,7 @@ class TableFile:
         self.last_ns: int | None = None
         self._encodings = Encodings()
         self._writer: pq.ParquetWriter | None = None
+        self._groups = 0
         self._is_sorted = True
 
     def add(self, table: pa.Table) -> None:
@@ -40,8 +42,10 @@ class TableFile:
             self._writer = self._open(self.path, table.schema)
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
-        # Arrow keeps what it once needed; of many topics each would add its share.
-        pa.default_memory_pool().release_unused()
+        # Arrow keeps what it once needed; of many topics each would add its share. A busy one soon needs it again.
+        if self._groups % GROUPS_BETWEEN_RELEASES == 0:
+            pa.default_memory_pool().release_unused()
+        self._groups += 1
 
     def close(self) -> None:
         """End the file; one whose row groups overlap in time is sorted as a whole."""
