@@ -167,6 +167,14 @@ def test_the_time_around_an_event_is_cut_out(run, bag, event, tmp_path):
     assert "6 messages in" in told
 
 
+def test_a_cut_without_a_folder_becomes_a_bag_that_is_shown(run, bag, event):
+    told = json.loads(run("cut", bag.id, "-o", "acme", "--event", event.id, "--json"))
+    assert (told["messages"], told["cut_of_id"], told["cut_event_id"]) == (61, str(bag.id), str(event.id))
+    assert [found["kind"] for found in told["events"]] == ["bumper_hit"]
+    assert json.loads(run("cut", bag.id, "-o", "acme", "--event", event.id, "--json"))["id"] == told["id"]
+    assert len(json.loads(run("list", "-o", "acme", "--json"))) == 2
+
+
 @pytest.mark.parametrize(
     "span",
     [
@@ -194,7 +202,7 @@ def test_an_event_or_bag_of_another_organisation_is_not_there(runtime, run, bag,
 
 def test_what_is_not_converted_is_told_when_a_cut_is_asked_for(runtime, run, bag, event, tmp_path):
     runtime.objects.delete(f"{bag.organisation_id}/lake/manifests/{bag.sha256}.json")
-    with pytest.raises(NotFound, match="not converted yet"):
+    with pytest.raises(NotFound, match="convert it again"):
         run("cut", bag.id, "-o", "acme", "--event", event.id, "--out", tmp_path / "cut")
 
 

@@ -1,8 +1,10 @@
 """Recordings over HTTP: found by what is in them, shown with their topics, and never to another organisation."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from sqlmodel import select
 
 from fleet.database import new_id
 from fleet.events import Alert, Event
@@ -125,3 +127,59 @@ def test_every_question_says_what_it_means(anonymous):
     assert {"robot", "site", "mission_id", "since", "until", "topic", "type", "status", "error", "text"} <= {
         known["name"] for known in parameters
     }
+
+
+@pytest.fixture
+def event_id(runtime) -> str:
+    with runtime.reading() as session:
+        return str(session.exec(select(Event.id)).one())
+
+
+def test_a_cut_is_asked_for_once_and_its_request_tells_how_far_it_is(operator, bags, event_id):
+    asked = operator.post(f"/v1/bags/{bags['amr-01']}/cuts", json={"event_id": event_id, "seconds_before": 30})
+    assert asked.status_code == 202
+    assert asked.json()["status"] == "pending"
+    assert operator.get(asked.headers["Location"]).json()["kind"] == "cut-bag"
+    again = operator.post(f"/v1/bags/{bags['amr-01']}/cuts", json={"event_id": event_id, "seconds_before": 30})
+    assert again.json() == asked.json()
+    assert operator.get(f"/v1/bags/by-sha256/{asked.json()['sha256']}").status_code == 404
+
+
+def test_a_cut_is_also_of_the_time_between_two_instants(operator, bags):
+    span = {"from": "2026-03-01T22:00:05Z", "to": "2026-03-01T22:00:10+00:00"}
+    assert operator.post(f"/v1/bags/{bags['amr-01']}/cuts", json=span).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ({}, 422),
+        ({"from": "2026-03-01T22:00:05Z"}, 422),
+        ({"from": "2026-03-01T22:00:05", "to": "2026-03-01T22:00:06"}, 422),
+        ({"event_id": str(new_id())}, 404),
+        ({"from": "2027-03-01T22:00:05Z", "to": "2027-03-01T22:00:06Z"}, 404),
+        ({"from": "2026-03-01T22:00:05Z", "to": "2026-03-01T22:00:01Z"}, 422),
+        ({"seconds_before": -1}, 422),
+    ],
+    ids=str,
+)
+def test_a_cut_of_nothing_is_refused(operator, bags, wanted, status):
+    assert operator.post(f"/v1/bags/{bags['amr-01']}/cuts", json=wanted).status_code == status
+
+
+def test_customers_and_strangers_ask_for_no_cuts(customer, stranger, bags, event_id):
+    for who, status in ((customer, 403), (stranger, 404)):
+        assert who.post(f"/v1/bags/{bags['amr-01']}/cuts", json={"event_id": event_id}).status_code == status
+
+
+def test_a_bag_shows_what_was_cut_out_of_it(runtime, customer, bags, event_id):
+    known = {"cut_of_id": UUID(bags["amr-01"]), "cut_event_id": UUID(event_id), "uploaded_at": runtime.clock.now()}
+    with runtime.transaction() as session:
+        whole = session.get_one(Bag, UUID(bags["amr-01"]))
+        owner = whole.organisation_id
+        cut = Bag(organisation_id=owner, sha256="c" * 64, size=1, filename="cut", object_key="none", **known)
+        session.add(cut)
+    shown = customer.get(f"/v1/bags/{bags['amr-01']}").json()
+    assert [(one["id"], one["cut_event_id"]) for one in shown["cuts"]] == [(str(cut.id), event_id)]
+    found = customer.get("/v1/bags", params={"cut_of": bags["amr-01"]}).json()["items"]
+    assert [one["cut_of_id"] for one in found] == [bags["amr-01"]]
