@@ -8,6 +8,7 @@ from pathlib import Path
 from alembic.util import CommandError
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
     DagsterError,
@@ -22,7 +23,17 @@ from ingestion.lake import Lake, Manifest
 from ingestion.quality import differences
 from orchestration.assets.home import prepare
 from orchestration.assets.lineage import BAGS, COUNTS, MODEL, REPORT, TOPIC_TABLES
-from orchestration.assets.tables import told
+from orchestration.assets.told import told
+from orchestration.assets.topics import (
+    WHOLE,
+    Finding,
+    data_version,
+    described,
+    findings,
+    key_of,
+    provenance,
+    shown_tables,
+)
 
 MOST_CHECKS = 10_000
 DATA_VERSION = "dagster/data_version"
@@ -55,12 +66,12 @@ def _opened(dagster_home: Path) -> DagsterInstance:
 
 
 def report_bag(dagster_home: Path, manifest: Manifest, objects: ObjectStore) -> bool:
-    """Show a converted bag as materialised, and whether its files hold what the manifest says; gives that.
+    """Show a converted bag and each of its topics as materialised, and whether they are as they should be; gives that.
 
     Told twice it is shown twice, with the same data version. A bag without messages has no date and so no partition.
     """
-    root = f"{manifest.organisation}/lake/"
-    problems = differences(Lake(objects, root, manifest.organisation), manifest)
+    lake = Lake(objects, f"{manifest.organisation}/lake/", manifest.organisation)
+    problems = differences(lake, manifest)
     partition = manifest.recorded_on.isoformat() if manifest.recorded_on else None
     named = {
         "bag": MetadataValue.text(manifest.sha256),
@@ -70,36 +81,46 @@ def report_bag(dagster_home: Path, manifest: Manifest, objects: ObjectStore) -> 
         "status": MetadataValue.text(manifest.status.value),
     }
     with instance(dagster_home) as catalogue:
-        _materialised(catalogue, BAGS, named, partition, manifest.sha256)
-        version = f"{manifest.sha256[:16]}-{manifest.converter}"
-        _materialised(catalogue, TOPIC_TABLES, {**named, **told([manifest])}, partition, version)
-        catalogue.report_runless_asset_event(
-            AssetCheckEvaluation(
-                asset_key=TOPIC_TABLES,
-                check_name=COUNTS.name,
-                passed=not problems,
-                # No partition: Dagster takes only one runless evaluation of a check in each, and a date has many bags.
-                metadata={
-                    **named,
-                    "date": MetadataValue.text(partition or "none"),
-                    "differences": MetadataValue.json(problems[:20]),
-                },
-            )
-        )
+        _materialised(catalogue, BAGS, named, partition, {DATA_VERSION: data_version(manifest)})
+        tags = provenance(manifest, BAGS)
+        _materialised(catalogue, TOPIC_TABLES, {**named, **told([manifest])}, partition, tags)
+        named["date"] = MetadataValue.text(partition or "none")
+        differ = {"differences": MetadataValue.json(problems[:20])}
+        _checked(catalogue, TOPIC_TABLES, Finding(COUNTS.name, not problems, AssetCheckSeverity.ERROR, differ), named)
+        for table in shown_tables(manifest):
+            key, tags = key_of(table.name), provenance(manifest, TOPIC_TABLES)
+            _materialised(catalogue, key, {**named, **described(lake, table)}, partition, tags)
+            for finding in findings(lake, table):
+                problems += [f"{table.name}: {finding.check}"] if finding.check == WHOLE and not finding.passed else []
+                _checked(catalogue, key, finding, named)
     return not problems
+
+
+def _checked(catalogue: DagsterInstance, key: AssetKey, finding: Finding, named: Mapping[str, MetadataValue]) -> None:
+    # No partition: Dagster takes only one runless evaluation of a check in each, and a date has many bags.
+    evaluation = AssetCheckEvaluation(
+        asset_key=key,
+        check_name=finding.check,
+        passed=finding.passed,
+        severity=finding.severity,
+        metadata={**named, **finding.told},
+    )
+    catalogue.report_runless_asset_event(evaluation)
 
 
 def report_model(dagster_home: Path, *, version: str, metrics: Mapping[str, float]) -> None:
     """Show a trained model version with its metrics."""
     shown = {name: MetadataValue.float(float(value)) for name, value in metrics.items()}
     with instance(dagster_home) as catalogue:
-        _materialised(catalogue, MODEL, {"version": MetadataValue.text(version), **shown}, None, version)
+        _materialised(
+            catalogue, MODEL, {"version": MetadataValue.text(version), **shown}, None, {DATA_VERSION: version}
+        )
 
 
 def report_publication(dagster_home: Path, *, report: str, url: str) -> None:
     """Show a published report with the address of its download."""
     with instance(dagster_home) as catalogue:
-        _materialised(catalogue, REPORT, {"download": MetadataValue.url(url)}, None, report)
+        _materialised(catalogue, REPORT, {"download": MetadataValue.url(url)}, None, {DATA_VERSION: report})
 
 
 def _materialised(
@@ -107,9 +128,9 @@ def _materialised(
     key: AssetKey,
     metadata: Mapping[str, MetadataValue],
     partition: str | None,
-    version: str,
+    tags: Mapping[str, str],
 ) -> None:
-    event = AssetMaterialization(key, metadata=metadata, partition=partition, tags={DATA_VERSION: version})
+    event = AssetMaterialization(key, metadata=metadata, partition=partition, tags=dict(tags))
     catalogue.report_runless_asset_event(event)
 
 

@@ -117,13 +117,13 @@ def bags_on(session: Session, on: date) -> Sequence[Bag]:
     query = select(Bag).where(
         or_(col(Bag.recorded_on) == on, and_(col(Bag.recorded_on).is_(None), Bag.converter == "", uploaded))
     )
-    return session.exec(query.order_by(col(Bag.id))).all()
+    return session.exec(query.where(col(Bag.cut_of_id).is_(None)).order_by(col(Bag.id))).all()
 
 
 def outdated_dates(session: Session) -> dict[date, int]:
     """The dates with bags that an earlier converter made, and how many of them, in order."""
-    query = select(Bag.recorded_on).where(col(Bag.converter).not_in(["", CONVERTER]), col(Bag.recorded_on).is_not(None))
-    dates = [on for on in session.exec(query) if on is not None]
+    old = and_(col(Bag.converter).not_in(["", CONVERTER]), col(Bag.cut_of_id).is_(None))
+    dates = [on for on in session.exec(select(Bag.recorded_on).where(old)) if on is not None]
     return {on: dates.count(on) for on in sorted(set(dates))}
 
 

@@ -7,7 +7,7 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
-from dagster import AssetKey, DagsterInstance, Definitions, materialize
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, Definitions, materialize
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -18,7 +18,7 @@ from ingestion.models import Bag, BagStatus
 from orchestration.assets import events, tables
 from orchestration.assets.home import prepare
 from orchestration.assets.lineage import COUNTS, EXTERNAL, TOPIC_TABLES
-from orchestration.definitions import definitions
+from orchestration.definitions import defined
 
 START_NS = 1_772_402_400_000_000_000  # 2026-03-01 22:00 UTC
 DATE = "2026-03-01"
@@ -156,7 +156,8 @@ def test_a_date_is_made_again_from_dagster(runtime, convert, home, settings, mon
     assert runtime.objects.read(key) == before
 
 
-def test_a_bag_never_converted_belongs_to_the_date_of_its_upload(runtime, bag):
+def test_a_bag_never_converted_belongs_to_the_date_of_its_upload(runtime, bag, settings, monkeypatch):
+    monkeypatch.setenv("YARDMASTER_VAR_DIR", str(settings.var_dir))
     result = tables.materialise(runtime, date(2026, 3, 1))
     assert (result.metadata["bags"].value, result.metadata["messages"].value) == (1, 3)
     with runtime.reading() as session:
@@ -165,14 +166,15 @@ def test_a_bag_never_converted_belongs_to_the_date_of_its_upload(runtime, bag):
         assert [found.id for found in tables.bags_on(session, date(2026, 3, 1))] == [bag.id]
 
 
-def test_the_lineage_leads_from_bags_to_the_report():
+def test_the_lineage_leads_from_bags_to_the_report(runtime):
+    definitions = defined(runtime)
     Definitions.validate_loadable(definitions)
     graph = definitions.resolve_asset_graph()
     chain = [AssetKey(name) for name in ("bags", "topic_tables", "drive_features", "drive_rul", "fleet_report")]
     for upstream, downstream in pairwise(chain):
         assert graph.get(downstream).parent_keys == {upstream}
     assert graph.get(TOPIC_TABLES).code_version == f"converter-{CONVERTER}"
-    assert graph.get(TOPIC_TABLES).check_keys == {COUNTS}
+    assert graph.get(TOPIC_TABLES).check_keys == {COUNTS, AssetCheckKey(TOPIC_TABLES, "made_by_this_converter")}
 
 
 def test_processes_that_open_a_new_catalogue_together_leave_one_that_works(home):
