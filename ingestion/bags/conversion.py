@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ from ingestion.statuses import BagStatus
 
 UNKNOWN_ROBOT = "unknown"
 LOCAL = "local"
-TEMPORARY = ("bag", "zip", "zstd", "db3")
+TEMPORARY = ("bag", "cut", "zip", "zstd", "db3")
 ABANDONED_S = 6 * 3600
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ def remove_abandoned(folder: Path) -> None:
     for kind in TEMPORARY:
         for other in folder.parent.glob(f"yardmaster-{kind}-*"):
             with suppress(OSError):  # another one removes it, or it is not ours
-                if max(path.lstat().st_mtime for path in (other, *other.rglob("*"))) < begin:
+                if all(path.lstat().st_mtime < begin for path in chain((other,), other.rglob("*"))):
                     shutil.rmtree(other)
 
 
