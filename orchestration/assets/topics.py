@@ -236,4 +236,5 @@ def provenance(manifest: Manifest, upstream: AssetKey) -> Mapping[str, str]:
         "dagster/data_version": data_version(manifest),
         "dagster/code_version": f"converter-{manifest.converter}",
         f"dagster/input_data_version/{upstream.to_user_string()}": data_version(manifest),
+        f"dagster/input_event_pointer/{upstream.to_user_string()}": "NULL",
     }
