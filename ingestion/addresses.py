@@ -15,7 +15,7 @@ from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal, PrincipalKind
 from ingestion import parts, storing
 from ingestion.models import Bag, Upload
-from ingestion.uploads import MOST_PARTS, PART_MAX_BYTES, upload_of
+from ingestion.uploads import MOST_PARTS, PART_MAX_BYTES, check_total, open_upload
 
 GOOD_FOR_S = 900
 
@@ -68,15 +68,19 @@ def to_send(
 
     Raises:
         NotFound: no such upload in the organisation.
-        Invalid, TooLarge: a number or a size that no part has.
+        Conflict: the upload is complete or has failed.
+        Invalid, TooLarge: a number or a size that no part has, or addresses for more bytes in all than were announced.
     """
     number, size = part
     if not 1 <= number <= MOST_PARTS or size < 1:
         raise Invalid(f"Part {number} of {size} bytes is none; they count from 1 and are not empty.", field="size")
-    upload = upload_of(session, principal, upload_id)
+    upload = open_upload(session, principal, upload_id)
     limit = min(PART_MAX_BYTES, upload.size)
     if size > limit:
         raise TooLarge(f"Part {number} would have {size} bytes, at most {limit} fit.", limit=limit)
+    # On S3 nobody counts what is put there, so what may be put is counted here.
+    check_total(upload, {**upload.parts, **upload.promised}, number, size)
+    upload.promised = {**upload.promised, str(number): size}
     upload.active_at = database_now(session)
     session.add(upload)
     expires_at, key = _expiry(session), parts.key(upload, number)

@@ -1,6 +1,8 @@
 """The parts of an upload in the object store, under `{organisation}/uploads/{upload}/` until it is complete."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from uuid import UUID
 
 from fleet.errors import NotFound
 from fleet.objectstore import CHUNK_BYTES, ObjectStore
@@ -39,6 +41,16 @@ def arrived(objects: ObjectStore, upload: Upload) -> dict[str, int]:
                 found[str(int(name))] = objects.size(each)
             except NotFound:  # another call completed the upload meanwhile
                 continue
+    return found
+
+
+def lying(objects: ObjectStore, organisation_id: UUID) -> dict[UUID, list[str]]:
+    """The keys of all parts of an organisation in the store, by upload."""
+    found: dict[UUID, list[str]] = {}
+    prefix = f"{organisation_id}/uploads"
+    for each in objects.list(prefix):
+        with suppress(ValueError):  # it is not ours
+            found.setdefault(UUID(each.removeprefix(f"{prefix}/").partition("/")[0]), []).append(each)
     return found
 
 

@@ -104,7 +104,10 @@ class RecordingView(BaseModel):
     robot: str
     trigger: str
     kind: TriggerKind
-    status: str = Value(description="asked, arriving, stored, or expired: no robot began it within an hour.")
+    status: str = Value(
+        description="asked, arriving, stored, lost: what had come was no whole recording and is gone, or expired: no robot "
+        "began it within an hour."
+    )
     event: str | None = Value(description="Key of the event that began it, as its robot tells it.")
     event_id: UUID | None = Value(description="That event, once it has been reported.")
     policy: str = Value(description="The version of the policy that the robot followed, as night@3.")
@@ -114,6 +117,8 @@ class RecordingView(BaseModel):
     triggered_at: datetime | None
     bag_id: UUID | None
     stored_at: datetime | None
+    lost_at: datetime | None
+    lost_why: str = Value(description="What was removed when it was lost, why, and by whom.")
 
 
 def ask(session: Session, robot: Robot, wanted: RecordingWanted, *, who: str) -> Recording:
@@ -223,28 +228,40 @@ def finished_upload(session: Session, row: Recording, *, sha256: str) -> Upload 
 def arriving(session: Session, row: Recording, upload: Upload) -> None:
     """Note by which upload it comes; one that is stored stays as it is."""
     if row.bag_id is None:
-        row.upload_id = upload.id
+        row.upload_id, row.lost_at, row.lost_why = upload.id, None, ""
         session.add(row)
 
 
 def stored(session: Session, upload: Upload, bag: Bag) -> None:
-    """Note the bag of the recording that came by this upload, if it is one of a trigger; once."""
-    waiting = select(Recording).where(Recording.upload_id == upload.id, col(Recording.bag_id).is_(None))
-    row = session.exec(waiting.with_for_update()).first()
-    if row is not None:
+    """Note the bag of the recordings that came by this upload, if it is of triggers; once."""
+    for row in _waiting(session, upload):
         row.bag_id, row.stored_at = bag.id, database_now(session)
         session.add(row)
         _tell(session, row, "stored")
 
 
-def _tell(session: Session, row: Recording, kind: str) -> None:
+def lost(session: Session, upload: Upload, *, who: str, why: str) -> None:
+    """What came by this upload will not: its robot may send it again, and is asked to as long as a request of it is good."""
+    for row in _waiting(session, upload):
+        row.upload_id, row.lost_at, row.lost_why = None, database_now(session), f"{why} (by {who})"
+        session.add(row)
+        _tell(session, row, "lost", who=who, why=why)
+
+
+def _waiting(session: Session, upload: Upload) -> Sequence[Recording]:
+    """The recordings that come by this upload, locked; of two triggers at once the content may be the same."""
+    query = select(Recording).where(Recording.upload_id == upload.id, col(Recording.bag_id).is_(None))
+    return session.exec(query.order_by(col(Recording.id)).with_for_update()).all()
+
+
+def _tell(session: Session, row: Recording, kind: str, **told: object) -> None:
     changes.record(
         session,
         organisation_id=row.organisation_id,
         subject="recording",
         subject_id=row.id,
         kind=kind,
-        fields={"trigger": row.trigger_id},
+        fields={"trigger": row.trigger_id, **told},
     )
 
 
@@ -261,6 +278,7 @@ def views(session: Session, rows: Sequence[Recording]) -> list[RecordingView]:
     robots = {robot.id: robot for robot in session.exec(select(Robot).where(col(Robot.id).in_(ids)))}
     events = _events(session, [(robots[row.robot_id], row.event_key) for row in rows if row.event_key])
     kept = {"id", "kind", "policy", "why", "asked_by", "asked_at", "triggered_at", "bag_id", "stored_at"}
+    kept |= {"lost_at", "lost_why"}
     return [
         RecordingView(
             robot=robots[row.robot_id].name,
@@ -292,6 +310,8 @@ def _status(row: Recording, now: datetime) -> str:
         return "stored"
     if row.upload_id is not None:
         return "arriving"
+    if row.lost_at is not None:
+        return "lost"
     return "expired" if row.expires_at is not None and row.expires_at <= now else "asked"
 
 

@@ -5,9 +5,8 @@ the answer simply asks again.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -120,12 +119,12 @@ def write_part(
     """
     _check_part(number, content)
     with transaction() as session:
-        upload = _open_upload(session, principal, upload_id)
-        _check_total(upload, number, len(content))
+        upload = open_upload(session, principal, upload_id)
+        check_total(upload, upload.parts, number, len(content))
     objects.put(parts.key(upload, number), content)
     try:
         with transaction() as session:
-            upload = _open_upload(session, principal, upload_id)
+            upload = open_upload(session, principal, upload_id)
             upload.parts = {**upload.parts, str(number): len(content)}
             upload.active_at = database_now(session)
             session.add(upload)
@@ -143,8 +142,13 @@ def _check_part(number: int, content: bytes) -> None:
         raise TooLarge(f"Part {number} has {len(content)} bytes, at most {PART_MAX_BYTES} fit.", limit=PART_MAX_BYTES)
 
 
-def _check_total(upload: Upload, number: int, size: int) -> None:
-    total = size + sum(count for part, count in upload.parts.items() if part != str(number))
+def check_total(upload: Upload, sizes: Mapping[str, int], number: int, size: int) -> None:
+    """With part `number` of this size, these parts are no more than the upload announced.
+
+    Raises:
+        TooLarge: they are.
+    """
+    total = size + sum(count for part, count in sizes.items() if part != str(number))
     if total > upload.size:
         raise TooLarge(
             f"With part {number} the upload would have {total} bytes; {upload.size} were announced.", limit=upload.size
@@ -163,7 +167,13 @@ def upload_of(session: Session, principal: Principal, upload_id: UUID) -> Upload
     return upload
 
 
-def _open_upload(session: Session, principal: Principal, upload_id: UUID) -> Upload:
+def open_upload(session: Session, principal: Principal, upload_id: UUID) -> Upload:
+    """An upload of the principal's organisation that takes parts, locked.
+
+    Raises:
+        NotFound: as of `upload_of`.
+        Conflict: it is complete or has failed.
+    """
     upload = upload_of(session, principal, upload_id)
     if upload.status is not UploadStatus.open:
         raise Conflict(
@@ -194,9 +204,11 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
     """
     with transaction() as session:
         upload = upload_of(session, principal, upload_id)
-        if upload.bag_id is not None:
-            return session.get_one(Bag, upload.bag_id)
-        upload = _open_upload(session, principal, upload_id)
+        known = session.get_one(Bag, upload.bag_id) if upload.bag_id is not None else None
+        upload = upload if known else open_upload(session, principal, upload_id)
+    if known is not None:
+        parts.remove(objects, upload)  # whoever completed it may have been killed before that
+        return known
     try:
         upload = _with_arrived(transaction, objects, upload)
         _check_whole(upload)
@@ -224,7 +236,7 @@ def receiving(
         Invalid: fewer bytes (the upload stays open), or another SHA-256 (it fails).
     """
     with transaction() as session:
-        upload = _open_upload(session, principal, upload_id)
+        upload = open_upload(session, principal, upload_id)
         upload.active_at = database_now(session)
         session.add(upload)
     if upload.files:
@@ -295,6 +307,7 @@ def _fail(transaction: Transaction, upload: Upload, why: str) -> None:
         if failed is not None and failed.status is UploadStatus.open:
             failed.status, failed.error = UploadStatus.failed, why
             session.add(failed)
+            recordings.lost(session, failed, who=failed.uploaded_by, why=why)
 
 
 def _store(objects: ObjectStore, upload: Upload) -> None:
@@ -353,19 +366,3 @@ def _check_same(bag: Bag | None, upload: Upload) -> None:
             "list and not the folder.",
             bag=str(bag.id),
         )
-
-
-def remove_abandoned(*, transaction: Transaction, objects: ObjectStore, before: datetime, limit: int) -> int:
-    """Remove uploads to which nothing was sent since `before`, parts first; gives how many.
-
-    Killed in between, the next call goes on: a row stays until its parts are gone.
-    """
-    with transaction() as session:
-        found = quotas.abandoned(session, before=before, limit=limit)
-    for upload in found:
-        parts.remove(objects, upload)
-        with transaction() as session:
-            row = session.get(Upload, upload.id, with_for_update=True)
-            if row is not None and row.status is UploadStatus.failed:
-                session.delete(row)
-    return len(found)

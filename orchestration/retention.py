@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from sqlmodel import select
 
 from fleet import changes, link_commands
 from fleet.clock import database_now
 from fleet.errors import YardmasterError
+from fleet.organisations import Organisation
 from fleet.runtime import Runtime
-from ingestion import inbox, uploads
+from ingestion import inbox, leftovers
 from missions import inheritance
 from missions.schedules import retention as occurrences
 
@@ -40,18 +42,19 @@ async def sweep(runtime: Runtime, *, limit: int = BATCH, rest_s: float = REST_S)
 
     Several dispatchers may sweep at once: none waits for a row of another. What cannot be done now, the next does.
     """
-    deliveries = published = decided = asked = abandoned = 0
+    deliveries = published = decided = asked = abandoned = left = 0
     try:
         while (batch := await asyncio.to_thread(forget, runtime, limit=limit)) != Forgotten(0, 0):
             deliveries, published = deliveries + batch.deliveries, published + batch.changes
             decided, asked = decided + batch.occurrences, asked + batch.commands
             abandoned += batch.uploads
             await asyncio.sleep(rest_s)
+        left = await asyncio.to_thread(remove_left, runtime)
     except YardmasterError as error:
         log.warning("the sweep is left to the next hour", error=error.message)
-    if deliveries or published or decided or asked or abandoned:
+    if deliveries or published or decided or asked or abandoned or left:
         rows = {"deliveries": deliveries, "changes": published, "occurrences": decided, "commands": asked}
-        log.info("old rows removed", **rows, uploads=abandoned)
+        log.info("old rows removed", **rows, uploads=abandoned, parts=left)
 
 
 def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
@@ -72,6 +75,13 @@ def forget(runtime: Runtime, *, limit: int = BATCH) -> Forgotten:
 def _abandoned(runtime: Runtime, limit: int) -> int:
     with runtime.reading() as session:
         before = database_now(session) - timedelta(days=runtime.settings.upload_keep_days)
-    return uploads.remove_abandoned(
+    return leftovers.remove_abandoned(
         transaction=runtime.transaction, objects=runtime.objects, before=before, limit=limit
     )
+
+
+def remove_left(runtime: Runtime) -> int:
+    """Remove parts of uploads that are over, of all organisations; gives how many."""
+    with runtime.reading() as session:
+        owners = session.exec(select(Organisation.id)).all()
+    return leftovers.remove_left(transaction=runtime.transaction, objects=runtime.objects, organisation_ids=owners)

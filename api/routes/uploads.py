@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -18,9 +20,10 @@ from fleet.robots import robot_named
 from fleet.runtime import Runtime
 from ingestion import recordings
 from ingestion.folders import Piece
-from ingestion.models import Upload, UploadStatus
+from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
 from ingestion.recordings import TriggerTold
+from ingestion.storing import is_stored
 from ingestion.uploads import complete, start, upload_of, write_part
 from missions.board import mission_view
 
@@ -109,10 +112,11 @@ def start_upload(wanted: UploadCreate, runtime: Parts, caller: Uploader, respons
 
     One of a trigger that is stored already is given as complete: nothing is left to send.
     """
+    is_there = partial(is_stored, runtime.objects)
     with runtime.transaction() as session:
         if wanted.mission_id is not None:
             mission_view(session, caller.organisation_id, wanted.mission_id)  # NotFound unless it is theirs
-        upload = _begun(session, caller, wanted, limits_of(runtime))
+        upload = _begun(session, caller, wanted, limits_of(runtime), is_there)
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     return _read(upload)
 
@@ -162,8 +166,17 @@ def complete_upload(upload_id: UUID, runtime: Parts, caller: Uploader) -> Comple
     return Completed(bag_id=bag.id)
 
 
-def _begun(session: Session, caller: Principal, wanted: UploadCreate, limits: Limits) -> Upload:
-    """The upload to send parts to; of a trigger whose recording is stored already, the one that brought it."""
+def _begun(
+    session: Session,
+    caller: Principal,
+    wanted: UploadCreate,
+    limits: Limits,
+    is_there: Callable[[str, int], bool],
+) -> Upload:
+    """The upload to send parts to; of a trigger whose recording is stored already, the one that brought it.
+
+    Where the store has lost its bytes since, they are taken again.
+    """
     fields = wanted.model_dump(exclude={"trigger", "files"})
     fields["files"] = [Piece(file.path, file.size, file.sha256) for file in wanted.files]
     if wanted.trigger is None or wanted.robot is None:
@@ -171,6 +184,9 @@ def _begun(session: Session, caller: Principal, wanted: UploadCreate, limits: Li
     robot = robot_named(session, caller.organisation_id, wanted.robot)
     recording = recordings.announced(session, robot, wanted.trigger, who=str(caller))
     before = recordings.finished_upload(session, recording, sha256=wanted.sha256)
+    if before is not None and before.bag_id is not None:
+        bag = session.get_one(Bag, before.bag_id)
+        before = before if is_there(bag.object_key, bag.size) else None
     upload = before or start(session, principal=caller, limits=limits, **fields)
     recordings.arriving(session, recording, upload)
     return upload

@@ -38,6 +38,7 @@ class Receiver:
         self.parts = {}
         self.complete = []
         self.start_status = 201
+        self.unsafe = 0
         self.url = ""
 
     def app(self):
@@ -47,6 +48,7 @@ class Receiver:
                 Route("/v1/uploads", self.start, methods=["POST"]),
                 Route("/v1/uploads/{id}/parts/{number:int}", self.part, methods=["PUT"]),
                 Route("/v1/uploads/{id}/complete", self.end, methods=["POST"]),
+                Route("/v1/bags/by-sha256/{sha256}", self.custody),
             ]
         )
 
@@ -75,6 +77,10 @@ class Receiver:
     async def end(self, request: Request):
         self.complete.append(request.path_params["id"])
         return JSONResponse({"bag_id": "b"})
+
+    async def custody(self, request: Request):
+        self.unsafe -= 1
+        return JSONResponse({"safe_to_delete": self.unsafe < 0})
 
     def said(self):
         """What the deliveries that were told to the end say, each delivery once."""
@@ -199,7 +205,7 @@ async def test_a_bag_is_uploaded_in_parts_that_make_up_the_announced_file_and_th
     drive = OrderTask(position=1, kind=TaskKind.go_to, station="transformer-1")
     async with linked(with_uploads(options, receiver)) as (_, adapter):
         await adapter.submit(order(record, drive))
-        await until(lambda: len(receiver.complete) == 3)
+        await until(lambda: len(receiver.complete) == 3 and not list(options.bags_dir.glob("*.mcap")))
     wanted = {said["filename"]: (number, said) for number, (_, said) in enumerate(receiver.opened, start=1)}
     number, said = wanted["amr-01-night-1.mcap"]
     content = b"".join(part for _, part in sorted(receiver.parts[str(number)].items()))
@@ -208,7 +214,14 @@ async def test_a_bag_is_uploaded_in_parts_that_make_up_the_announced_file_and_th
     assert (said["robot"], said["mission_id"]) == ("amr-01", "m")
     assert "mission_id" not in wanted["amr-01-life-1.mcap"][1]
     assert {token for token, _ in receiver.opened} == {"Bearer device"}
-    assert list(options.bags_dir.glob("*.mcap")) == []
+
+
+async def test_a_bag_is_kept_and_sent_again_until_the_platform_says_that_it_may_be_deleted(options, receiver):
+    receiver.unsafe = 1
+    async with linked(with_uploads(options, receiver, robots=1)):
+        await until(lambda: len(receiver.complete) == 2 and not list(options.bags_dir.glob("*.mcap")))
+    assert [said["filename"] for _, said in receiver.opened] == ["amr-01-life-1.mcap"] * 2
+    assert receiver.parts["1"] == receiver.parts["2"]
 
 
 async def test_an_upload_goes_on_when_the_platform_is_back(options, receiver):

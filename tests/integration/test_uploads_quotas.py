@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from fleet.errors import NoRoom, NotFound, TooMany
 from fleet.organisations import Organisation, Principal, PrincipalKind
-from ingestion import parts, uploads
+from ingestion import leftovers, parts, uploads
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
 from orchestration import retention
@@ -141,8 +141,8 @@ def test_killed_between_parts_and_row_the_next_sweep_ends_it(runtime, world, ann
     with monkeypatch.context() as patched:
         patched.setattr(parts, "remove", dying)
         with pytest.raises(KeyboardInterrupt):
-            uploads.remove_abandoned(**given, before=before, limit=10)
-    assert uploads.remove_abandoned(**given, before=before, limit=10) == 1
+            leftovers.remove_abandoned(**given, before=before, limit=10)
+    assert leftovers.remove_abandoned(**given, before=before, limit=10) == 1
     assert runtime.objects.list(str(world.organisation.id)) == []
     with runtime.reading() as session:
         assert session.exec(select(Upload)).all() == []

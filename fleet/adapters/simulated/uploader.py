@@ -1,4 +1,4 @@
-"""Uploads the site's bags through the platform's API, in parts, until they are taken; then the local file goes."""
+"""Uploads the site's bags through the platform's API, in parts; the local file goes when that says it may."""
 
 import asyncio
 import hashlib
@@ -28,6 +28,12 @@ class Opened(BaseModel):
     id: str
     part_max_bytes: int
     status: str = "open"
+
+
+class Custody(BaseModel):
+    """The platform's answer to whether it has a bag."""
+
+    safe_to_delete: bool
 
 
 class Uploader:
@@ -76,12 +82,25 @@ class Uploader:
         if bag.mission_id:
             wanted["mission_id"] = bag.mission_id
         opened = await self._announce(wanted)
-        if opened.status == "complete":
-            return
+        if opened.status != "complete":
+            await self._send_parts(opened, path, size)
+        await self._confirm(sha256)
+
+    async def _send_parts(self, opened: Opened, path: Path, size: int) -> None:
         for number, offset in enumerate(range(0, size, opened.part_max_bytes), start=1):
             part = await asyncio.to_thread(_read, path, offset, opened.part_max_bytes)
             await self._call("PUT", f"/v1/uploads/{opened.id}/parts/{number}", body=part)
         await self._call("POST", f"/v1/uploads/{opened.id}/complete")
+
+    async def _confirm(self, sha256: str) -> None:
+        """The platform says that the original may be deleted; before that the bag is waiting still."""
+        answer = await self._call("GET", f"/v1/bags/by-sha256/{sha256}")
+        try:
+            is_safe = Custody.model_validate_json(answer.body).safe_to_delete
+        except ValidationError as error:
+            raise Invalid(f"GET /v1/bags/by-sha256 gave an answer that is not understood: {error}") from error
+        if not is_safe:
+            raise Unavailable(f"The platform does not have all of the bag {sha256}; it is sent again.")
 
     async def _announce(self, wanted: dict[str, object]) -> Opened:
         """The upload; a recording of a mission that the other side does not know is worth more than the link to it."""
