@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from fleet.events import Event
 from ingestion.lake import Manifest
 from ingestion.models import BagTopic
 from orchestration.markdown import Row, cell, table_text
+from reports.meanwhile import Happened
 
 ROWS_SHOWN = 100
 LONGEST_TEXT = 200
 
 
-def bag_page(manifest: Manifest, topics: Sequence[BagTopic], events: Sequence[Event], timeline: str) -> str:
+def bag_page(manifest: Manifest, topics: Sequence[BagTopic], events: Sequence[Happened], timeline: str) -> str:
     """The page of one bag: when what was recorded, how well, what was warned of, what happened, what is missing."""
     span = f", {manifest.started_at:%Y-%m-%d %H:%M:%S} to {manifest.finished_at:%H:%M:%S} UTC" if timeline else ""
     told = f"Robot {cell(manifest.robot)}{span}: {manifest.messages} messages on {len(manifest.topics)} topics."
@@ -56,8 +56,16 @@ def _topic(topic: BagTopic) -> Row:
     }
 
 
-def _event(event: Event) -> Row:
-    return {"at": f"{event.occurred_at:%H:%M:%S}", "what": event.kind, "severity": event.severity, "id": str(event.id)}
+def _event(happened: Happened) -> Row:
+    event, mission = happened.event, happened.mission
+    return {
+        "at": f"{event.occurred_at:%H:%M:%S}",
+        "what": event.kind,
+        "severity": event.severity,
+        "alert": _short(happened.alert.message) if happened.alert else "",
+        "mission": f"{_short(mission.name)} ({mission.mission_id})" if mission else "",
+        "id, for cut-bag": str(event.id),
+    }
 
 
 def _missing(manifest: Manifest) -> list[Row]:

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from api.deps import Parts, Reader
 from api.pages import Listing, Wanted, page_of
 from api.problems import described
-from fleet.events import Alert, Event, Severity
+from fleet.events import Severity
 from ingestion import recordings
-from ingestion.catalogue import Sought, alerts_about, bag_of, events_within, topics_of
+from ingestion.catalogue import Sought, bag_of, topics_of
 from ingestion.cuts import cuts_of
 from ingestion.models import Bag, BagStatus
 from ingestion.recordings import RecordingView
+from reports.meanwhile import Happened, happened
 
 router = APIRouter(tags=["bags"])
 
@@ -87,12 +88,18 @@ class EventRead(BaseModel):
     occurred_at: datetime
     alert_id: UUID | None = Field(None, description="The alert that it opened.")
     alert: str | None = Field(None, description="What that alert says.")
+    mission_id: UUID | None = Field(None, description="The mission that the robot was on.")
+    mission: str | None = Field(None, description="What that mission is called.")
 
     @classmethod
-    def of(cls, event: Event, alert: Alert | None) -> "EventRead":
-        """An event with the alert that it opened."""
-        told = {"alert_id": alert.id, "alert": alert.message} if alert else {}
-        return cls.model_validate(event).model_copy(update=told)
+    def of(cls, happened: Happened) -> "EventRead":
+        """An event with the alert that it opened and the mission its robot was on."""
+        told: dict[str, object] = {}
+        if happened.alert is not None:
+            told |= {"alert_id": happened.alert.id, "alert": happened.alert.message}
+        if happened.mission is not None:
+            told |= {"mission_id": happened.mission.mission_id, "mission": happened.mission.name}
+        return cls.model_validate(happened.event).model_copy(update=told)
 
 
 class BagDetails(BagRead):
@@ -117,12 +124,10 @@ def show_bag(bag_id: UUID, runtime: Parts, caller: Reader) -> BagDetails:
     """One recording: its topics, how regularly each was recorded, and what happened to the robot meanwhile."""
     with runtime.reading() as session:
         bag = bag_of(session, caller.organisation_id, bag_id)
-        events = events_within(session, bag)
-        alerts = alerts_about(session, events)
         return BagDetails(
             **BagRead.model_validate(bag).model_dump(),
             contents=[TopicRead.model_validate(topic) for topic in topics_of(session, bag)],
-            events=[EventRead.of(event, alerts.get(event.id)) for event in events],
+            events=[EventRead.of(one) for one in happened(session, bag)],
             recordings=recordings.views(session, recordings.of_bag(session, bag)),
             cuts=[BagRead.model_validate(cut) for cut in cuts_of(session, bag)],
         )

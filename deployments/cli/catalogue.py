@@ -13,11 +13,14 @@ from ingestion.recording_policy import TriggerKind
 from ingestion.statuses import BagStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlmodel import Session
 
     from ingestion.bags.cutting import Excerpt
     from ingestion.catalogue import Sought
     from ingestion.models import Bag, BagTopic
+    from reports.meanwhile import Happened
 
 Robot = Annotated[str | None, typer.Option("--robot", "-r", help="Of the robot of this name.")]
 AtSite = Annotated[str | None, typer.Option("--site", "-s", help="Of the robots of the site of this name.")]
@@ -113,29 +116,57 @@ def _line(bag: "Bag") -> tuple[object, ...]:
 
 
 def show_bag(bag: BagName, organisation: Organisation = "demo", as_json: AsJson = False) -> None:
-    """One recording: its topics with their quality, what its diagnostics warned of, what happened to the robot meanwhile."""
-    from ingestion.catalogue import alerts_about, events_within, topics_of
+    """One recording: its topics with their quality, what it warned of, what began it, and what happened to the robot."""
+    from ingestion import recordings
+    from ingestion.catalogue import topics_of
+    from ingestion.cuts import cuts_of
+    from reports.meanwhile import happened
 
     with opened().reading() as session:
         found = _called(session, organisation, bag)
-        topics, events = topics_of(session, found), events_within(session, found)
-        alerts = {event_id: alert.message for event_id, alert in alerts_about(session, events).items()}
+        topics, events, cuts = topics_of(session, found), happened(session, found), cuts_of(session, found)
+        began = recordings.views(session, recordings.of_bag(session, found))
     if as_json:
         content: Row = found.model_dump(mode="json")
         content["contents"] = [topic.model_dump(mode="json") | {"errors": _errors(topic)} for topic in topics]
-        content["events"] = [event.model_dump(mode="json") | {"alert": alerts.get(event.id)} for event in events]
+        content["events"] = [one.event.model_dump(mode="json") | _linked(one) for one in events]
+        content["recordings"] = [one.model_dump(mode="json") for one in began]
+        content["cuts"] = [cut.model_dump(mode="json") for cut in cuts]
         show_json(content)
         return
     for name, value in zip(("bag", "file", "robot", "began", "status"), _line(found), strict=False):
         typer.echo(f"{name:8}{value}")
     typer.echo(f"{'mission':8}{found.mission_id or ''}")
+    if found.cut_of_id is not None:
+        typer.echo(
+            f"{'cut of':8}{found.cut_of_id}{f', around the event {found.cut_event_id}' if found.cut_event_id else ''}"
+        )
     show(f"{len(topics)} topics", TOPIC_HEADS, [_topic_line(topic) for topic in topics])
     errors = [(topic.name, error) for topic in topics for error in _errors(topic)]
-    happened = [(e.occurred_at, e.kind, e.severity, alerts.get(e.id), e.id) for e in events]
-    if errors:
-        show("Warned of", ("topic", "warning or error"), errors)
-    if happened:
-        show("Events", ("at", "event", "severity", "alert", "id"), happened)
+    _show_some("Warned of", ("topic", "warning or error"), errors)
+    _show_some(
+        "Begun by",
+        ("trigger", "kind", "why", "policy"),
+        [(one.trigger, one.kind, one.why, one.policy) for one in began],
+    )
+    _show_some("Events", ("at", "event", "severity", "alert", "mission", "id"), [_event_line(one) for one in events])
+    _show_some("Cuts", ("id", "file", "messages"), [(one.id, one.filename, one.messages) for one in cuts])
+
+
+def _show_some(title: str, heads: "Sequence[str]", rows: "Sequence[Sequence[object]]") -> None:
+    if rows:
+        show(title, heads, rows)
+
+
+def _linked(one: "Happened") -> Row:
+    mission = one.mission
+    told = {"mission_id": str(mission.mission_id), "mission": mission.name} if mission else {}
+    return {"alert": one.alert.message if one.alert else None, **told}
+
+
+def _event_line(one: "Happened") -> tuple[object, ...]:
+    alert, mission = one.alert.message if one.alert else "", one.mission.name if one.mission else ""
+    return (one.event.occurred_at, one.event.kind, one.event.severity, alert, mission, one.event.id)
 
 
 TOPIC_HEADS = ("topic", "type", "rows", "rejected", "Hz", "gaps", "longest s", "twice", "back", "skew s", "remarks")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import structlog
 from sqlmodel import Session, col, select
 
 from fleet.errors import NotFound, Rejected, Unavailable, YardmasterError
 from fleet.organisations import organisation_named
 from fleet.runtime import Runtime, dagster_home, open_runtime, working_folder
-from ingestion.catalogue import events_within, topics_of
+from ingestion.catalogue import topics_of
 from ingestion.models import Bag, BagStatus
 from orchestration import heavy
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from ingestion.lake import Manifest
 
 NOT_CONVERTED = "not converted"
+# What a fault in a reader raises, which nobody foresaw; a wrong question (NotFound, Invalid) is one of the whole run.
+FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError, OSError)
 DONE = "converted"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
 async def apart_if_need_be(
     convert: Callable[[Sequence[UUID]], Awaitable[list[Converted]]], bag_ids: Sequence[UUID]
 ) -> list[Converted]:
-    """What `convert` makes of all bags at once; when that dies (memory, time, a kill), what it makes of each alone.
+    """What `convert` makes of all bags at once; when that dies (memory, time, a kill, a fault of ours), what of each alone.
 
     So one bag that brings its child down costs only itself. Bags converted before are left as they are.
     """
@@ -63,6 +68,11 @@ async def apart_if_need_be(
     except (Rejected, Unavailable) as error:
         if len(bag_ids) == 1:
             return [not_converted(bag_ids[0], error, is_worth_a_try=error.fields.get("exit_code") == -signal.SIGKILL)]
+    except FAULTS as error:
+        log.exception("a bag could not be converted: this is a fault of ours", bags=[str(bag_id) for bag_id in bag_ids])
+        if len(bag_ids) == 1:
+            told = Unavailable(f"A fault of ours stopped it: {type(error).__name__}: {error}. Please report it.")
+            return [not_converted(bag_ids[0], told, is_worth_a_try=False)]
     return [(await apart_if_need_be(convert, [bag_id]))[0] for bag_id in bag_ids]
 
 
@@ -127,13 +137,14 @@ def _page(runtime: Runtime, bag_id: UUID, manifest: "Manifest") -> str:
     from ingestion.bags.timeline import timeline  # noqa: PLC0415  see above
     from ingestion.lake import lake_of  # noqa: PLC0415  see above
     from orchestration.bag_page import bag_page  # noqa: PLC0415  see above
+    from reports.meanwhile import happened  # noqa: PLC0415  see above
 
     with runtime.reading() as session:
         bag = session.get_one(Bag, bag_id)
-        topics, events = topics_of(session, bag), events_within(session, bag)
-    happened = [event.occurred_at for event in events]
+        topics, events = topics_of(session, bag), happened(session, bag)
+    instants = [one.event.occurred_at for one in events]
     try:
-        lines = timeline(lake_of(runtime.objects, bag.organisation_id), manifest, happened)
+        lines = timeline(lake_of(runtime.objects, bag.organisation_id), manifest, instants)
     except YardmasterError:  # the bag is converted; its page tells what is known without its files
         lines = ""
     return bag_page(manifest, topics, events, lines)

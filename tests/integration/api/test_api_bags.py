@@ -9,6 +9,7 @@ from sqlmodel import select
 from fleet.database import new_id
 from fleet.events import Alert, Event
 from ingestion.models import Bag, BagStatus, BagTopic
+from missions.models import Attempt, Mission
 
 
 @pytest.fixture
@@ -87,6 +88,24 @@ def test_a_bag_is_shown_with_its_topics_and_the_events_of_its_robot(customer, ba
     assert (event["kind"], event["severity"], event["alert"]) == ("bumper", "error", "It hit something.")
     other = customer.get(f"/v1/bags/{bags['amr-02']}").json()
     assert (other["events"], other["contents"][0]["errors"]) == ([], [])
+
+
+def test_an_event_names_the_mission_that_its_robot_was_on(runtime, world, customer, bags):
+    at, robot = runtime.clock.now(), world.robots["amr-01"].id
+    known = {"organisation_id": world.organisation.id, "created_at": at}
+    with runtime.transaction() as session:
+        for number, (name, begin_s, end_s) in enumerate([("before", -60, 2), ("during", 3, None), ("after", 30, 40)]):
+            row = {"name": name, "key": name, "requested_by": "user:x", "updated_at": at, "site_id": world.site.id}
+            mission = Mission(**known, **row)
+            session.add(mission)
+            session.flush()
+            begin, end = (None if s is None else at + timedelta(seconds=s) for s in (begin_s, end_s))
+            span = {"created_at": begin, "finished_at": end}
+            order = {"organisation_id": world.organisation.id, "mission_id": mission.id, "robot_id": robot}
+            session.add(Attempt(number=1, key=name, fence=number, **order, **span))
+    (event,) = customer.get(f"/v1/bags/{bags['amr-01']}").json()["events"]
+    assert (event["mission"], event["alert"]) == ("during", "It hit something.")
+    assert customer.get(f"/v1/missions/{event['mission_id']}").status_code == 200
 
 
 def test_another_organisation_finds_no_bag(stranger, bags):

@@ -4,13 +4,15 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fleet.database import new_id
-from fleet.events import Event
+from fleet.events import Alert, Event
 from fleet.objectstore import ObjectStore
 from ingestion.bags import convert
 from ingestion.bags.timeline import AWAY, CELLS, HERE, timeline
 from ingestion.lake import Lake, Lost, instant
 from ingestion.models import BagTopic
+from missions.during import Stint
 from orchestration.bag_page import ROWS_SHOWN, bag_page
+from reports.meanwhile import Happened
 
 START_NS = 1_772_402_400_000_000_000  # 2026-03-01 22:00 UTC
 SECOND_NS = 10**9
@@ -79,13 +81,17 @@ def row():
 def test_the_page_tells_quality_errors_events_and_losses(converted, row):
     _, manifest = converted()
     lost = manifest.model_copy(update={"lost": [Lost(offset=7, bytes=9, reason="torn")], "repairs": ["no index"]})
-    happened = Event(id=new_id(), kind="bumper", severity="error", occurred_at=instant(START_NS))
+    event = Event(id=new_id(), kind="bumper", severity="error", occurred_at=instant(START_NS))
+    mission = Stint(new_id(), "Inspect press-1", event.occurred_at, None)
+    happened = Happened(event, Alert(rule="bumper", message="It hit something.", opened_at=event.occurred_at), mission)
     topics = [row(rows=61, rate_hz=1.0, gaps=2, longest_gap_s=30.0, errors="drive: hot\ndrive: stuck")]
     text = bag_page(lost, topics, [happened], "THE LINES")
     assert "```text\nTHE LINES\n```" in text
     assert "2026-03-01 22:00:00 to 22:01:00 UTC" in text
     assert "| /t | a/b | 61 | 0 | 1 | 2 | 30 |" in text
-    for told in ("drive: hot", "drive: stuck", "bumper", "9 bytes at 7: torn", "no index", str(happened.id)):
+    for told in ("drive: hot", "drive: stuck", "bumper", "9 bytes at 7: torn", "no index", str(event.id)):
+        assert told in text
+    for told in ("It hit something.", f"Inspect press-1 ({mission.mission_id})"):
         assert told in text
 
 
