@@ -5,6 +5,7 @@ simply run again.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import structlog
 
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore, Stored
-from ingestion.bags.definitions import definition_sha256
-from ingestion.bags.directories import sha256_of, size_of
+from ingestion.bags.definitions import Given, definition_sha256
+from ingestion.bags.directories import definitions_given, sha256_of, size_of
+from ingestion.bags.given import given_sha256
 from ingestion.bags.progress import Listener
 from ingestion.bags.published import is_whole, remove_superseded, superseded
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
@@ -30,18 +32,26 @@ UNKNOWN_ROBOT = "unknown"
 LOCAL = "local"
 TEMPORARY = ("bag", "cut", "zip", "zstd", "db3")
 ABANDONED_S = 6 * 3600
+MOVED_AT_ONCE = 1_000  # files; of more, names alone would take as much memory as the rest
 
 log = structlog.get_logger(__name__)
 
 
-def convert(source: Path, out: Path, *, robot: str | None = None, listener: Listener | None = None) -> Manifest:
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    robot: str | None = None,
+    definitions: Path | None = None,
+    listener: Listener | None = None,
+) -> Manifest:
     """Convert the recording `source` into the local folder `out`, laid out as the lake is; gives its manifest.
 
-    What is no recording gives a manifest with status `refused`. The same recording again changes nothing. `listener` is
-    told how far it is.
+    What is no recording gives a manifest with status `refused`. The same recording again changes nothing.
+    `definitions` is a folder of .msg files for topics that were recorded without; `listener` is told how far it is.
 
     Raises:
-        Invalid: `source` is neither a file nor a folder, or holds `out`.
+        Invalid: `source` is neither a file nor a folder, or holds `out`; or `definitions` holds none.
         Unavailable: the disk cannot take it.
     """
     if not source.exists():
@@ -55,7 +65,9 @@ def convert(source: Path, out: Path, *, robot: str | None = None, listener: List
     lake = Lake(ObjectStore(f"file://{out.resolve()}", signing_key=b""), "", LOCAL)
     size = size_of(source) if source.is_dir() else source.stat().st_size
     name = sayable(source.name or source.resolve().name)
-    return convert_into(lake, Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT), listener)
+    given = definitions_given(definitions) if definitions is not None else ()
+    made = Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT, given)
+    return convert_into(lake, made, listener)
 
 
 def recording_sha256(path: Path) -> str:
@@ -85,7 +97,7 @@ def convert_into(lake: Lake, source: Source, listener: Listener | None = None) -
         Unavailable: a disk or the object store cannot take it.
     """
     before = lake.manifest(source.sha256)
-    if before is not None and is_current(lake, before, source.robot):
+    if before is not None and is_current(lake, before, source.robot, source.given):
         return before
     with _disk_errors(source), tempfile.TemporaryDirectory(prefix="yardmaster-bag-") as folder:
         remove_abandoned(Path(folder))
@@ -109,9 +121,10 @@ def remove_abandoned(folder: Path) -> None:
                     shutil.rmtree(other)
 
 
-def is_current(lake: Lake, manifest: Manifest, robot: str) -> bool:
+def is_current(lake: Lake, manifest: Manifest, robot: str, given: Given = ()) -> bool:
     """Whether this converter made the dataset for this robot, its files are there, and those of an older one are not."""
-    is_so = (manifest.converter, manifest.robot, manifest.superseded) == (CONVERTER, robot, [])
+    made = (manifest.converter, manifest.robot, manifest.given_sha256)
+    is_so = made == (CONVERTER, robot, given_sha256(given)) and not manifest.superseded
     return is_so and is_whole(lake, manifest)
 
 
@@ -139,6 +152,7 @@ def _publish(lake: Lake, source: Source, reading: Reading, before: Manifest | No
         format=reading.format,
         organisation=lake.organisation,
         robot=source.robot,
+        given_sha256=given_sha256(source.given),
         status=_status(reading),
         reason=_refusal(reading),
         messages=reading.messages,
@@ -168,8 +182,10 @@ def _store_topic(lake: Lake, reading: Reading, topic: ReadTopic, on: date) -> li
     folder = lake.folder(robot=source.robot, on=on, topic=topic.channel.topic)
     if topic.rows.media is not None:
         beside = lake.key(f"{folder}/{media_folder(source, topic.number)}")
-        media = {f"{beside}/{path.name}": path for path in sorted(local.with_suffix("").iterdir())}
-        lake.objects.put_files(media)
+        names = sorted(os.listdir(local.with_suffix("")))
+        for start in range(0, len(names), MOVED_AT_ONCE):
+            media = {f"{beside}/{name}": local.with_suffix("") / name for name in names[start : start + MOVED_AT_ONCE]}
+            lake.objects.put_files(media)
     path = f"{folder}/part-{source.sha256[:16]}-{topic.number}.parquet"
     return [_store(lake, path, local, topic.rows.file.rows)]
 

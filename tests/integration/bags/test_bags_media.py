@@ -216,3 +216,13 @@ def test_the_same_recording_gives_the_same_files_and_a_newer_converter_removes_t
     newer = convert(source, out, robot="carrier-9")
     assert newer == other.model_copy(update={"converter": "2000"})
     assert len([path for path in out.rglob("media-*/*") if path.is_file()]) == 2
+
+
+def test_more_pictures_than_are_moved_at_once_are_all_there(recorded, picture, jpeg, monkeypatch):
+    monkeypatch.setattr(conversion, "MOVED_AT_ONCE", 2)
+    contents = [jpeg + bytes([number]) for number in range(5)]
+    source, out = recorded("sensor_msgs/msg/CompressedImage", *map(picture, contents))
+    (topic,) = convert(source, out).topics
+    files = sorted(path for path in out.rglob("media-*/*") if path.is_file())
+    assert (topic.media, [path.read_bytes() for path in files]) == (5, contents)
+    assert verify(source, out) == []
