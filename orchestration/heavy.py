@@ -208,6 +208,8 @@ def _send(out: IO[bytes], kind: str, value: object) -> None:
 
 def _send_error(out: IO[bytes], kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     text = "".join(traceback.format_exception_only(kind, error)).strip()
+    if issubclass(kind, MemoryError):  # Arrow and NumPy have their own
+        text = f"MemoryError: {text}"
     _send(out, "error", (_pickled(error), text, "".join(traceback.format_exception(kind, error, trace))))
 
 

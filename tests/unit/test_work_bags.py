@@ -34,12 +34,14 @@ async def test_bags_that_hurt_nobody_share_one_child():
     assert children.given == [BAGS]
 
 
-@pytest.mark.parametrize("error", [Unavailable("something killed it"), Rejected("it needed more memory")])
+@pytest.mark.parametrize(
+    "error", [Unavailable("something killed it"), Rejected("it needed more memory"), IndexError("a fault")]
+)
 async def test_a_bag_that_brings_its_child_down_costs_only_itself(error: Exception):
     children = Children(BAGS[1], error)
     outcomes = await apart_if_need_be(children.convert, BAGS)
     assert [outcome.status for outcome in outcomes] == ["complete", "not converted", "complete"]
-    assert outcomes[1].problem == str(error)
+    assert str(error) in outcomes[1].problem
     assert children.given == [BAGS, [BAGS[0]], [BAGS[1]], [BAGS[2]]]
 
 
