@@ -31,7 +31,7 @@ WAITING_MAX_BYTES = 64_000_000
 KEPT_PER_TOPIC = 16  # what one topic may lag behind before its oldest is given up, and counted
 KEEPALIVE_S = 15
 CONNECT_TIMEOUT_S = 5.0
-BACK_AFTER_S = (1, 15)
+BACK_AFTER_S = (1, 5)
 ANSWER_TIMEOUT_S = 2.0  # a broker that knows 3.1.1 only may leave a CONNECT of 5 without any answer
 REFUSED_PROTOCOL = {1, 132}  # CONNACK: unacceptable protocol version, in 3.1.1 and 5
 # What a packet that is no MQTT raises inside paho; it would end the network thread for good.

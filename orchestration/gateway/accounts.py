@@ -17,7 +17,8 @@ from fleet.timepieces import Clock
 
 log = structlog.get_logger(__name__)
 
-AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 30.0
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 10.0  # robots are out of reach until then
+LASTS_S = 30.0  # a link that was open for so long is opened again at once when it fails
 OPENING_S = 2.0
 # What an adapter that does not understand its robots, or its library, can raise when it is asked something.
 STUMBLES = (
@@ -76,7 +77,7 @@ class Account:
             if error is not None and not isinstance(error, YardmasterError):
                 log.error("a link failed", account=self.served.name, exc_info=error)
             self._note_trouble(_words(error)[:300])
-            again_s = AGAIN_FIRST_S if self._clock.monotonic() - began > AGAIN_MAX_S else min(2 * again_s, AGAIN_MAX_S)
+            again_s = AGAIN_FIRST_S if self._clock.monotonic() - began > LASTS_S else min(2 * again_s, AGAIN_MAX_S)
             await asyncio.sleep(again_s * random.uniform(0.5, 1.0))
 
     async def _serve(self) -> None:

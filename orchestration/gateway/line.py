@@ -1,6 +1,7 @@
 """The gateway's line to the platform: dialled again whenever it breaks, while the robots' links go on as they are."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from orchestration.gateway.telling import Telling
 log = structlog.get_logger(__name__)
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 4.0
-SHUT_OUT_S = 30.0  # whom the platform does not want, or who was displaced, need not ask each second
+SHUT_OUT_S = 30.0  # whom the platform does not want, or who is displaced again and again, need not ask each second
 ANSWERS_MAX, ANSWERS_MAX_BYTES = 2000, 16_000_000  # that wait for the line
 VERSION = "1"
 
@@ -73,6 +74,7 @@ class Line:
         self._again_s = AGAIN_FIRST_S
         self._open: WebSocketLine | None = None
         self._is_away = False
+        self._displaced_at = -math.inf
 
     def answer(self, answer: Answer) -> None:
         """Send the answer as soon as there is a line; when too many wait, the platform asks again."""
@@ -94,13 +96,20 @@ class Line:
                 rest_s = SHUT_OUT_S
             except LineClosed as error:
                 self._note_away(error.message)
-                rest_s = SHUT_OUT_S if error.close_code in {DISPLACED, SHUT_OUT} else 0.0
+                rest_s = self._rest_s(error.close_code)
             except Unavailable as error:
                 self._note_away(error.message)
             except TimeoutError:
                 self._note_away(f"nothing was heard of it for {SILENCE_S:.0f} s")
             self._again_s = min(2 * self._again_s, AGAIN_MAX_S)
             await asyncio.sleep(max(rest_s, self._again_s) * random.uniform(0.5, 1.0))
+
+    def _rest_s(self, close_code: int) -> float:
+        """How long not to dial; who is displaced once dials again, for that may have been a late hello of his own."""
+        if close_code != DISPLACED:
+            return SHUT_OUT_S if close_code == SHUT_OUT else 0.0
+        before, self._displaced_at = self._displaced_at, self._clock.monotonic()
+        return SHUT_OUT_S if self._displaced_at - before < 2 * SHUT_OUT_S else 0.0
 
     async def leave(self) -> None:
         """Say goodbye, where there is a line: the robots are free for others at once."""

@@ -8,7 +8,18 @@ import pytest
 import structlog
 
 from deployments.links import own_domain
-from fleet.adapter import Accepted, Activity, Observation, Order, OrderReport, OrderStatus, OrderTask, Refused, TaskKind
+from fleet.adapter import (
+    Accepted,
+    Activity,
+    Observation,
+    Order,
+    OrderReport,
+    OrderStatus,
+    OrderTask,
+    Refused,
+    TaskKind,
+    Unknown,
+)
 from fleet.adapters import push_opener
 from fleet.adapters.ros2.adapter import serving
 from fleet.adapters.ros2.dds import open_dds
@@ -387,6 +398,23 @@ async def test_another_gateway_without_the_journal_goes_on_where_the_first_one_w
             report = await bench.until(order, *OVER)
     assert report.status is OrderStatus.succeeded
     assert bench.robot.goals == [goal_id(order.key, position, 0) for position in range(3)]
+
+
+async def test_the_first_question_about_a_robot_that_was_only_just_taken_over_is_answered(bench, tmp_path, monkeypatch):
+    order = bench.order(_go(x_m=50.0))
+    await bench.adapter.submit(order)
+    await bench.until(order, OrderStatus.running)
+    await bench.adapter.hold(frozenset())
+    account = PushAccount(name="bench", url=bench.url, options=OPTIONS)
+    with contextlib.closing(JournalFile(tmp_path / "another.db")) as journal:
+        async with push_opener("ros2")(account, journal.of("bench")) as second:
+            await second.hold(frozenset({"/r"}))
+            said = await second.query("/r", order.key)
+            assert isinstance(said, OrderReport)
+            assert said.status is OrderStatus.running
+            monkeypatch.setattr("fleet.adapters.ros2.held.HEARD_S", 0.1)
+            await second.hold(frozenset({"/r", "/nobody"}))
+            assert isinstance(await second.query("/nobody", order.key), Unknown)  # after it had the time to be seen
 
 
 async def test_a_goal_that_begins_after_its_order_was_given_up_is_cancelled(bench):

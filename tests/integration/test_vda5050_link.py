@@ -274,6 +274,26 @@ async def test_another_gateway_with_an_empty_journal_recognises_the_order(bench,
     other.close()
 
 
+async def test_a_question_about_a_robot_that_was_only_just_taken_over_waits_for_its_first_state(
+    bench, order, tmp_path, monkeypatch
+):
+    await bench.accepted(order(x_m=60.0))
+    await bench.close()
+    other = JournalFile(tmp_path / "other.db")
+    await bench.open(other)
+    said = await bench.adapter.query(ADDRESS, "m/1")
+    assert isinstance(said, OrderReport)
+    assert said.status in {OrderStatus.accepted, OrderStatus.running}
+    await bench.close()
+    await bench.stop()  # the vehicle, which says nothing any more
+    monkeypatch.setattr("fleet.adapters.vda5050.waiting.TAKEN_S", 0.05)
+    await bench.open(other)
+    said = await bench.adapter.query(ADDRESS, "m/1")
+    assert isinstance(said, Unknown)
+    assert "not been heard lately" in said.why
+    other.close()
+
+
 async def test_another_gateway_learns_how_an_order_ended_that_it_never_saw(bench, order, tmp_path):
     await bench.accepted(order())
     await bench.until("m/1", OrderStatus.succeeded)

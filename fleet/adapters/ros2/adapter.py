@@ -208,6 +208,8 @@ class Ros2Adapter:
             return self._nothing(serial_number, key)
         if robot is None:
             return Unknown(why=f"{serial_number} is not held by this gateway")
+        self._look()
+        await robot.settled()
         return self._elsewhere(robot, key)
 
     def _stands(self, robot: HeldRobot | None, known: Entry) -> OrderReport | Unknown:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fleet.adapter import Accepted, Order, OrderStatus, Refused, SubmitOutcome, Unknown
 from fleet.adapters.ros2.bindings import steps_of, stops_of
-from fleet.adapters.ros2.held import HeldRobot
+from fleet.adapters.ros2.held import HEARD_S, HeldRobot
 from fleet.adapters.ros2.inheriting import Doubtful, Never, inherited
 from fleet.adapters.ros2.marks import opening, refused
 from fleet.adapters.ros2.options import Options
@@ -27,7 +27,6 @@ from fleet.errors import Conflict, Invalid
 from fleet.journal import Entry
 from fleet.push import Inheritance
 
-HEARD_S = 4.0
 CROWDED_S = 30.0  # several servers may be seen; a killed one is for 10 s, the lease of Cyclone
 FREE_S = 2.0  # for a goal of somebody else that is about to end, or that our own last one left behind
 

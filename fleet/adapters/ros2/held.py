@@ -25,6 +25,7 @@ from fleet.push import Heard, Hearing, Told
 UNWANTED_MAX = 100
 TOGETHER_S = 0.05
 LISTS_S = 2.0  # a status list is told to whoever comes later, but not at once
+HEARD_S = 4.0  # in which a robot that is held now should have told its goals
 ALIVE_S = 5.0  # a robot that publishes nothing we know is told as seen this often
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class HeldRobot:
         self._relisted = asyncio.Event()
         self._inherited: set[UUID] = set()
         self._unwanted: dict[UUID, tuple[str, str]] = {}
+        self._taken_at = ground.clock.monotonic()
         self._sample_at: float | None = None
         self._exposed_at: float | None = None
         self._hearing: Hearing | None = None
@@ -156,6 +158,13 @@ class HeldRobot:
             self._relisted.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
+
+    async def settled(self) -> None:
+        """Return when it is known which goals it has, or when it has been held for long enough to tell.
+
+        Who is told that nothing is known of it asks again only some seconds later.
+        """
+        await self.heard_of(within_s=self._taken_at + HEARD_S - self._ground.clock.monotonic())
 
     def listed(self) -> dict[UUID, tuple[str, GoalSeen]]:
         """All goals that it lists, with their action."""

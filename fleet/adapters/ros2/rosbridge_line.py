@@ -23,7 +23,7 @@ from fleet.timepieces import Clock
 
 CONNECT_S = 5.0
 GRAPH_S = 3.0
-BACKOFF_S = (0.5, 15.0)
+BACKOFF_S = (0.5, 5.0)
 FRAME_MAX = 16_000_000
 LOST = (OSError, TimeoutError, WebSocketException, InvalidHandshake)
 

@@ -30,7 +30,7 @@ from fleet.adapters.vda5050.pursuit import EXPOSURE_EVERY_S, exposures, has_sett
 from fleet.adapters.vda5050.robot import Robot
 from fleet.adapters.vda5050.routes import Unfit, written
 from fleet.adapters.vda5050.runs import Run
-from fleet.adapters.vda5050.waiting import confirmation, is_heard
+from fleet.adapters.vda5050.waiting import confirmation, first_state, is_heard
 from fleet.adapters.vda5050.wire import CONNECTION, FACTSHEET, STATE, VISUALIZATION
 from fleet.errors import Conflict, NotFound
 from fleet.journal import Entry, Journal
@@ -114,6 +114,7 @@ class Vda5050:
         link, robot = self._link, self._link.robots.get(serial_number)
         if robot is None:
             return Unknown(why=f"{serial_number} is not held by this gateway")
+        await first_state(link, robot)
         async with robot.commands:
             known = await asyncio.to_thread(link.journal.entry, key)
             if known is not None and robot.key != key:

@@ -1,10 +1,13 @@
 """What is waited for at a robot, but not for long: its first fresh state, and the state that shows an order."""
 
 import asyncio
+from contextlib import suppress
 
 from fleet.adapter import Accepted, OrderStatus, Refused, SubmitOutcome, Unknown
 from fleet.adapters.vda5050.link import Link
 from fleet.adapters.vda5050.robot import Robot
+
+TAKEN_S = 4.0  # after which a robot that was taken over should have been heard
 
 
 async def confirmation(link: Link, robot: Robot, key: str) -> SubmitOutcome:
@@ -39,3 +42,15 @@ async def is_heard(link: Link, robot: Robot) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def first_state(link: Link, robot: Robot) -> None:
+    """Return when a robot that was only just taken over has told its state, or has had the time to.
+
+    Who is told that nothing is known of it asks again only some seconds later.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, robot.since_s + TAKEN_S - link.now_s())):
+            while robot.state_s is None:
+                robot.changed.clear()
+                await robot.changed.wait()

@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from fleet import gateways
 from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Unknown
-from fleet.clock import SystemClock
+from fleet.clock import SteppableClock, SystemClock
 from fleet.errors import NotFound, Unauthorized, Unavailable
 from fleet.journal import JournalFile
 from fleet.link_commands import LinkCommand
@@ -21,7 +21,7 @@ from fleet.push import Hearing, to_bytes
 from fleet.websocket import LineClosed, open_websocket
 from ingestion.models import Delivery
 from orchestration.gateway.accounts import Account
-from orchestration.gateway.line import Address
+from orchestration.gateway.line import SHUT_OUT_S, Address, Line
 from orchestration.gateway.process import Gateway
 
 HELLO = Hello(protocol=1, journal="j").model_dump_json()
@@ -129,6 +129,27 @@ async def test_a_second_line_of_a_gateway_displaces_the_first(line):
             await second.say(HELLO)
             await second.hear()
             assert (await _closed(first)).close_code == DISPLACED
+
+
+async def test_a_gateway_that_is_displaced_once_is_there_again_soon(platform, line, until):
+    async with platform.dialled() as gateway:
+        await until(lambda: gateway._line._open is not None)
+        async with line() as late:  # as a hello of its own that was read late
+            await late.say(HELLO)
+            await until(lambda: gateway._line._is_away)
+            await until(lambda: not gateway._line._is_away, within_s=10.0)
+
+
+def test_who_is_displaced_again_and_again_or_shut_out_rests_before_it_dials():
+    clock = SteppableClock(SystemClock().now())
+    line = Line(Address("ws://127.0.0.1:9/v1/link", "", "j"), None, None, clock)
+    assert (line._rest_s(1006), line._rest_s(SHUT_OUT)) == (0.0, SHUT_OUT_S)
+    rests = []
+    for _ in range(3):
+        rests.append(line._rest_s(DISPLACED))
+        clock.step(SHUT_OUT_S)
+    clock.step(2 * SHUT_OUT_S)
+    assert [*rests, line._rest_s(DISPLACED)] == [0.0, SHUT_OUT_S, SHUT_OUT_S, 0.0]
 
 
 async def test_a_revoked_gateway_is_put_out_with_its_next_breath(platform, line):
