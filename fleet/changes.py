@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Integer, bindparam, delete, func, tex
 from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from fleet import ledger
+from fleet import ledger, reading
 from fleet.clock import database_now
 from fleet.database import JSONColumn, UTCDateTime, claim, table_of
 
@@ -45,6 +45,7 @@ _OLDEST = (
     .limit(bindparam("most", type_=Integer))
     .subquery()
 )
+WAITS = sqlalchemy_select(CHANGES.c.id).where(CHANGES.c.position.is_(None)).limit(1)
 _LAST = sqlalchemy_select(func.coalesce(func.max(CHANGES.c.position), 0)).scalar_subquery()
 PUBLISH = update(CHANGES).where(CHANGES.c.id == _OLDEST.c.id).values(position=_LAST + _OLDEST.c.nth)
 
@@ -82,7 +83,7 @@ def record(
 
 def waits(session: Session) -> bool:
     """Whether a committed change waits for its position."""
-    return session.exec(select(Change.id).where(col(Change.position).is_(None)).limit(1)).first() is not None
+    return bool(reading.read(session, WAITS, {}))
 
 
 def publish(session: Session, *, limit: int = 1000) -> int:

@@ -7,7 +7,7 @@ IMMEDIATE, so that it waits at its start and never fails in its middle.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -142,10 +142,10 @@ def row_of(model: type[Known], **values: object) -> Known:
     """A new row of values that are known to be right: nothing is checked, which is most of the cost of making one."""
     manager: Any = inspect(model)
     row: Known = manager.class_manager.new_instance()
-    filled = {
-        name: field.get_default(call_default_factory=True) for name, field in _optional(model) if name not in values
-    }
-    row.__dict__.update(filled, **values)
+    fixed, factories = _optional(model)
+    made_now = {name: field.get_default(call_default_factory=True) for name, field in factories if name not in values}
+    row.__dict__.update(fixed)
+    row.__dict__.update(made_now, **values)
     return row
 
 
@@ -155,8 +155,11 @@ def values_of(row: SQLModel) -> dict[str, Any]:
 
 
 @cache
-def _optional(model: type[SQLModel]) -> Sequence[tuple[str, Any]]:
-    return [(name, field) for name, field in model.model_fields.items() if not field.is_required()]
+def _optional(model: type[SQLModel]) -> tuple[Mapping[str, object], Sequence[tuple[str, Any]]]:
+    """What is the same in each row where no value is given, and the fields whose value is made for each."""
+    fields = [(name, field) for name, field in model.model_fields.items() if not field.is_required()]
+    fixed = {name: field.default for name, field in fields if field.default_factory is None}
+    return fixed, [(name, field) for name, field in fields if field.default_factory is not None]
 
 
 def open_engine(url: str) -> Engine:

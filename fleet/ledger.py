@@ -18,6 +18,7 @@ from sqlmodel import Session, SQLModel
 
 from fleet.database import STATEMENTS_KEPT, in_one_go, made, table_of
 from fleet.errors import Conflict
+from fleet.right_of_way import WAY, RightOfWay
 from fleet.statements import write
 
 KEPT = "ledger"
@@ -117,6 +118,13 @@ def savepoint(session: Session) -> Iterator[None]:
             session.expire_all()  # a row that was swapped in the block is no longer as the session knows it
 
 
+def give_way(session: Session) -> None:
+    """Stop for a thread that goes first, if this session's transaction is one that does."""
+    way: RightOfWay | None = session.info.get(WAY)
+    if way is not None:
+        way.give()
+
+
 def write_now(session: Session) -> None:
     """Write what the session has yet to write, but for the lines, before it is asked past it for rows."""
     if _has_rows(session):
@@ -155,6 +163,7 @@ def _carry_out(session: Session, kept: _Kept, lines: Sequence[Line] = ()) -> Non
     kept.swaps, kept.changes = {}, {}
     if not (swaps or changes or lines):
         return
+    give_way(session)
     connection = session.connection()
     with in_one_go(connection):
         swapped = _write_swaps(connection, swaps)

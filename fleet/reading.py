@@ -34,9 +34,23 @@ def load(session: Session, model: type[Model], rows: Sequence[Sequence[Any]]) ->
     return [_known(session, model, row) for row in rows]
 
 
+def plain(model: type[Model], rows: Sequence[Sequence[Any]]) -> list[Model]:
+    """`load` for whoever only looks at them: no session knows these, and what is changed of them is written nowhere."""
+    names, _ = _attributes(model)
+    return [_new(model, dict(zip(names, row, strict=False))) for row in rows]
+
+
+def _new(model: type[Model], values: dict[str, Any]) -> Model:
+    manager: Any = inspect(model)
+    made: Model = manager.class_manager.new_instance()
+    made.__dict__.update(values)
+    return made
+
+
 def _ready(session: Session) -> Connection:
     if session.autoflush:
         ledger.write_now(session)
+    ledger.give_way(session)
     return session.connection()
 
 
@@ -48,9 +62,7 @@ def _known(session: Session, model: type[Model], row: Sequence[Any]) -> Model:
         for name, value in values.items():
             set_committed_value(known, name, value)
         return known
-    manager: Any = inspect(model)
-    made: Model = manager.class_manager.new_instance()
-    made.__dict__.update(values)
+    made = _new(model, values)
     make_transient_to_detached(made)
     session.add(made)
     return made

@@ -114,7 +114,7 @@ def add_robot(session: Session, robot: Robot) -> Robot:
 
 
 def robots_by_serial(session: Session, account_id: UUID, serial_numbers: set[str]) -> dict[str, Robot]:
-    """The robots that an account calls by these serial numbers or addresses, in one query."""
+    """The robots that an account calls by these serial numbers or addresses, in one query, to be looked at only."""
     asked = {"account": account_id, "names": list(serial_numbers)}
-    rows = reading.load(session, Robot, reading.read(session, CALLED, asked)) if serial_numbers else []
+    rows = reading.plain(Robot, reading.read(session, CALLED, asked)) if serial_numbers else []
     return {row.address if row.commanded_over == account_id else row.serial_number: row for row in rows}

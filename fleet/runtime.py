@@ -22,6 +22,7 @@ from fleet.doorbell import Doorbell, open_doorbell
 from fleet.errors import Invalid, Unavailable
 from fleet.logs import configure_logs
 from fleet.objectstore import ObjectStore
+from fleet.right_of_way import WAY, RightOfWay
 from fleet.settings import Settings, make_folder, read_settings
 from fleet.settings import set_environment as set_environment  # given on: rooms above may not import fleet.settings
 from fleet.turnstile import Turnstile
@@ -56,6 +57,17 @@ class Runtime:
         return Turnstile() if self.engine.dialect.name == "sqlite" else None
 
     @cached_property
+    def _way(self) -> RightOfWay | None:
+        """On a server; on SQLite whoever stops within a transaction would keep the one writer that the urgent wait for."""
+        return None if self.engine.dialect.name == "sqlite" else RightOfWay()
+
+    @contextmanager
+    def going_first(self) -> Iterator[None]:
+        """Let the other threads of this process stop before their next statement, where that keeps nobody waiting."""
+        with self._way.taken() if self._way else nullcontext():
+            yield
+
+    @cached_property
     def _reading_engine(self) -> Engine:
         # PostgreSQL shows each statement what is committed by then, in a transaction or not, which is cheaper.
         options = {"isolation_level": "AUTOCOMMIT"} if self.engine.dialect.name == "postgresql" else {READING: True}
@@ -74,6 +86,8 @@ class Runtime:
         """
         turn = self._turnstile.passing(urgent=urgent) if self._turnstile else nullcontext()
         with turn, _session(self.engine, self.clock, self._server_clock) as session:
+            if self._way and not urgent:
+                session.info[WAY] = self._way
             try:
                 yield session
                 session.commit()

@@ -8,7 +8,7 @@ begun: `session.connection()` sees to it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -57,13 +57,24 @@ class _Made:
     text: str
     values: tuple[_Value, ...]
     is_by_place: bool
+    is_plain: bool  # each value is asked for by its name, and there are no lists
     converts_as: Callable[[Any], tuple[tuple[int, Convert], ...]]
     converts: tuple[tuple[int, Convert], ...] | None = None  # of the columns that need it, known from the first answer
 
     def filled(self, asked: Values) -> Any:
-        if self.is_by_place:
-            return tuple([each.out_of(asked) for each in self.values])
-        return {each.name: each.out_of(asked) for each in self.values}
+        if self.is_plain:
+            values = [convert(asked[of]) if convert else asked[of] for of, convert in self.plainly]
+        else:
+            values = [each.out_of(asked) for each in self.values]
+        return values if self.is_by_place else dict(zip(self.names, values, strict=True))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.values)
+
+    @cached_property
+    def plainly(self) -> tuple[tuple[str, Convert | None], ...]:
+        return tuple((each.of, each.convert) for each in self.values)
 
     def answer(self, cursor: Any) -> list[list[Any]]:
         if self.converts is None:
@@ -156,7 +167,8 @@ def _made(dialect: Dialect, statement: Any, sizes: tuple[tuple[str, int], ...]) 
 
     names = expanded.positiontup
     in_order = tuple(value(name) for name in (expanded.parameters if names is None else names))
-    return _Made(expanded.statement, in_order, names is not None, partial(_answered, dialect, statement))
+    is_plain = all(each.is_needed and each.nth is None for each in in_order)
+    return _Made(expanded.statement, in_order, names is not None, is_plain, partial(_answered, dialect, statement))
 
 
 def _defaults(compiled: Any) -> dict[str, object]:

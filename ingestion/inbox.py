@@ -14,7 +14,8 @@ from sqlmodel import Session, col, select
 from fleet import ledger, reading
 from fleet.accounts import ManufacturerAccount
 from fleet.clock import AHEAD_S, database_now, has_come_by
-from fleet.database import TELLING, UTCDateTime, claim, inserting, table_of
+from fleet.database import UTCDateTime, claim, inserting, table_of
+from fleet.statements import write
 from ingestion.models import Delivery, DeliveryStatus
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ def receive_all(session: Session, deliveries: Sequence[Delivery]) -> int:
     in_order = sorted(deliveries, key=lambda delivery: (str(delivery.account_id), delivery.key))
     rows = [delivery.model_dump() for delivery in in_order]
     insert = inserting(connection, Delivery, rows[0], ignoring=["account_id", "key"])
-    stored: int = connection.execute(insert, rows, execution_options=TELLING).rowcount
+    stored = write(connection, insert, rows)()
     if stored:
         session.info["ring"] = True
     return stored
@@ -108,7 +109,7 @@ def due(session: Session, *, limit: int) -> Sequence[Delivery]:
     """The oldest deliveries that wait to be understood, at most `limit` and 16 MB (but at least one)."""
     now = database_now(session)
     asked = {"now": now, "strange": now + timedelta(seconds=LONGEST_S), "most": limit, "bytes": BATCH_MAX_BYTES}
-    return reading.load(session, Delivery, reading.read(session, DUE, asked))
+    return reading.plain(Delivery, reading.read(session, DUE, asked))
 
 
 def claim_ids(session: Session, delivery_ids: Sequence[UUID]) -> Sequence[UUID]:

@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, not_
 from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import Session, col, select
 
+from fleet import reading
 from fleet.accounts import ManufacturerAccount
 from fleet.adapter import (
     Accepted,
@@ -97,7 +98,7 @@ def has_due(session: Session) -> bool:
     """Whether there is a message to send now, whoever's lane it needs; costs less than `due`."""
     now = database_now(session)
     times = {"now": now, "strange": now + timedelta(seconds=AHEAD_S)}
-    return session.connection().execute(IS_DUE, times).first() is not None
+    return bool(reading.read(session, IS_DUE, times))
 
 
 def due(session: Session, *, busy: Collection[UUID] = (), crowded: Collection[UUID] = (), limit: int = 64) -> list[Due]:

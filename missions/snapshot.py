@@ -162,7 +162,7 @@ def take_first(session: Session, most: int, *, free: Free | None = None) -> Snap
     """
     now = database_now(session)
     rows = reading.read(session, FIRST, {"now": now, "most": most})
-    missions, may_be_closed = reading.load(session, Mission, rows), any(row[-1] for row in rows)
+    missions, may_be_closed = reading.plain(Mission, rows), any(row[-1] for row in rows)
     if free is None or not missions or not free.suffices(missions):
         return _around(session, missions, may_be_closed=may_be_closed)
     wanted = tuple(_wanted(session, missions, now, may_be_closed=may_be_closed))

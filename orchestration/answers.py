@@ -12,7 +12,7 @@ from missions.live import lock_missions
 from missions.outbox import MORE
 from orchestration.loops import Pace
 
-GATHER_S = 0.02  # answers that come thick and fast gather for so long
+GATHER_S = 0.04  # answers that come thick and fast gather for so long
 
 
 @dataclass(frozen=True)

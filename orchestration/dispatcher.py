@@ -48,7 +48,7 @@ FEED, LOG = UUID(int=1), UUID(int=2)
 THREADS = 8
 DEAL_S = 0.02  # between two looks, while missions come one by one: one look for several costs hardly more than for one
 IN_VAIN_S = 0.005  # until the next after one that gave nothing, such as one for a report
-PUBLISH_S = 0.05  # between two writings of positions into the feed
+PUBLISH_S = 0.1  # between two writings of positions into the feed
 TIDY_S = 0.5  # between two times that SQLite's log is carried over
 PASS_S = 0.1  # so long, at most, the inbox and the feed wait for a look to end
 SWITCH_S = 0.0005  # how long a thread may keep the others waiting; Python's 5 ms add up from thread to thread
@@ -133,14 +133,15 @@ class Dispatcher:
         """Plan and give; the orders that were claimed at once."""
         parcels: list[sending.Parcel] = []
         is_to_look = True
-        while is_to_look:
-            with self._runtime.reading() as session:
-                seen, made = self._planner.plan(session)
-            if made == NOTHING:
-                break
-            attempts, begun = self._give(room, seen, made)
-            parcels += begun
-            is_to_look = self._planner.is_to_look_again(seen, made, len(attempts))
+        with self._runtime.going_first():
+            while is_to_look:
+                with self._runtime.reading() as session:
+                    seen, made = self._planner.plan(session)
+                if made == NOTHING:
+                    break
+                attempts, begun = self._give(room, seen, made)
+                parcels += begun
+                is_to_look = self._planner.is_to_look_again(seen, made, len(attempts))
         return parcels
 
     def _refresh(self) -> None:

@@ -134,7 +134,7 @@ def replay(runtime: Runtime, delivery_ids: Sequence[UUID]) -> int:
 
 def _understand_all(session: Session, waiting: Sequence[Delivery]) -> dict[UUID, Understood]:
     ids = {delivery.account_id for delivery in waiting}
-    rows = reading.load(session, ManufacturerAccount, reading.read(session, OF_IDS, {"ids": list(ids)})) if ids else []
+    rows = reading.plain(ManufacturerAccount, reading.read(session, OF_IDS, {"ids": list(ids)})) if ids else []
     found: dict[UUID, Understood] = {}
     for account in rows:
         robots: dict[str, Robot] = {}

@@ -7,10 +7,8 @@ from missions import snapshot
 from missions.plan import Plan, Snapshot, plan
 
 PORTION = 32  # missions given in one transaction: the first of a crowd do not wait for the last
-REMEMBERED_S = (
-    0.25  # so long, at most, free robots are taken from memory: of one that is free since, a look knows later
-)
-REFRESHED_S = 0.15  # older ones are read anew after a look, so that the next one, which a mission waits for, need not
+REMEMBERED_S = 0.5  # so long, at most, free robots are taken from memory: of one that is free since, a look knows later
+REFRESHED_S = 0.3  # older ones are read anew after a look, so that the next one, which a mission waits for, need not
 NOTHING = Plan()
 
 

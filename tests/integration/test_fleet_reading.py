@@ -1,11 +1,13 @@
 """What is read and written past SQLAlchemy means the same: the same values, the same rows, the same errors."""
 
+from threading import Event, Thread
+
 import pytest
 from sqlalchemy import bindparam, event, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from fleet import ledger, reading, statements
+from fleet import ledger, reading, right_of_way, statements
 from fleet.database import inserting, table_of
 from fleet.errors import Invalid
 from fleet.events import Event
@@ -110,3 +112,23 @@ def test_whoever_listens_to_the_engine_hears_of_them(place):
         statements.write(connection, RENAME, [{"of": robots["amr-01"].id, "to": "m"}])
         assert heard == [("SELECT", False), ("UPDATE", True)]
     event.remove(runtime.engine, "before_cursor_execute", listener)
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+def test_on_a_server_others_stop_before_their_next_statement_while_one_goes_first(place, monkeypatch, urgent):
+    monkeypatch.setattr(right_of_way, "LONGEST_S", 30.0)
+    runtime, _ = place
+    is_to_stop = runtime.engine.dialect.name == "postgresql" and not urgent
+    done = Event()
+
+    def read() -> None:
+        with runtime.transaction(urgent=urgent) as session:
+            reading.read(session, MODELS, {})
+            done.set()
+
+    thread = Thread(target=read)
+    with runtime.going_first():
+        thread.start()
+        assert done.wait(0.2 if is_to_stop else 10) is not is_to_stop
+    thread.join(10)
+    assert done.is_set()
