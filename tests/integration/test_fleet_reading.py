@@ -1,6 +1,6 @@
 """What is read and written past SQLAlchemy means the same: the same values, the same rows, the same errors."""
 
-from threading import Event, Thread
+import threading
 
 import pytest
 from sqlalchemy import bindparam, event, update
@@ -119,14 +119,14 @@ def test_on_a_server_others_stop_before_their_next_statement_while_one_goes_firs
     monkeypatch.setattr(right_of_way, "LONGEST_S", 30.0)
     runtime, _ = place
     is_to_stop = runtime.engine.dialect.name == "postgresql" and not urgent
-    done = Event()
+    done = threading.Event()
 
     def read() -> None:
         with runtime.transaction(urgent=urgent) as session:
             reading.read(session, MODELS, {})
             done.set()
 
-    thread = Thread(target=read)
+    thread = threading.Thread(target=read)
     with runtime.going_first():
         thread.start()
         assert done.wait(0.2 if is_to_stop else 10) is not is_to_stop
