@@ -133,7 +133,8 @@ def _collected(asked: Mapping[UUID, PrefectDaskFuture[Converted]], is_ended: thr
 
 def _outcome(bag_id: UUID, future: PrefectDaskFuture[Converted]) -> Converted:
     try:
-        return future.result()
+        outcome: Converted = future.result()
+        return outcome
     except KilledWorker as killed:
         error = Unavailable(f"The Dask workers that converted it were killed one after the other: {killed}")
         return not_converted(bag_id, error, is_worth_a_try=True)

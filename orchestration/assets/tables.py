@@ -123,7 +123,7 @@ def bags_on(session: Session, on: date) -> Sequence[Bag]:
 def outdated_dates(session: Session) -> dict[date, int]:
     """The dates with bags that an earlier converter made, and how many of them, in order."""
     old = and_(col(Bag.converter).not_in(["", CONVERTER]), col(Bag.cut_of_id).is_(None))
-    dates = [on for on in session.exec(select(Bag.recorded_on).where(old)) if on is not None]
+    dates = [bag.recorded_on for bag in session.exec(select(Bag).where(old)) if bag.recorded_on is not None]
     return {on: dates.count(on) for on in sorted(set(dates))}
 
 
