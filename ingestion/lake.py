@@ -113,6 +113,7 @@ class Manifest(BaseModel):
     repairs: list[str] = Field(default_factory=list)
     lost: list[Lost] = Field(default_factory=list)
     rejects: LakeFile | None = None
+    given_sha256: str = Field("", description="Of the definitions that people gave for it, if they did.")
     superseded: list[str] = Field(
         default_factory=list, description="Tables of an earlier dataset of this bag that are being removed."
     )

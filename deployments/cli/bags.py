@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 EXIT = {"complete": 0, "repaired": 0, "partial": 3, "refused": 2}
 LOSSES_SHOWN = 10
+Definitions = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder of .msg files, for topics recorded without theirs."),
+]
 
 
 @app.command("convert")
@@ -27,6 +31,7 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files and the manifest.")],
     robot: Annotated[str | None, typer.Option(help="Name of the robot that recorded it.")] = None,
+    definitions: Definitions = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a recording into Parquet; exit code 0: all of it, 3: a part, 2: nothing could be read."""
@@ -35,7 +40,7 @@ def convert(
 
     send_logs_to_standard_error()
     with shown(is_wanted=not as_json) as listener:
-        manifest = turn(source, out, robot=robot, listener=listener)
+        manifest = turn(source, out, robot=robot, definitions=definitions, listener=listener)
     status = str(manifest.status)
     if as_json:
         show_json(manifest.model_dump(mode="json") | {"manifest": str(out / "manifests" / f"{manifest.sha256}.json")})
@@ -51,12 +56,13 @@ def convert(
 def verify(
     source: Annotated[Path, typer.Argument(exists=True, readable=True, help="The recording.")],
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="What `bags convert` wrote from it.")],
+    definitions: Definitions = None,
 ) -> None:
     """Compare converted Parquet with the recording itself; exit code 1 when anything differs."""
     from ingestion.bags.verification import verify as compare
 
     send_logs_to_standard_error()
-    differences = compare(source, folder)
+    differences = compare(source, folder, definitions=definitions)
     for line in differences:
         typer.echo(line)
     typer.echo(f"{len(differences)} differences" if differences else "no difference")

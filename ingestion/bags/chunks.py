@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
+from ingestion.bags.recording import LARGEST_CHUNK_BYTES, MOST_LOSSES, Batch, Channel, Findings
 
 SAVED_AT_ONCE = 4096
 
@@ -148,6 +148,7 @@ class Handed:
         self._found = found
         self._channel_of = channel_of
         self._met: set[Channel] = set()
+        self._passed_over: list[tuple[Place, int]] = []
 
     def batches(self, messages: Placed, arena: Bytes, place: Place) -> Iterator[Batch]:
         """One batch for each channel; messages of a channel that is not described are lost."""
@@ -162,6 +163,19 @@ class Handed:
             self.meet(channel)
             times = some.log_time, some.publish_time
             yield Batch(channel, *times, arena, some.starts, some.lengths, place.doubt, place.offset)
+
+    def pass_over(self, place: Place, kind: int) -> None:
+        """Note a record that does not belong where it lies, which may be one that does and is damaged."""
+        if len(self._passed_over) < MOST_LOSSES:
+            self._passed_over.append((place, kind))
+
+    def end(self, announced: int | None, offset: int) -> None:
+        """Tell what is missing: of so many messages that the recording announces, or of what was passed over."""
+        self._found.expect(announced, self.messages, offset)
+        is_whole = announced is not None and 0 < announced <= self.messages
+        for place, kind in self._passed_over:
+            told = f"a record of kind {kind}, unknown or out of place, was passed over"
+            self._found.repair(told) if is_whole else self._found.lose(place.offset, place.size, told)
 
     def meet(self, channel: Channel) -> None:
         """Note a channel, also one that no message is of."""

@@ -25,6 +25,7 @@ LONGEST_TEXT = 1 << 20  # a parser takes seconds for it; the longest of ROS 2 Ja
 LONGEST_ARRAY = 65_536  # of texts or messages: each element is a piece of a program, ours and that of rosbags
 # What stands in a message without fields, as ROS 2 and rosbags put it there.
 FILLER = "structure_needs_at_least_one_member"
+Given = tuple[tuple[str, str], ...]  # the texts of definitions that people gave, by type
 Fields = Mapping[str, Any]  # constants and fields of each type, as rosbags describes them
 IDL_SEPARATOR = "=" * 80 + "\n"
 RECORDED = "recorded"
@@ -62,7 +63,7 @@ class Undecodable(Invalid):
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """How to read messages of one definition; `origin` is `recorded`, or the distribution it is assumed from."""
+    """How to read messages of one definition; `origin` is `recorded`, or what it is assumed from."""
 
     type: str
     sha256: str
@@ -93,23 +94,23 @@ def definition_sha256(channel: Channel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def decoder(channel: Channel, distribution: str = "humble") -> Decoder:
-    """The decoder of a channel; without a recorded definition it is assumed from the ROS distribution.
+def decoder(channel: Channel, distribution: str = "humble", given: Given = ()) -> Decoder:
+    """The decoder of a channel; without a recorded definition it is assumed from those given, or the ROS distribution.
 
     Raises:
         Undecodable: no definition, one that cannot be parsed, or a layout that is neither CDR nor ROS 1.
     """
     if channel.encoding not in {"cdr", "ros1"}:
         raise Undecodable(f"Messages are laid out as {channel.encoding!r}; known are cdr and ros1.")
-    return _decoder(replace(channel, topic=""), distribution)
+    return _decoder(replace(channel, topic=""), distribution, given[::-1])  # in a mapping the last one counts
 
 
 @lru_cache(maxsize=256)
-def _decoder(channel: Channel, distribution: str) -> Decoder:
+def _decoder(channel: Channel, distribution: str, given: Given) -> Decoder:
     fielddefs, origin = (
         (_recorded(channel), RECORDED)
         if channel.definition.strip() or channel.encoding == "ros1"
-        else _assumed(channel, distribution)
+        else _assumed(channel, distribution, dict(given))
     )
     used: dict[str, Any] = {}
     _use(fielddefs, channel.type, (), used)
@@ -167,16 +168,37 @@ def idl_parts(text: str) -> list[str]:
     return [part.split("\n", 1)[1] for part in text.split(IDL_SEPARATOR)[1:]]
 
 
-def _assumed(channel: Channel, distribution: str) -> tuple[Fields, str]:
+def _assumed(channel: Channel, distribution: str, given: Mapping[str, str]) -> tuple[Fields, str]:
     known = {store.value: store for store in Stores}
     name = f"ros2_{distribution}" if f"ros2_{distribution}" in known else Stores.ROS2_HUMBLE.value
-    types = get_typestore(known[name])
-    if channel.type not in types.fielddefs:
+    fielddefs = dict(get_typestore(known[name]).fielddefs)
+    if channel.type in given:
+        fielddefs |= _parsed(channel.type, given)
+        return fielddefs, f"assumed from the .msg files that were given, and {name}"
+    if channel.type not in fielddefs:
         raise Undecodable(
-            f"The recording has no definition of {channel.type!r} and {name} does not know it; "
+            f"The recording has no definition of {channel.type!r} and {name} does not know it; give its .msg files, "
             "record as MCAP, or with a ROS version that stores definitions."
         )
-    return types.fielddefs, f"assumed from {name}"
+    return fielddefs, f"assumed from {name}"
+
+
+def _parsed(type_name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The definition that was given of a type and of those in it, as far as they were given."""
+    parsed: dict[str, Any] = {}
+    waiting = [type_name]
+    while waiting:
+        name = waiting.pop()
+        if name not in given or name in parsed:
+            continue
+        try:
+            parsed |= get_types_from_msg(given[name], name)
+        except PARSE_ERRORS as error:
+            raise Undecodable(f"The .msg file that was given for {name!r} cannot be parsed: {_told(error)}.") from error
+        for _, (kind, detail) in parsed[name][1]:
+            element = detail[0] if kind in {Nodetype.ARRAY, Nodetype.SEQUENCE} else (kind, detail)
+            waiting += [element[1]] if element[0] == Nodetype.NAME else []
+    return parsed
 
 
 def _told(error: BaseException) -> str:

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from fleet.errors import Invalid
 from ingestion.bags.archives import unzstd
+from ingestion.bags.definitions import Given
 from ingestion.bags.formats import READERS, ZSTD, head_of, reader_of_file
+from ingestion.bags.given import definitions_among
 from ingestion.bags.recording import Batch, Findings
 from ingestion.bags.sqlite import log_bytes, with_log
 
@@ -83,6 +85,29 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in members_of(folder))
 
 
+def definitions_in(folder: Path) -> Given:
+    """The definitions (.msg files) that lie in a folder.
+
+    Raises:
+        Invalid: as of `members_of`.
+    """
+    return definitions_among(members_of(folder), folder)
+
+
+def definitions_given(folder: Path) -> Given:
+    """The definitions in a folder that somebody has named for them.
+
+    Raises:
+        Invalid: there are none in it; or as of `members_of`.
+    """
+    if found := definitions_in(folder):
+        return found
+    raise Invalid(
+        f"{folder} holds no definitions; they are files <package>/msg/<Name>.msg, as in a ROS workspace.",
+        source=str(folder),
+    )
+
+
 def batches(folder: Path, found: Findings) -> Iterator[Batch]:
     """Every message of every file that can be read, one file after the other; losses are told with the file's name.
 
@@ -91,6 +116,7 @@ def batches(folder: Path, found: Findings) -> Iterator[Batch]:
     """
     listing = listing_of(folder)
     found.distribution = listing.distribution
+    found.given = (*found.given, *definitions_in(folder))
     for repair in listing.repairs:
         found.repair(repair)
     for name in listing.missing:

@@ -95,7 +95,7 @@ def inspect(source: Path, *, within_s: float = WITHIN_S, clock: Clock | None = N
             f"There is no file {source}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(source)
         )
     look = _look(source, within_s, clock or SystemClock())
-    topics = [_topic(channel, seen, look.found.distribution) for channel, seen in look.seen.items()]
+    topics = [_topic(channel, seen, look.found) for channel, seen in look.seen.items()]
     first, last = _span(topics)
     return Inspection(
         filename=source.name,
@@ -132,8 +132,8 @@ def _look(source: Path, within_s: float, clock: Clock) -> _Look:
     return look
 
 
-def _topic(channel: Channel, seen: _Seen, distribution: str) -> InspectedTopic:
-    _, known, reason = program_of(channel, distribution)
+def _topic(channel: Channel, seen: _Seen, found: Findings) -> InspectedTopic:
+    _, known, reason = program_of(channel, found)
     first, last = seen.first_ns, seen.last_ns
     spans = seen.messages - seen.doubtful - 1
     return InspectedTopic(

@@ -12,13 +12,17 @@ from fleet.errors import Invalid
 from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
 from ingestion.bags.compressed import decompressed
 from ingestion.bags.mcap_records import (
+    ATTACHMENT,
     CHUNK,
     DATA_END,
     FOOTER,
     HEAD,
+    HEADER,
+    INDEX_HEAD,
     LEARNT,
     MESSAGE,
     MESSAGE_INDEX,
+    METADATA,
     STATISTICS,
     Known,
     Layout,
@@ -34,6 +38,7 @@ FOOTER_BYTES = 20
 INDEX_MAX_BYTES = 16 << 20
 LOOSE_BYTES = 4 << 20
 PACKED_HEAD_BYTES = 40
+BESIDE = frozenset({ATTACHMENT, METADATA})  # what may lie among the messages
 NOT_LOOSE = frozenset(range(256)) - LEARNT
 UNREADABLE = (struct.error, UnicodeDecodeError)
 
@@ -66,6 +71,8 @@ class _Recording:
         self.known = Known()
         self._handed = Handed(found, self._channel)
         self._summary: Summary | None = None
+        self._has_ended = False  # where messages can be
+        self._is_proved = True  # every message by the checksum of its chunk
 
     def batches(self) -> Iterator[Batch]:
         self.file.seek(len(MAGIC))
@@ -77,14 +84,41 @@ class _Recording:
             elif head.op in LEARNT or head.op == STATISTICS:
                 self._learn(head.op, memoryview(self._body(head)), Place(head.offset, HEAD.size + head.length))
             else:
-                self.file.seek(head.length, 1)
+                self._pass_over(head)
         for channel in self.known.channels.values():
             self._handed.meet(channel)
-        self.found.expect(self.known.announced, self._handed.messages, self.size)
+        self._handed.end(self.known.announced, self.size)
+
+    def _pass_over(self, head: _Head) -> None:
+        """A record that nothing is learnt from; one that may be another in damage is told."""
+        begin = self.file.read(min(head.length, INDEX_HEAD))
+        self.file.seek(head.offset + HEAD.size + head.length)
+        size = int.from_bytes(begin[2:], "little")
+        is_index = head.op == MESSAGE_INDEX and size + INDEX_HEAD == head.length
+        is_header = head.op == HEADER and head.offset == len(MAGIC)
+        if head.op == DATA_END:
+            self._prove(int.from_bytes(begin[:4], "little"), head.offset)
+        elif not (self._has_ended or is_index or is_header or head.op in BESIDE):
+            self._handed.pass_over(Place(head.offset, HEAD.size + head.length), head.op)
+
+    def _prove(self, checksum: int, size: int) -> None:
+        """Compare the checksum of all that comes before the end of the data, where the writer has made one."""
+        if not checksum:
+            return
+        after, found = self.file.tell(), 0
+        self.file.seek(0)
+        for at in range(0, size, LOOSE_BYTES):
+            found = zlib.crc32(self.file.read(min(LOOSE_BYTES, size - at)), found)
+        self.file.seek(after)
+        if found == checksum:
+            return
+        if self._is_proved:
+            self.found.repair("the checksum of the file does not match; those of its chunks do")
+        else:
+            self.found.lose(0, 0, "the checksum of the file does not match: what no chunk proves may be damaged")
 
     def _heads(self) -> Iterator[_Head]:
         """The heads of records; who takes one leaves the file where the next record begins."""
-        has_ended = False
         while (offset := self.file.tell()) < self.size:
             self.found.part = offset / self.size
             head = self.file.read(HEAD.size)
@@ -92,13 +126,13 @@ class _Recording:
             if op == FOOTER and length == FOOTER_BYTES and self._is_end():
                 return
             after = offset + HEAD.size + length
-            if op not in {0, FOOTER} and after <= self.size:
-                has_ended = op == DATA_END or (has_ended and op not in {CHUNK, MESSAGE})
+            if op and after <= self.size:
+                self._has_ended = op == DATA_END or (self._has_ended and op not in {CHUNK, MESSAGE})
                 yield _Head(op, offset, length)
                 continue
-            resumed = None if has_ended else self._chunk_after(offset)
-            self._note_cut(offset, resumed or self.size, has_ended=has_ended)
-            if op == CHUNK and not has_ended:
+            resumed = None if self._has_ended else self._chunk_after(offset)
+            self._note_cut(offset, resumed or self.size)
+            if op == CHUNK and not self._has_ended:
                 yield _Head(op, offset, (resumed or self.size) - offset - HEAD.size, is_cut=True)
             if resumed is None:
                 return
@@ -132,8 +166,8 @@ class _Recording:
             self.file.seek(at)
         return self._summary
 
-    def _note_cut(self, offset: int, end: int, *, has_ended: bool) -> None:
-        if has_ended:
+    def _note_cut(self, offset: int, end: int) -> None:
+        if self._has_ended:
             self.found.repair(f"the summary is damaged from byte {offset} on")
         else:
             self.found.lose(offset, end - offset, "the file was cut, or is not MCAP from here on")
@@ -169,6 +203,7 @@ class _Recording:
             return
         if checksum and checksum != zlib.crc32(arena.data):
             place = place._replace(doubt=f"the checksum of its chunk at byte {head.offset} does not match")
+        self._is_proved = self._is_proved and checksum != 0
         layout = self._checked(arena, index, place, is_proved=checksum != 0) if index else None
         yield from self._stretch(layout, arena, place) if layout else self._scanned(arena, index, place)
 
@@ -216,6 +251,7 @@ class _Recording:
 
     def _loose(self, head: _Head) -> Iterator[Batch]:
         """Messages outside chunks, read many at once."""
+        self._is_proved = False
         self.file.seek(head.offset)
         arena = block(self.file.read(max(LOOSE_BYTES, HEAD.size + head.length)))
         end = 0
@@ -233,7 +269,10 @@ class _Recording:
                 until = int(np.searchsorted(layout.offsets, at))
                 yield from self._handed.batches(layout.messages.part(begin, until), arena, place)
                 begin = until
-            self._learn(op, body, place)
+            if op in LEARNT:
+                self._learn(op, body, place)
+            else:
+                self._handed.pass_over(place, op)
         yield from self._handed.batches(layout.messages.part(begin, len(layout.offsets)), arena, place)
 
     def _is_changed_by(self, op: int, body: memoryview) -> bool:
@@ -244,7 +283,8 @@ class _Recording:
 
     def _learn(self, op: int, body: memoryview, place: Place) -> None:
         try:
-            self.known.learn(op, body)
+            if self.known.learn(op, body):
+                self._handed.pass_over(place, op)  # it says more than it should: another one it may have been
         except UNREADABLE as error:
             self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
 

@@ -5,6 +5,7 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +36,7 @@ class Layout:
 
     messages: Placed
     offsets: Numbers  # of the messages' records
-    others: Sequence[int]
+    others: Sequence[int]  # of schemas, channels, messages without times, and the first that is none of these
     end: int  # where the stretch ends, or where what follows cannot be read
 
 
@@ -72,7 +73,7 @@ def walk(arena: Bytes, at: int, stops: frozenset[int] = frozenset()) -> Iterator
 
 
 def _walked(view: memoryview, at: int, stops: frozenset[int]) -> tuple[list[int], list[int], int]:
-    offsets, others = [], []
+    offsets, others, is_strange = [], [], False
     unpack, last = HEAD.unpack_from, len(view) - HEAD.size
     for _ in range(WALKED_AT_ONCE):
         if at > last:
@@ -83,7 +84,8 @@ def _walked(view: memoryview, at: int, stops: frozenset[int]) -> tuple[list[int]
             break
         if op == MESSAGE and length >= SMALLEST_MESSAGE:
             offsets.append(at)
-        elif op in LEARNT:
+        elif op in LEARNT or not is_strange:
+            is_strange = is_strange or op not in LEARNT
             others.append(at)
         at = after
     return offsets, others, at
@@ -175,24 +177,28 @@ class Known:
     without_schema: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     announced: int | None = None
 
-    def learn(self, op: int, body: memoryview) -> None:
-        """Take in a schema, a channel or the statistics.
+    def learn(self, op: int, body: memoryview) -> int:
+        """Take in a schema, a channel or the statistics; gives how many bytes of it are none that we know.
 
         Raises:
             struct.error, UnicodeDecodeError: it cannot be read.
         """
         if op == SCHEMA:
-            self._learn_schema(*schema_of(body))
-        elif op == CHANNEL:
-            number, described = channel_of(body)
+            number, schema, end = schema_of(body)
+            self._learn_schema(number, schema)
+            return len(body) - end
+        if op == CHANNEL:
+            number, described, end = channel_of(body)
             self.described[number] = described
             self.channels[number] = self._channel(*described)
             if described[0] not in self.schemas:
                 self.without_schema[described[0]].append(number)
-        elif op == STATISTICS:
+            return len(body) - end
+        if op == STATISTICS:
             self.announced = struct.unpack_from("<Q", body)[0]
         elif op == MESSAGE:
             raise struct.error(f"a message of {len(body)} bytes has no times")
+        return 0
 
     def _learn_schema(self, number: int, schema: Schema) -> None:
         self.schemas[number] = schema
@@ -211,29 +217,31 @@ class Known:
         """
         if op != CHANNEL:
             return False
-        number, described = channel_of(body)
+        number, described, _ = channel_of(body)
         return number in self.channels and self.channels[number] != self._channel(*described)
 
 
-def schema_of(body: memoryview) -> tuple[int, Schema]:
-    """The number of a schema and what it says; one that is no text is given in base64."""
+def schema_of(body: memoryview) -> tuple[int, Schema, int]:
+    """The number of a schema, what it says and where it ends; one that is no text is given in base64."""
     (number,) = struct.unpack_from("<H", body)
     name, at = text(body, 2)
     encoding, at = text(body, at)
-    content, _ = stretch(body, at)
+    content, end = stretch(body, at)
     if encoding in BINARY_SCHEMAS:
-        return number, Schema(name, encoding, base64.b64encode(content).decode())
+        return number, Schema(name, encoding, base64.b64encode(content).decode()), end
     if encoding in MSG_SCHEMAS and SHORT_NAME.fullmatch(name):
         name = name.replace("/", "/msg/")  # as ROS 1 names it, and many writers do for ROS 2
-    return number, Schema(name, encoding, content.decode(errors="replace"))
+    return number, Schema(name, encoding, content.decode(errors="replace")), end
 
 
-def channel_of(body: memoryview) -> tuple[int, tuple[int, str, str]]:
-    """The number of a channel; the number of its schema, its topic and its encoding."""
+def channel_of(body: memoryview) -> tuple[int, tuple[int, str, str], int]:
+    """The number of a channel; the number of its schema, its topic and its encoding; and where it ends."""
     number, schema_number = struct.unpack_from("<HH", body)
     topic, at = text(body, 4)
-    encoding, _ = text(body, at)
-    return number, (schema_number, topic, encoding)
+    encoding, end = text(body, at)
+    with suppress(struct.error):
+        _, end = stretch(body, end)  # what else its writer says of it
+    return number, (schema_number, topic, encoding), end
 
 
 def text(body: memoryview, at: int) -> tuple[str, int]:

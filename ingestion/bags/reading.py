@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.errors import Invalid
-from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Undecodable, decoder, definition_sha256
+from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Given, Undecodable, decoder, definition_sha256
 from ingestion.bags.layout import Program, program
 from ingestion.bags.media import MediaFiles, kind_of
 from ingestion.bags.progress import Listener, Teller
@@ -29,6 +29,7 @@ class Source:
     sha256: str
     size: int
     robot: str
+    given: Given = ()  # definitions, for topics that were recorded without
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Reading:
 
 def read(source: Source, folder: Path, listener: Listener | None = None) -> Reading:
     """Read `source` into files below `folder`; what is damaged or undecodable is told in the result, never raised."""
-    reading = Reading(source, folder, RejectsFile(folder / "rejects.parquet"))
+    reading = Reading(source, folder, RejectsFile(folder / "rejects.parquet"), found=Findings(given=source.given))
     teller = Teller(listener, "read", source.size)
     try:
         reading.format, batches = reader_of(source.path)
@@ -102,7 +103,7 @@ def read(source: Source, folder: Path, listener: Listener | None = None) -> Read
 
 
 def _open(reading: Reading, channel: Channel) -> ReadTopic:
-    steps, known, reason = program_of(channel, reading.found.distribution)
+    steps, known, reason = program_of(channel, reading.found)
     name, number = str(len(reading.topics)), reading.numbers[channel.topic]
     reading.numbers[channel.topic] += 1
     kind = kind_of(channel.type, steps.columns) if steps else None
@@ -140,10 +141,10 @@ def _metadata(reading: Reading, channel: Channel, known: Decoder | None, steps: 
     return told
 
 
-def program_of(channel: Channel, distribution: str) -> tuple[Program | None, Decoder | None, str | None]:
+def program_of(channel: Channel, found: Findings) -> tuple[Program | None, Decoder | None, str | None]:
     """How the messages of a channel are decoded, or the reason why they cannot be."""
     try:
-        known = decoder(channel, distribution or "humble")
+        known = decoder(channel, found.distribution or "humble", found.given)
         return program(known), known, None
     except Undecodable as error:
         return None, None, error.message

@@ -57,6 +57,7 @@ class Findings:
     repairs: list[str] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     distribution: str = ""
+    given: tuple[tuple[str, str], ...] = ()  # definitions by type, for what was recorded without
     part: float = 0.0  # of the recording has been read, by bytes; for people
     _met: set[Channel] = field(default_factory=set, repr=False)
 

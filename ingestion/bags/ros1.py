@@ -101,13 +101,15 @@ class _Recording:
                 self._learn(head.fields, memoryview(self.file.read(head.length)), head.place)
             else:
                 self.file.seek(head.length, 1)
+                if head.op != INDEX or "conn" not in head.fields:
+                    self._handed.pass_over(head.place, head.op)
         for channel in self._channels.values():
             self._handed.meet(channel)
         if self._index_at > self.size:
             self.found.lose(self.size, self._index_at - self.size, "the bag was cut before its index")
         elif self._index_at and self._chunks > 0:
             self.found.repair(f"the index at the end of the bag lacks {self._chunks} chunks")
-        self.found.expect(self._announced, self._handed.messages, self.size)
+        self._handed.end(self._announced, self.size)
 
     def _heads(self) -> Iterator[_Head]:
         """The heads of records; who takes one leaves the file where the next record begins."""
@@ -251,6 +253,8 @@ class _Recording:
                 self._announced += int(np.frombuffer(content, "<u4")[1::2].sum(dtype=np.int64))
             elif op == MESSAGE:
                 self.found.lose(*place[:2], "a message has no time, or is of no connection")
+            else:
+                self._handed.pass_over(place, op)
         except (*UNREADABLE, ValueError) as error:
             self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
 

@@ -75,7 +75,7 @@ def fields_of(header: bytes) -> dict[str, bytes]:
         if at + 4 + length > len(header):
             raise struct.error(f"a field of {length} bytes does not fit")
         name, _, value = header[at + 4 : at + 4 + length].partition(b"=")
-        fields[name.decode()] = value
+        fields[name.decode(errors="replace")] = value
         at += 4 + length
     return fields
 

@@ -27,7 +27,8 @@ from fleet.objectstore import ObjectStore
 from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import RESERVED
 from ingestion.bags.conversion import LOCAL, file_sha256, recording_sha256
-from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS
+from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS, Given
+from ingestion.bags.directories import definitions_given
 from ingestion.bags.witnesses import Refused, Seen, Witness, own_witness, rosbags_witness
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 
@@ -39,7 +40,7 @@ At = tuple[int, list[Row]]
 log = structlog.get_logger(__name__)
 
 
-def verify(source: Path, folder: Path) -> list[str]:
+def verify(source: Path, folder: Path, *, definitions: Path | None = None) -> list[str]:
     """How the dataset of `source` in `folder` differs from the recording as rosbags reads it; empty when it does not.
 
     Where its reader cannot read it, that is logged, and the messages are those that our reader finds. At most MOST_TOLD
@@ -49,20 +50,21 @@ def verify(source: Path, folder: Path) -> list[str]:
         Invalid: the folder holds no dataset of this recording.
     """
     manifest = _manifest(source, folder)
+    given = definitions_given(definitions) if definitions is not None else ()
     told = [f"{file.path} is gone" for file in manifest.files if not (folder / file.path).is_file()]
     if told:
         return told
     told += [f"{file.path} is not the file that was published" for file in manifest.files if _is_changed(file, folder)]
     try:
-        told += _compared(source, manifest, folder)
+        told += _compared(source, manifest, folder, given)
     except pa.ArrowException as error:
         told.append(f"a file of the dataset cannot be read: {error}"[:LONGEST_TOLD])
     return told
 
 
-def _compared(source: Path, manifest: Manifest, folder: Path) -> list[str]:
+def _compared(source: Path, manifest: Manifest, folder: Path, given: Given) -> list[str]:
     try:
-        with rosbags_witness(source) as witness:
+        with rosbags_witness(source, given) as witness:
             return list(_differences(witness, manifest, folder))
     except Refused as error:
         log.warning(
@@ -71,7 +73,7 @@ def _compared(source: Path, manifest: Manifest, folder: Path) -> list[str]:
             reason=str(error)[:LONGEST_TOLD],
             compared="the messages that our reader finds, their fields as rosbags' deserialiser gives them",
         )
-    with own_witness(source) as witness:
+    with own_witness(source, given) as witness:
         return list(_differences(witness, manifest, folder))
 
 

@@ -29,8 +29,8 @@ else:
 
 from fleet.errors import Invalid
 from ingestion.bags.archives import unzip, unzstd
-from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS, decoder, idl_parts
-from ingestion.bags.directories import METADATA, listing_of
+from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS, Given, decoder, idl_parts
+from ingestion.bags.directories import METADATA, definitions_in, listing_of
 from ingestion.bags.formats import ZIP, ZSTD, head_of
 from ingestion.bags.recording import Batch, Channel, Findings
 from ingestion.bags.sources import reader_of
@@ -76,7 +76,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def rosbags_witness(source: Path) -> Iterator[Witness]:
+def rosbags_witness(source: Path, given: Given) -> Iterator[Witness]:
     """What rosbags reads, from end to end; of archives what is in them.
 
     Raises:
@@ -85,10 +85,12 @@ def rosbags_witness(source: Path) -> Iterator[Witness]:
     with ExitStack() as opened:
         try:
             paths = _unpacked(source, opened)
+            folder = paths[0] if paths[0].is_dir() else paths[0].parent
+            beside = () if paths == [source] and not source.is_dir() else definitions_in(folder)
             reader = opened.enter_context(AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE)))
         except UNREADABLE as error:
             raise Refused(_told(error)) from error
-        yield _Rosbags(reader)
+        yield _Rosbags(reader, (*given, *beside))
 
 
 def _unpacked(source: Path, opened: ExitStack) -> list[Path]:
@@ -123,8 +125,9 @@ def _told(error: BaseException) -> str:
 
 
 class _Rosbags:
-    def __init__(self, reader: AnyReader) -> None:
+    def __init__(self, reader: AnyReader, given: Given) -> None:
         self._reader = reader
+        self._given = given
         self.topics = {connection.topic for connection in reader.connections}
         if self.topics and not reader.message_count:
             raise Refused("it finds no message, for which it needs its index and statistics")
@@ -142,7 +145,11 @@ class _Rosbags:
 
     def _types(self, name: str, connection: Connection) -> Callable[[], Typestore]:
         definition = connection.msgdef
-        return lambda: types_of(name, definition) if definition.data else self._reader.typestore
+        if definition.data:
+            return lambda: types_of(name, definition)
+        if any(name == other for other, _ in self._given):
+            return lambda: decoder(Channel("", name, "cdr", "", ""), given=self._given).types
+        return lambda: self._reader.typestore
 
 
 def _type_name(connection: Connection) -> str:
@@ -165,7 +172,7 @@ def types_of(name: str, definition: MessageDefinition) -> Typestore:
 
 
 @contextmanager
-def own_witness(source: Path) -> Iterator[Witness]:
+def own_witness(source: Path, given: Given) -> Iterator[Witness]:
     """The messages that our reader finds, put in order on the disk; what is in each is for rosbags to say."""
     with (
         TemporaryDirectory(prefix="yardmaster-bag-") as folder,
@@ -173,13 +180,13 @@ def own_witness(source: Path) -> Iterator[Witness]:
     ):
         database.execute("PRAGMA journal_mode = OFF").fetchall()
         database.execute("PRAGMA synchronous = OFF").fetchall()
-        yield _Own(source, database)
+        yield _Own(source, database, given)
 
 
 class _Own:
-    def __init__(self, source: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, source: Path, database: sqlite3.Connection, given: Given) -> None:
         self._database = database
-        self._found = Findings()
+        self._found = Findings(given=given)
         self._channels: dict[Channel, int] = {}
         database.execute(TABLE)
         database.execute("BEGIN")
@@ -202,7 +209,7 @@ class _Own:
 
     def _types(self, channel: Channel) -> Callable[[], Typestore]:
         if not channel.definition.strip():
-            return lambda: decoder(channel, self._found.distribution or "humble").types
+            return lambda: decoder(channel, self._found.distribution or "humble", self._found.given).types
         is_idl = channel.definition_format in {"ros2idl", "omgidl"}
         form = MessageDefinitionFormat.IDL if is_idl else MessageDefinitionFormat.MSG
         return lambda: types_of(channel.type, MessageDefinition(form, channel.definition))
