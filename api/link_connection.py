@@ -57,6 +57,7 @@ log = structlog.get_logger(__name__)
 
 WAITING_MAX = 1000  # commands for one gateway that are not sent yet
 ANSWERS_MAX = 128  # answers of one gateway that are being written
+STORE_AGAIN_S = (0.1, 0.5, 2.0)  # between the tries to store an answer
 TELLS_MAX = 8  # a gateway waits for each acknowledgement, so that more are out of order
 SENT_KEPT = 10_000
 REASON_MAX_BYTES = 120  # RFC 6455, 5.5.1: a close frame holds 125 bytes, two of them the code
@@ -229,10 +230,17 @@ class Connection:
         task.add_done_callback(self._kept)
 
     async def _keep(self, said: Answer) -> None:
-        try:
-            await self._answers.write((UUID(said.id), said.outcome))
-        except YardmasterError as error:  # nobody waits longer than for a few seconds, and then asks again
-            log.warning("an answer of a gateway was not stored", gateway=self.name, error=error.message)
+        """Store the answer; who asked waits for it, so a database that does not take it now is asked again."""
+        for rest_s in (*STORE_AGAIN_S, None):
+            try:
+                await self._answers.write((UUID(said.id), said.outcome))
+            except YardmasterError as error:
+                log.warning("an answer of a gateway was not stored", gateway=self.name, error=error.message)
+                if rest_s is None or not isinstance(error, Unavailable):
+                    return  # nobody waits for longer than a few seconds, and then it is asked again
+                await asyncio.sleep(rest_s)
+            else:
+                return
 
     def _kept(self, task: asyncio.Task[None]) -> None:
         self._writing.discard(task)

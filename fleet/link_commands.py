@@ -141,6 +141,8 @@ def hand_out(session: Session, command_ids: Collection[UUID]) -> set[UUID]:
     was answered meanwhile.
     """
     mine = and_(col(LinkCommand.id).in_(command_ids), col(LinkCommand.answered_at).is_(None))
+    if len(command_ids) > 1:  # in the order in which `answer_commands` goes: neither has what the other waits for
+        session.execute(select(LinkCommand.id).where(mine).order_by(col(LinkCommand.id)).with_for_update())
     lease = col(RobotLink.robot_id) == col(LinkCommand.robot_id)
     epoch, holder = select(RobotLink.epoch).where(lease), select(RobotLink.gateway_id).where(lease)
     first = update(LinkCommand).where(mine, col(LinkCommand.handed_epoch).is_(None))

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 10.0  # robots are out of reach until then
 LASTS_S = 30.0  # a link that was open for so long is opened again at once when it fails
-OPENING_S = 2.0
+OPENING_S = 8.0  # whoever is told that a link is away asks again only some seconds later
 # What an adapter that does not understand its robots, or its library, can raise when it is asked something.
 STUMBLES = (
     YardmasterError,

@@ -412,7 +412,7 @@ async def test_the_first_question_about_a_robot_that_was_only_just_taken_over_is
             said = await second.query("/r", order.key)
             assert isinstance(said, OrderReport)
             assert said.status is OrderStatus.running
-            monkeypatch.setattr("fleet.adapters.ros2.held.HEARD_S", 0.1)
+            monkeypatch.setattr("fleet.adapters.ros2.held.TAKEN_S", 0.1)
             await second.hold(frozenset({"/r", "/nobody"}))
             assert isinstance(await second.query("/nobody", order.key), Unknown)  # after it had the time to be seen
 

@@ -25,7 +25,8 @@ from fleet.push import Heard, Hearing, Told
 UNWANTED_MAX = 100
 TOGETHER_S = 0.05
 LISTS_S = 2.0  # a status list is told to whoever comes later, but not at once
-HEARD_S = 4.0  # in which a robot that is held now should have told its goals
+HEARD_S = 4.0
+TAKEN_S = 8.0  # after which a robot that was taken over should have told its goals, also on a busy machine
 ALIVE_S = 5.0  # a robot that publishes nothing we know is told as seen this often
 
 log = structlog.get_logger()
@@ -164,7 +165,7 @@ class HeldRobot:
 
         Who is told that nothing is known of it asks again only some seconds later.
         """
-        await self.heard_of(within_s=self._taken_at + HEARD_S - self._ground.clock.monotonic())
+        await self.heard_of(within_s=self._taken_at + TAKEN_S - self._ground.clock.monotonic())
 
     def listed(self) -> dict[UUID, tuple[str, GoalSeen]]:
         """All goals that it lists, with their action."""

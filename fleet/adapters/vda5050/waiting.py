@@ -7,7 +7,7 @@ from fleet.adapter import Accepted, OrderStatus, Refused, SubmitOutcome, Unknown
 from fleet.adapters.vda5050.link import Link
 from fleet.adapters.vda5050.robot import Robot
 
-TAKEN_S = 4.0  # after which a robot that was taken over should have been heard
+TAKEN_S = 8.0  # after which a robot that was taken over should have been heard
 
 
 async def confirmation(link: Link, robot: Robot, key: str) -> SubmitOutcome:

@@ -7,9 +7,10 @@ import pkgutil
 from contextlib import suppress
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
-from fleet import gateways
+from fleet import gateways, link_commands
 from fleet.adapter import Accepted, Order, OrderReport, OrderStatus, Unknown
 from fleet.clock import SteppableClock, SystemClock
 from fleet.errors import NotFound, Unauthorized, Unavailable
@@ -326,6 +327,24 @@ async def test_commands_and_answers_go_on_after_a_failure_that_nobody_foresaw(
         monkeypatch.setattr(place, stumble)
         assert isinstance(await link.submit(_order()), Accepted)
     assert stumbled
+
+
+async def test_an_answer_that_the_database_does_not_take_at_once_is_stored_a_moment_later(
+    platform, yard, link, until, monkeypatch
+):
+    stumbled, real = [], link_commands.answer_commands
+
+    def stumble(*given, **options):
+        if len(stumbled) < 2:
+            stumbled.append(given)
+            raise OperationalError("UPDATE", {}, Exception("deadlock detected"))
+        return real(*given, **options)
+
+    async with platform.dialled():
+        await until(lambda: platform.link() is not None and platform.link().hearing is Hearing.well)
+        monkeypatch.setattr(link_commands, "answer_commands", stumble)
+        assert isinstance(await link.submit(_order()), Accepted)
+    assert len(stumbled) == 2
 
 
 async def test_a_changed_account_is_opened_anew(platform, yard, until):
