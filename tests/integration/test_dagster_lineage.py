@@ -123,7 +123,7 @@ def test_a_refused_bag_is_shown_without_a_date(runtime, world, bag, convert, hom
 def test_telemetry_is_off_and_settings_of_ones_own_are_left_alone(home):
     prepare(home)
     with events.instance(home) as catalogue:
-        assert catalogue.telemetry_enabled is False
+        assert (catalogue.telemetry_enabled, catalogue.nux_enabled) == (False, False)
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n# mine\n")
     prepare(home)
     assert "# mine" in (home / "dagster.yaml").read_text()
