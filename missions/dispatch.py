@@ -128,9 +128,10 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     """
     seen = {mission.id: mission for mission in snapshot.missions}
     wanted = {assignment.robot_id: assignment.mission_id for assignment in assignments}
-    missions, robots = _as_they_are(session, {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()})
+    of = {robot_id: seen[mission_id] for robot_id, mission_id in wanted.items()}
+    missions, robots, unheld = _as_they_are(session, of)
     attempts = [_attempt(session, missions[wanted[robot_id]], robot) for robot_id, (robot, *_) in robots.items()]
-    fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts})
+    fences = leases.take(session, {attempt.robot_id: str(attempt.id) for attempt in attempts}, unheld=unheld)
     taken = [attempt for attempt in attempts if attempt.robot_id in fences]
     for attempt in taken:
         attempt.fence = fences[attempt.robot_id]
@@ -148,24 +149,28 @@ def assign_all(session: Session, assignments: Sequence[Assignment], snapshot: Sn
     return given
 
 
-def _as_they_are(session: Session, wanted: Mapping[UUID, Wanted]) -> tuple[dict[UUID, Mission], Robots]:
+def _as_they_are(
+    session: Session, wanted: Mapping[UUID, Wanted]
+) -> tuple[dict[UUID, Mission], Robots, dict[UUID, Robot]]:
     """The missions that still wait as they were seen, and the robots that they are wanted of, all locked and read in one go.
 
     With each robot the account it is commanded over, and whether it is told something before. Without those that people
-    hold, or that cannot begin their mission, since the snapshot was taken.
+    hold, or that cannot begin their mission, since the snapshot was taken. Last, those of them of which there is no lease.
     """
-    whose = {mission.organisation_id for mission in wanted.values()}
-    also: list[tuple[Any, Values]] = [(LOCK_ROBOTS, {"ids": list(wanted)}), (holds.OPEN, {"ids": list(whose)})]
+    ids, whose = {"ids": list(wanted)}, {mission.organisation_id for mission in wanted.values()}
+    also: list[tuple[Any, Values]] = [(LOCK_ROBOTS, ids), (holds.OPEN, {"ids": list(whose)}), (leases.HELD, ids)]
     # Only what waits: who holds robots locks these first, and then the missions under way on them. A hold that was put
-    # meanwhile is seen, as it is asked for under the robots' locks.
-    waiting, (rows, held) = lock_waiting(session, [mission.id for mission in wanted.values()], also)
+    # meanwhile is seen, and a lease, as they are asked for under the robots' locks.
+    waiting, (rows, held, leased) = lock_waiting(session, [mission.id for mission in wanted.values()], also)
     missions = {
         mission.id: waiting[mission.id]
         for mission in wanted.values()
         if mission.id in waiting and waiting[mission.id].version == mission.version and _is_waiting(waiting[mission.id])
     }
     free = _free(session, wanted, rows, holds.in_order(session, held))
-    return missions, {robot_id: row for robot_id, row in free.items() if wanted[robot_id].id in missions}
+    robots = {robot_id: row for robot_id, row in free.items() if wanted[robot_id].id in missions}
+    unheld = robots.keys() - {robot_id for (robot_id,) in leased}
+    return missions, robots, {robot_id: robot for robot_id, (robot, *_) in robots.items() if robot_id in unheld}
 
 
 def _is_waiting(mission: Mission) -> bool:

@@ -1,7 +1,7 @@
 """The exclusive hold of an attempt on a robot: a lease row, and a fence that only rises."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import BindParameter, bindparam, delete, select, update
@@ -29,20 +29,21 @@ RAISE_FENCE = (
     .values(fence=ROBOTS.c.fence + 1)
     .returning(ROBOTS.c.id, ROBOTS.c.organisation_id, ROBOTS.c.fence)
 )
+HELD = select(LEASES.c.robot_id).where(LEASES.c.robot_id.in_(OF))
 RELEASE = delete(LEASES).where(LEASES.c.robot_id == bindparam("of"), LEASES.c.holder_id == bindparam("by"))
 
 
-def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
+def take(
+    session: Session, holders: Mapping[UUID, str], *, unheld: Mapping[UUID, Robot] | None = None
+) -> dict[UUID, int]:
     """Hold robots, which the caller has locked, for attempts: robot to new fence, without those that somebody else holds.
 
-    A hold of an operator or a charger that has run out is free; one of an attempt never runs out.
+    A hold of an operator or a charger that has run out is free; one of an attempt never runs out. The fences of those
+    that the caller saw `unheld` under their locks are raised with what else it writes, by compare-and-set.
     """
     now = database_now(session)
-    rows = reading.read(session, RAISE_FENCE, {"ids": list(holders)}) if holders else []
-    if len(rows) < len(holders):
-        held = set(holders) - {robot_id for robot_id, *_ in rows}
-        session.connection().execute(RUN_OUT, {"ids": list(held), "now": now})
-        rows += reading.read(session, RAISE_FENCE, {"ids": list(held)})
+    rows = [_raise(session, row) for robot_id, row in (unheld or {}).items() if robot_id in holders]
+    rows += _raise_of_held(session, set(holders) - {robot_id for robot_id, *_ in rows}, now)
     for robot_id, organisation_id, fence in rows:
         lease = {
             "robot_id": robot_id,
@@ -54,6 +55,21 @@ def take(session: Session, holders: Mapping[UUID, str]) -> dict[UUID, int]:
         }
         ledger.append(session, RobotLease, lease)
     return {robot_id: fence for robot_id, _, fence in rows}
+
+
+def _raise(session: Session, robot: Robot) -> tuple[UUID, UUID, int]:
+    fence = robot.fence + 1
+    ledger.swap(session, Robot, robot.id, {"fence": robot.fence}, {"fence": fence})
+    return robot.id, robot.organisation_id, fence
+
+
+def _raise_of_held(session: Session, robot_ids: set[UUID], now: datetime) -> list[tuple[UUID, UUID, int]]:
+    """The fences of those that nobody holds any more."""
+    if not robot_ids:
+        return []
+    ids = {"ids": list(robot_ids)}
+    session.connection().execute(RUN_OUT, {**ids, "now": now})
+    return [(robot_id, whose, fence) for robot_id, whose, fence in reading.read(session, RAISE_FENCE, ids)]
 
 
 def release(session: Session, attempt: Attempt) -> None:

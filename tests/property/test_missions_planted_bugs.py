@@ -64,7 +64,7 @@ def test_a_robot_that_takes_orders_below_its_fence(nights, monkeypatch):
 
 def test_a_dispatcher_that_raises_no_fence(nights, monkeypatch):
     take = leases.take
-    monkeypatch.setattr(leases, "take", lambda session, holders: dict.fromkeys(take(session, holders), 1))
+    monkeypatch.setattr(leases, "take", lambda *asked, **known: dict.fromkeys(take(*asked, **known), 1))
     wrong = nights(FORGETFUL)
     assert wrong["doubled"] + wrong["overlapping"] > 0
 
