@@ -10,8 +10,9 @@ from sqlmodel import select
 
 from fleet.errors import Unavailable
 from fleet.runtime import Runtime, open_runtime
-from ingestion import uploads
+from ingestion import parts, uploads
 from ingestion.models import Bag, Upload, UploadStatus
+from orchestration import retention
 from reports.publish import publish
 
 CONTENT = os.urandom(600_000)
@@ -113,3 +114,17 @@ def test_a_store_that_does_not_answer_is_told_and_loses_nothing(runtime: Runtime
         refused = device.post(f"{upload}/complete")
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert device.post(f"{upload}/complete").status_code == 200
+
+
+def test_parts_of_what_is_over_are_removed_from_the_bucket_and_others_are_kept(
+    runtime: Runtime, world, device, upload: str, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "remove", lambda *_: None)
+        assert device.post(f"{upload}/complete").status_code == 200
+    wanted = {"filename": "b.mcap", "size": 3, "sha256": hashlib.sha256(b"two").hexdigest()}
+    other = device.post("/v1/uploads", json=wanted).headers["location"]
+    device.put(f"{other}/parts/1", content=b"two")
+    assert retention.remove_left(runtime) == 3
+    assert list(map(len, parts.lying(runtime.objects, world.organisation.id).values())) == [1]
+    assert device.post(f"{other}/complete").status_code == 200
