@@ -1,7 +1,8 @@
 """Point clouds as binary PCD files (version 0.7 of the Point Cloud Library), each point as it was recorded.
 
 Bytes of a point that belong to no field become fields named `_`; bytes behind a row's last point are left out. What was
-recorded with the high byte first is turned.
+recorded with the high byte first is turned. They are not packed: the LZF that PCD allows takes a ninth off the noise of
+a lidar, and costs half as much again as all the rest.
 """
 
 import re
