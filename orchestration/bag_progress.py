@@ -20,6 +20,11 @@ class BagsReached:
         """The bytes of all bags, each once."""
         return sum(size for _, size in self.bags.values())
 
+    @property
+    def whole(self) -> str:
+        """How many bags, of how many bytes together."""
+        return f"{len(self.bags)} bag{'' if len(self.bags) == 1 else 's'}, {self.of / 1e6:.1f} MB"
+
     def note(self, bag_id: UUID, stage: str, done: int) -> tuple[int, int, str]:
         """Take in what a child tells of a bag; gives the bytes done, those of all, and a line on this bag.
 

@@ -62,7 +62,7 @@ async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converte
     """What became of each bag; meanwhile the run's bar shows how many bytes of all are done."""
     known = await edge.looked_up(lambda session: sizes_of(session, organisation, wanted))
     reached = BagsReached(known, is_fetched=not edge.runtime().objects.is_local)
-    progress = await Progress.open("bags-progress", f"{len(known)} bags, {reached.of / 1e6:.1f} MB")
+    progress = await Progress.open("bags-progress", reached.whole)
 
     async def told(bag_id: UUID, stage: str, done: int) -> None:
         await progress.show(*reached.note(bag_id, stage, done))
@@ -71,7 +71,7 @@ async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converte
         outcomes = await _on_dask(organisation, wanted, told)
     else:
         outcomes = await _in_children(organisation, wanted, told)
-    await progress.show(1, 1, f"{len(outcomes)} bags, {reached.of / 1e6:.1f} MB")
+    await progress.show(1, 1, reached.whole)
     return outcomes
 
 

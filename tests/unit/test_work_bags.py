@@ -83,3 +83,9 @@ def test_a_killed_child_that_begins_again_takes_the_bar_back():
     reached = BagsReached({BAGS[0]: ("a.mcap", 1000)}, is_fetched=False)
     reached.note(BAGS[0], "read", 900)
     assert reached.note(BAGS[0], "read", 0)[:2] == (0, 1000)
+
+
+def test_the_bar_says_how_much_there_is_in_all():
+    one = BagsReached({BAGS[0]: ("a.mcap", 3_000_000)}, is_fetched=True)
+    two = BagsReached({BAGS[0]: ("a.mcap", 3_000_000), BAGS[1]: ("b.mcap", 1_000_000)}, is_fetched=False)
+    assert (one.whole, two.whole) == ("1 bag, 3.0 MB", "2 bags, 4.0 MB")

@@ -45,7 +45,7 @@ def test_a_run_tells_how_many_bytes_it_has_done(prefect, stored, recording):
     assert prefect.state(run_id)["type"] == "COMPLETED"
     asked = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["bags-progress"]}}}
     (shown,) = prefect.post("/artifacts/filter", asked)
-    assert (shown["data"], shown["description"]) == (100.0, f"1 bags, {(len(recording) + 1) / 1e6:.1f} MB")
+    assert (shown["data"], shown["description"]) == (100.0, f"1 bag, {(len(recording) + 1) / 1e6:.1f} MB")
 
 
 @pytest.mark.proof
