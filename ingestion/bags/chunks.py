@@ -4,7 +4,7 @@ import bz2
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -129,6 +129,39 @@ class Placed:
         cuts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
         for begin, end in pairwise(cuts):
             yield int(numbers[begin]), whole.part(begin, end)
+
+
+class Stretch(Protocol):
+    """A stretch of a block whose records were found."""
+
+    @property
+    def end(self) -> int:
+        """Where it ends, or where what follows cannot be read."""
+
+
+S = TypeVar("S", bound=Stretch)
+
+
+def stretches(
+    size: int,
+    walk: Callable[[int], Iterator[S]],
+    known: Callable[[], Numbers],
+    lose: Callable[[str], None],
+) -> Iterator[S]:
+    """What a walk finds in a block; from something unreadable it goes on at the next message that the index knows.
+
+    `walk` begins at a place, `known` gives those of the index in rising order, `lose` is told what cannot be read.
+    """
+    at, places = 0, None
+    while at < size:
+        for stretch in walk(at):
+            yield stretch
+            at = stretch.end
+        if at < size:
+            lose(f"a chunk holds something unreadable at its byte {at}")
+            places = known() if places is None else places
+            behind = int(places.searchsorted(at, side="right"))
+            at = int(places[behind]) if behind < len(places) else size
 
 
 class Place(NamedTuple):

@@ -21,7 +21,7 @@ from ingestion.bags.walk import Cursor, Ints, Memory, Unsound, locate
 
 LITTLE_ENDIAN = 0x0100  # the encapsulation 00 01, as one number
 ATTEMPTS, PARTS, SMALL_PART = 4, 8, 64
-MISFIT = "The message does not fit its definition."
+UNBOUNDED = "It does not fit its definition, or would have to be read field by field and has a list of empty elements."
 TOO_LARGE = "The message lies beyond the first 2 GiB of those that were read together."
 OBJECTS_BYTES = 1 << 20  # objects of Python need many times the bytes of their messages
 LARGEST_OBJECT_BYTES = 32 << 20
@@ -142,7 +142,7 @@ def _read(program: Program, bodies: Bodies, row: int) -> tuple[object, str | Non
     if bodies.size > MOST_BYTES and bodies.starts[row] + bodies.lengths[row] > MOST_BYTES:
         return None, TOO_LARGE
     if program.is_endless:  # rosbags would make as many empty messages as a list claims
-        return None, MISFIT
+        return None, UNBOUNDED
     size = int(bodies.lengths[row])
     if size > LARGEST_OBJECT_BYTES:
         return (

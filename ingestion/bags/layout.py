@@ -205,12 +205,13 @@ class _Body:
         self.then(Text(column), 5 if self.draft.is_cdr else 4, known=1)
 
     def group(self, element: Any, path: str, count: int | None) -> None:
-        inner = _Body(self.draft, known=1, lists=self.lists + 1)
+        inner, columns = _Body(self.draft, known=1, lists=self.lists + 1), len(self.draft.columns)
         if element[0] == Nodetype.NAME:
             inner.message(element[1], path)
         else:
             inner.text(path)
-        steps = inner.closed()
+        # Nothing of nothing is not looked for; CDR has a byte for each.
+        steps = inner.closed() if inner.smallest or len(self.draft.columns) > columns else ()
         self.draft.is_endless = self.draft.is_endless or (count is None and inner.smallest == 0)
         align, stride, width = _regular(steps)
         smallest = 4 if count is None else count * inner.smallest

@@ -3,13 +3,14 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from fleet.errors import Invalid
-from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block, stretches
 from ingestion.bags.compressed import decompressed
 from ingestion.bags.mcap_records import (
     ATTACHMENT,
@@ -237,17 +238,13 @@ class _Recording:
         return []
 
     def _scanned(self, arena: Bytes, index: list[bytes], place: Place) -> Iterator[Batch]:
-        """What a walk finds; from something unreadable it goes on at the next message that the index knows."""
-        at = 0
-        while at < arena.size:
-            for layout in walk(arena, at):
-                yield from self._stretch(layout, arena, place)
-                at = layout.end
-            if at < arena.size:
-                self.found.lose(*place[:2], f"a chunk holds something unreadable at its byte {at}")
-                offsets = listed(arena, index).offsets
-                behind = offsets[offsets > at]
-                at = int(behind[0]) if len(behind) else arena.size
+        for layout in stretches(
+            arena.size,
+            partial(walk, arena),
+            lambda: listed(arena, index).offsets,
+            partial(self.found.lose, *place[:2]),
+        ):
+            yield from self._stretch(layout, arena, place)
 
     def _loose(self, head: _Head) -> Iterator[Batch]:
         """Messages outside chunks, read many at once."""

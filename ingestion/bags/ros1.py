@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from rosbags.typesys.msg import normalize_msgtype
 
 from fleet.errors import Invalid
-from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block, stretches
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 from ingestion.bags.ros1_records import (
     BAG_HEADER,
@@ -211,17 +212,13 @@ class _Recording:
         return index if at < begin + INDEX_MAX_BYTES else []
 
     def _scanned(self, arena: Bytes, index: list[tuple[int, bytes]], place: Place) -> Iterator[Batch]:
-        """What a walk finds; from something unreadable it goes on at the next message that the index knows."""
-        at = 0
-        while at < arena.size:
-            for layout in walk(arena, at):
-                yield from self._stretch(layout, arena, place)
-                at = layout.end
-            if at < arena.size:
-                self.found.lose(*place[:2], f"a chunk holds something unreadable at its byte {at}")
-                offsets = listed(arena, index).offsets
-                behind = offsets[offsets > at]
-                at = int(behind[0]) if len(behind) else arena.size
+        for layout in stretches(
+            arena.size,
+            partial(walk, arena),
+            lambda: listed(arena, index).offsets,
+            partial(self.found.lose, *place[:2]),
+        ):
+            yield from self._stretch(layout, arena, place)
 
     def _loose(self, head: _Head) -> Iterator[Batch]:
         """A message outside chunks."""

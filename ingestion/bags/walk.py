@@ -18,6 +18,7 @@ Position: TypeAlias = int | Ints
 # Reading element by element pays while many messages have an element left: a step costs as much as rosbags needs for
 # some forty fields. So many steps are free; beyond them, each has to be taken for so many messages on average.
 FREE_STEPS, FEWEST = 1_000, 16
+MOST_EMPTY = 65_536  # elements without a byte that a list is believed to have
 NUMBER, OCTET = np.dtype("<u4"), np.dtype(np.uint8)
 
 
@@ -201,7 +202,8 @@ class _Walk:
         count: Position
         if group.count is None:
             count, pos = self._length(cursor, pos)
-            cursor.demand(count <= (cursor.size - pos) // max(group.smallest, 1))
+            most = (cursor.size - pos) // group.smallest if group.smallest else MOST_EMPTY
+            cursor.demand(count <= most)
         else:
             count = group.count
         if group.run is not None:

@@ -12,7 +12,7 @@ import pytest
 from ingestion.bags import decode as decode_module
 from ingestion.bags.arrays import TIME
 from ingestion.bags.bodies import Shelf, gather
-from ingestion.bags.decode import MISFIT, decode
+from ingestion.bags.decode import UNBOUNDED, decode
 from ingestion.bags.definitions import Undecodable, decoder
 from ingestion.bags.layout import Program, program
 from ingestion.bags.recording import Batch, Channel
@@ -192,7 +192,33 @@ def test_a_length_that_lies_costs_neither_time_nor_memory(decoded, definition, l
 def test_a_list_of_nothing_that_claims_billions_of_elements_is_bad_at_once(decoded):
     definition = f"my/E[] nothing\n{SEPARATOR}MSG: my/E\n"
     found = decoded(definition, struct.pack("<I", 2**32 - 1), struct.pack("<I", 0), encoding="ros1")
-    assert (found.kept.tolist(), found.bad) == ([1], [(0, MISFIT)])
+    assert (found.kept.tolist(), found.bad) == ([1], [(0, UNBOUNDED)])
+
+
+EMPTY = f"{SEPARATOR}MSG: my/E\nuint8 CONSTANT=1\n{SEPARATOR}MSG: my/F\nmy/E one\nmy/E[3] three\n"
+
+
+@pytest.mark.parametrize("rows", [1, 9, 400])
+@pytest.mark.parametrize("element", ["my/E", "my/F"])
+def test_a_list_of_empty_messages_is_read_also_at_the_end_and_within_lists(decoded, rows, element):
+    definition = f"my/G[] gs\n{element}[] last\n{SEPARATOR}MSG: my/G\n{element}[] nothing\nuint8 x\n{EMPTY}"
+    content = struct.pack("<IIBIBI", 2, 3, 7, 0, 8, 65_536)
+    found = decoded(definition, *[content] * rows, struct.pack("<II", 0, 1), encoding="ros1")
+    assert (list(found.columns), found.bad) == (["gs.x"], [])
+    assert found.columns["gs.x"].to_pylist() == [[7, 8]] * rows + [[]]
+
+
+@pytest.mark.parametrize("lie", [65_537, 2**31, 2**32 - 1])
+def test_lists_of_empty_messages_that_lie_cost_their_row_and_no_memory(decoded, lie):
+    definition = f"my/G[] gs\n{SEPARATOR}MSG: my/G\nmy/E[] nothing\n{EMPTY}"
+    contents = [struct.pack("<III", 2, 5, said) for said in (lie, 5)] * 50
+    decoded(definition, contents[1], encoding="ros1")
+    tracemalloc.start()
+    found = decoded(definition, *contents, encoding="ros1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.kept.tolist() == list(range(1, 100, 2))
+    assert peak < 4 << 20
 
 
 @pytest.mark.parametrize("rows", [1, 9])
