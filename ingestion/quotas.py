@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from fleet.database import claim
@@ -39,7 +39,7 @@ def check_room(session: Session, organisation_id: UUID, *, size: int, sha256: st
     """There is room for one upload more of `size` bytes; others of this organisation wait until the transaction ends.
 
     What is stored counts once, however often it is sent; what is under way counts with the size it announced, and what
-    failed until it is removed, as its parts are kept so long.
+    failed in parts until it is removed, as its parts are kept so long.
 
     Raises:
         TooMany: it has too many uploads under way.
@@ -65,8 +65,11 @@ def check_stored(session: Session, organisation_id: UUID, *, size: int, sha256: 
     """
     if session.exec(select(Bag.id).where(Bag.organisation_id == organisation_id, Bag.sha256 == sha256)).first():
         return
+    # What failed and came as one stream left nothing in the store.
+    has_parts = or_(col(Upload.parts) != {}, col(Upload.promised) != {})
     mine = (Upload.organisation_id == organisation_id, Upload.status != UploadStatus.complete)
-    coming = session.exec(select(func.coalesce(func.sum(Upload.size), 0)).where(*mine)).one()
+    counted = (*mine, or_(col(Upload.status) == UploadStatus.open, has_parts))
+    coming = session.exec(select(func.coalesce(func.sum(Upload.size), 0)).where(*counted)).one()
     stored = stored_bytes(session, organisation_id)
     if stored + coming + size > limits.stored_bytes:
         raise NoRoom(

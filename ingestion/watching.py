@@ -6,7 +6,9 @@ bag however often it is sent, and a file leaves its place only once its bag is t
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,7 @@ DONE, REFUSED = "done", "refused"
 LOCK = ".yardmaster-watch"
 PART_BYTES = 8 << 20
 # Whatever still grows under such a name is renamed by who writes it; a database's log belongs to the database.
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", "-wal", "-shm", "-journal")
+UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".active", "-wal", "-shm", "-journal")
 Transaction = Callable[[], AbstractContextManager[Session]]
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -65,6 +67,7 @@ class Watch:
         self._folder, self._doors, self._clock, self._settle_s = folder, doors, clock, settle_s
         self._seen: dict[str, tuple[Signature, float]] = {}
         self._told: set[str] = set()
+        self._again: dict[str, Signature] = {}
 
     @property
     def is_waiting(self) -> bool:
@@ -81,6 +84,7 @@ class Watch:
         there = {path.name: path for path in sorted(self._folder.iterdir()) if _is_candidate(path)}
         self._seen = {name: seen for name, seen in self._seen.items() if name in there}
         self._told &= there.keys()
+        self._again = {name: seen for name, seen in self._again.items() if name in there}
         taken = []
         for name, path in there.items():
             try:
@@ -110,7 +114,10 @@ class Watch:
             _check(path)
             sha256 = _send(self._doors, path)
         except (Invalid, Conflict) as error:
-            if _signature(path) != signature:
+            # Another sender of the same content may have ended or lost the upload meanwhile: the next try finds out.
+            is_first = isinstance(error, Conflict) and self._again.get(path.name) != signature
+            if is_first or _signature(path) != signature:
+                self._again[path.name] = signature
                 return None
             _refuse(path, self._folder / REFUSED, error.message)
             log.error("a recording is refused", name=path.name, why=error.message)
@@ -163,11 +170,35 @@ def _check(path: Path) -> None:
         raise Invalid("It is a link or a device, not a recording; put the file itself there.")
     if path.is_dir():
         listing_of(path)
+        _check_closed(members_of(path))
         return
     reader_of(path)
+    _check_closed([path])
     written_ahead = path.with_name(f"{path.name}-wal")
     if written_ahead.exists() and written_ahead.stat().st_size:
         raise Unavailable("Its recorder has not closed it; end it, or put both files into a folder of their own.")
+
+
+def _check_closed(files: Iterable[Path]) -> None:
+    """Nobody on this machine has these open to write: a recorder holds back megabytes, so its file rests for minutes.
+
+    Raises:
+        Unavailable: somebody has.
+    """
+    if sys.platform != "linux":
+        return
+    for path in files:
+        with path.open("rb") as file:
+            # Who opens it to write while the lease is held has it broken: by a signal that does nothing, not SIGIO.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            try:
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            except BlockingIOError:
+                raise Unavailable(f"{path.name} is still open to be written; its recorder has not closed it.") from None
+            except OSError as error:  # another's file, or a file system without leases: it cannot be told
+                log.debug("it cannot be told whether a file is closed", file=str(path), why=str(error))
+                return
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def _send(doors: Doors, path: Path) -> str:

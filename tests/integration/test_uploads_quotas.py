@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from sqlmodel import select
 
-from fleet.errors import NoRoom, NotFound, TooMany
+from fleet.errors import Invalid, NoRoom, NotFound, TooMany
 from fleet.organisations import Organisation, Principal, PrincipalKind
 from ingestion import leftovers, parts, uploads
 from ingestion.models import Bag, Upload, UploadStatus
@@ -60,6 +60,25 @@ def test_what_is_stored_and_announced_counts_and_more_finds_no_room(announce, st
 def test_content_that_is_stored_already_needs_no_room(announce, store):
     store(b"a" * 1000)
     assert announce(b"a" * 1000).status is UploadStatus.open
+
+
+def test_a_whole_recording_of_another_sum_left_nothing_and_takes_no_room(announce, doors):
+    wrong = announce(b"a" * 1000)
+    with (
+        pytest.raises(Invalid, match="was announced; send it again"),
+        uploads.receiving(**doors, upload_id=wrong.id) as take,
+    ):
+        take(b"b" * 1000)
+    assert announce(b"c" * 1000).status is UploadStatus.open
+
+
+def test_parts_of_another_sum_are_kept_and_take_room(announce, doors):
+    wrong = announce(b"a" * 1000)
+    uploads.write_part(**doors, upload_id=wrong.id, number=1, content=b"b" * 1000)
+    with pytest.raises(Invalid, match="was announced; send it again"):
+        uploads.complete(**doors, upload_id=wrong.id)
+    with pytest.raises(NoRoom, match="1000 announced"):
+        announce(b"c")
 
 
 def test_an_upload_that_is_open_is_found_again_whatever_the_limit(announce):

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,46 @@ def test_what_others_still_write_is_not_touched(folder, taken):
         (folder / name).write_bytes(b"x")
     assert taken() == []
     assert len([path for path in folder.iterdir() if path.is_file()]) == 5  # and the lock
+
+
+def test_what_a_recorder_has_open_waits_however_long_it_rests(folder, record, taken, bags):
+    (folder / "drive.bag.active").write_bytes(b"#ROSBAG V2.0\n")
+    with (folder / "run.mcap").open("wb") as recorder:
+        recorder.write(record(5))
+        recorder.flush()
+        assert taken() == taken() == bags() == []
+    (told,) = taken()
+    assert (told.name, told.reason) == ("run.mcap", "")
+
+
+def test_a_folder_with_a_file_that_is_open_waits(folder, db3_bag, taken):
+    db3_bag.parent.rename(folder / "drive")
+    with (folder / "drive" / db3_bag.name).open("r+b"):
+        assert taken() == []
+    assert len(taken()) == 1
+
+
+def test_what_another_sends_at_the_same_time_is_not_refused(runtime, world, folder, record, clock, bags):
+    content, given = record(5), {"transaction": runtime.transaction, "objects": runtime.objects}
+    (folder / "run.mcap").write_bytes(content)
+
+    @contextmanager
+    def overtaken():
+        """The other sender ends right behind our first transaction."""
+        with runtime.transaction() as session:
+            yield session
+        with runtime.reading() as session:
+            is_first = not session.exec(select(Bag)).all()
+            still_open = session.exec(select(Upload.id).where(Upload.status == UploadStatus.open)).all()
+        for upload_id in still_open if is_first else []:
+            with uploads.receiving(**given, principal=world.operator, upload_id=upload_id) as take:
+                take(content)
+
+    with alone(folder):
+        seen = Watch(folder, Doors(overtaken, runtime.objects, world.operator, LIMITS, "amr-01"), clock, settle_s=0)
+        found = seen.turn() or seen.turn()
+    assert [(each.name, each.reason) for each in found] == [("run.mcap", "")]
+    assert len(bags()) == 1
 
 
 def test_a_database_whose_recorder_has_not_closed_it_waits(folder, db3_bag, taken, bags):
