@@ -65,6 +65,8 @@ def verify(source: Path, folder: Path, *, definitions: Path | None = None) -> li
 def _compared(source: Path, manifest: Manifest, folder: Path, given: Given) -> list[str]:
     try:
         with rosbags_witness(source, given) as witness:
+            if unseen := {table.name for table in manifest.topics if table.rows} - witness.topics:
+                raise Refused(f"it does not see the topic {min(unseen)!r}, which its summary does not describe")
             return list(_differences(witness, manifest, folder))
     except Refused as error:
         log.warning(

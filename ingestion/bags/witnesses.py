@@ -50,6 +50,7 @@ UNREADABLE = (
 )
 TABLE = "CREATE TABLE messages (topic TEXT, time INTEGER, channel INTEGER, content BLOB)"
 LAST_TIME = 2**63 - 1
+SCHEMALESS = "__schemaless__"  # as rosbags calls the type of a channel of MCAP that has none
 
 
 class Seen(NamedTuple):
@@ -139,9 +140,12 @@ class _Rosbags:
         try:
             for connection, time, content in self._reader.messages(connections):
                 name = _type_name(connection)
-                yield Seen(time, name, bytes(content), self._reader.is2, self._types(name, connection))
+                yield Seen(time, name, bytes(content), self._is_cdr(connection), self._types(name, connection))
         except UNREADABLE as error:
             raise Refused(_told(error)) from error
+
+    def _is_cdr(self, connection: Connection) -> bool:
+        return self._reader.is2 and getattr(connection.ext, "serialization_format", "cdr") != "ros1"
 
     def _types(self, name: str, connection: Connection) -> Callable[[], Typestore]:
         definition = connection.msgdef
@@ -155,6 +159,8 @@ class _Rosbags:
 def _type_name(connection: Connection) -> str:
     """The type in full, also where a writer has left out the middle of its name."""
     name: str = connection.msgtype
+    if name == SCHEMALESS:
+        return ""
     return normalize_msgtype(name) if name.count("/") == 1 else name
 
 

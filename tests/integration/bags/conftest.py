@@ -91,7 +91,7 @@ class Mcap:
         return b"".join(self._record(7, struct.pack("<HI", c, len(e)) + e) for c, e in listed.items())
 
     def _chunk_index(self, place: int) -> bytes:
-        return self._record(8, struct.pack("<QQQQIQ", 0, 0, place, 0, 0, 0) + self._text("") + bytes(16))
+        return self._record(8, struct.pack("<QQQQIQ", 0, 2**63 - 1, place, 0, 0, 0) + self._text("") + bytes(16))
 
     def _schema(self, number: int) -> bytes:
         name, form, text = self.schemas[number]
