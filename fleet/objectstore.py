@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from uuid import uuid4
-
-import fsspec
 
 from fleet.errors import Invalid, NotFound, Unavailable
 
@@ -52,9 +51,7 @@ class ObjectStore:
         protocol, _, root = self.url.partition("://")
         self._local = protocol == "file"
         self._root = root
-        # Without it s3fs answers from a listing of earlier, and what other processes wrote since is never seen.
-        fresh = {} if self._local else {"use_listings_cache": False}
-        self._files = fsspec.filesystem(protocol, **fresh, **dict(options or {}))
+        self._protocol, self._options = protocol, dict(options or {})
         self._troubles = _troubles(protocol)
 
     def path(self, key: str) -> str:
@@ -70,6 +67,15 @@ class ObjectStore:
     def file_system(self) -> Any:
         """The fsspec file system, for readers of many files (Parquet datasets)."""
         return self._files
+
+    @cached_property
+    def _files(self) -> Any:
+        # It takes a tenth of the time in which a short recording is converted, and a local folder may do without.
+        import fsspec  # noqa: PLC0415  see above
+
+        # Without it s3fs answers from a listing of earlier, and what other processes wrote since is never seen.
+        fresh = {} if self._local else {"use_listings_cache": False}
+        return fsspec.filesystem(self._protocol, **fresh, **self._options)
 
     def put(self, key: str, content: bytes) -> Stored:
         """Write `content` under `key`; writing the same key again replaces it whole."""
@@ -192,7 +198,8 @@ class ObjectStore:
     def exists(self, key: str) -> bool:
         """Whether there is a file under `key`."""
         with self._asked_for(key):
-            return bool(self._files.exists(self.path(key)))
+            path = self.path(key)
+            return Path(path).exists() if self._local else bool(self._files.exists(path))
 
     def size(self, key: str) -> int:
         """Bytes of the file under `key`; raises what `open` raises."""

@@ -36,9 +36,10 @@ def convert(
 ) -> None:
     """Turn a recording into Parquet; exit code 0: all of it, 3: a part, 2: nothing could be read."""
     from ingestion.bags import convert as turn
+    from ingestion.bags.allocation import prefer_jemalloc
     from ingestion.bags.conversion import explanation
 
-    send_logs_to_standard_error()
+    prefer_jemalloc()
     with shown(is_wanted=not as_json) as listener:
         manifest = turn(source, out, robot=robot, definitions=definitions, listener=listener)
     status = str(manifest.status)

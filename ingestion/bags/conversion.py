@@ -14,8 +14,6 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 
-import structlog
-
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore, Stored
 from ingestion.bags.definitions import Given, definition_sha256
@@ -33,8 +31,6 @@ LOCAL = "local"
 TEMPORARY = ("bag", "cut", "zip", "zstd", "db3")
 ABANDONED_S = 6 * 3600
 MOVED_AT_ONCE = 1_000  # files; of more, names alone would take as much memory as the rest
-
-log = structlog.get_logger(__name__)
 
 
 def convert(
@@ -107,7 +103,6 @@ def convert_into(lake: Lake, source: Source, listener: Listener | None = None) -
         remove_superseded(lake, manifest)
         manifest = manifest.model_copy(update={"superseded": []})
         lake.publish(manifest)
-    log.info("bag converted", bag=source.sha256[:16], status=manifest.status.value, messages=manifest.messages)
     return manifest
 
 

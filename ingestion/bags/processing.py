@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import UUID
 
+import structlog
 from sqlmodel import Session
 
 from fleet import changes
@@ -20,6 +21,8 @@ from ingestion.lake import Lake, Manifest, lake_of
 from ingestion.models import Bag
 
 Transaction = Callable[[], AbstractContextManager[Session]]
+
+log = structlog.get_logger(__name__)
 
 
 def process(
@@ -53,6 +56,7 @@ def process(
         with on_this_machine(objects, bag, working, listener) as path:
             source = Source(path, bag.filename, bag.sha256, bag.size, bag.robot_name)
             manifest = convert_into(lake, source, listener)
+        log.info("bag converted", bag=bag.sha256[:16], status=manifest.status.value, messages=manifest.messages)
     errors = errors_in(lake, manifest)
     with transaction() as session:
         held = _bag(session, bag_id, is_held=True)

@@ -50,6 +50,10 @@ def convert_bags(organisation: str, bag_ids: Sequence[UUID]) -> list[Converted]:
     A bag that is already converted by this version of the converter is left as it is. How far each bag is, is told as
     (bag, stage, bytes).
     """
+    # Imported by the child that needs it: Arrow, which the worker must not pay for.
+    from ingestion.bags.allocation import prefer_jemalloc  # noqa: PLC0415  see above
+
+    prefer_jemalloc()
     runtime = open_runtime()
     with runtime.reading() as session:
         mine = _of(session, organisation_named(session, organisation).id, bag_ids)
