@@ -206,6 +206,8 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
         upload = upload_of(session, principal, upload_id)
         known = session.get_one(Bag, upload.bag_id) if upload.bag_id is not None else None
         upload = upload if known else open_upload(session, principal, upload_id)
+        if known is not None:
+            recordings.stored(session, upload, known)  # those announced while another call completed it
     if known is not None:
         parts.remove(objects, upload)  # whoever completed it may have been killed before that
         return known

@@ -249,3 +249,22 @@ def test_on_postgresql_policies_and_recordings_are_the_same(postgres_runtime, po
         recordings.ask(session, robot, WANTED, who="user:ops")
         recordings.ask(session, robot, WANTED, who="user:ops")
         assert len(recordings.open_requests(session, robot)) == 1
+
+
+@pytest.mark.proof
+def test_a_trigger_announced_while_its_content_is_completed_gets_the_bag(postgres_runtime, postgres_world):
+    content, robot, operator = b"one", postgres_world.robots["amr-01"], postgres_world.operator
+    doors = {"transaction": postgres_runtime.transaction, "objects": postgres_runtime.objects, "principal": operator}
+    wanted = {"filename": "a", "size": 3, "sha256": hashlib.sha256(content).hexdigest(), "robot": "amr-01"}
+    wanted |= {"mission_id": None, "limits": Limits(recording_bytes=10_000, stored_bytes=1_000_000, open_uploads=10)}
+    with postgres_runtime.transaction() as session:
+        first = start(session, principal=operator, **wanted)
+    write_part(**doors, upload_id=first.id, number=1, content=content)
+    with postgres_runtime.transaction() as session:
+        told = TriggerTold(id="event/y", kind=TriggerKind.error, at=postgres_runtime.clock.now())
+        row = recordings.announced(session, robot, told, who="device:site")
+        found = start(session, principal=operator, **wanted)
+        complete(**doors, upload_id=first.id)  # by another sender, who does not see this recording yet
+        recordings.arriving(session, row, found)
+    bag = complete(**doors, upload_id=found.id)
+    assert [row.bag_id for row in _recordings(postgres_runtime)] == [bag.id]
