@@ -31,12 +31,12 @@ LAYOUTS = {
 def converted(tmp_path):
     """The manifest of a recording with these bytes, and the rows of each of its topics."""
 
-    def take(content):
+    def take(content, *, is_for_rosbags=True):
         source = tmp_path / "recording.mcap"
         source.write_bytes(content)
         manifest = convert(source, tmp_path)
         files = {topic.name: tmp_path / topic.files[0].path for topic in manifest.topics if topic.files}
-        assert verify(source, tmp_path) == []
+        assert not is_for_rosbags or verify(source, tmp_path) == []
         return manifest, {name: pq.read_table(path, partitioning=None).to_pylist() for name, path in files.items()}
 
     return take
@@ -125,7 +125,8 @@ def test_a_summary_may_lack_statistics_descriptions_or_the_index(points, convert
         at += size
     begin = end if kept else 0
     footer = struct.pack("<BQQQI", 2, 20, begin, 0, 0) + content[-8:]
-    manifest, rows = converted(content[:end] + kept + footer)
+    # A chunk index without the places of messages is enough for us, not for rosbags.
+    manifest, rows = converted(content[:end] + kept + footer, is_for_rosbags=8 in left_out)
     assert (manifest.status, len(rows["/point"])) == (BagStatus.complete, 12)
 
 
