@@ -1,6 +1,11 @@
-"""The paths from a recording to Parquet or Arrow that `bags.py` measures, each run in a process of its own."""
+"""The paths from a recording to Parquet or Arrow that `bags.py` measures, each run in a process of its own.
 
+`python tests/load/bag_paths.py PATH [SOURCE OUT]` does one and prints what it cost, as JSON; without a source it only starts.
+"""
+
+import argparse
 import json
+import resource
 import sys
 import time
 from collections import defaultdict
@@ -21,12 +26,13 @@ NAIVE_ROWS = 10_000
 NAIVE_BYTES = 64 << 20
 ARROW_ROWS = 65_536  # as a row group of ours
 ARROW_BYTES = 8 << 20
+HEAVY_BYTES = 4_000_000_000  # address space of a heavy child, unless it is set otherwise
 
 
-def run_path(path: str, source: Path | None, out: Path) -> None:
+def run_path(path: str, source: Path | None, out: Path | None) -> None:
     """Do the work and say what it cost."""
     run = PATHS[path]()
-    if source is None:
+    if source is None or out is None:
         return
     began, wall = time.process_time(), time.perf_counter()
     run(source, out)
@@ -44,8 +50,15 @@ def _peak_mb() -> float:
 def _ours() -> Callable[[Path, Path], object]:
     sys.path.insert(0, str(ROOT))
     from ingestion.bags import convert
+    from ingestion.bags.allocation import prefer_jemalloc
 
+    prefer_jemalloc()  # as the command and the heavy child do
     return convert
+
+
+def _ours_limited() -> Callable[[Path, Path], object]:
+    resource.setrlimit(resource.RLIMIT_AS, (HEAVY_BYTES, HEAVY_BYTES))
+    return _ours()
 
 
 def _ours_many() -> Callable[[Path, Path], object]:
@@ -147,7 +160,22 @@ PATHS: dict[str, Callable[[], Callable[[Path, Path], object]]] = {
     "naive": _naive,
     "naive with bytes": _naive_with_bytes,
     "ours": _ours,
+    "ours, limited": _ours_limited,
     "ours, many": _ours_many,
     "naive to arrow": _naive_to_arrow,
     "ours to arrow": _ours_to_arrow,
 }
+
+
+def main() -> None:
+    """The path named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", choices=PATHS)
+    parser.add_argument("source", nargs="?", type=Path)
+    parser.add_argument("out", nargs="?", type=Path)
+    asked = parser.parse_args()
+    run_path(asked.path, asked.source, asked.out)
+
+
+if __name__ == "__main__":
+    main()
