@@ -71,7 +71,8 @@ async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converte
         outcomes = await _on_dask(organisation, wanted, told)
     else:
         outcomes = await _in_children(organisation, wanted, told)
-    await progress.show(1, 1, reached.whole)
+    if not any(outcome.is_worth_a_try for outcome in outcomes):
+        await progress.show(1, 1, reached.whole)
     return outcomes
 
 

@@ -79,6 +79,9 @@ def test_a_run_whose_child_is_killed_is_tried_again_by_prefect(prefect, stored, 
         holder.execute("ROLLBACK")
     assert prefect.state(run_id)["type"] == "COMPLETED"
     assert prefect.run(run_id)["run_count"] == 2
+    asked = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["bags-progress"]}}}
+    # The bar of the first try stays where it was.
+    assert sorted(bar["data"] for bar in prefect.post("/artifacts/filter", asked)) == [0.0, 100.0]
 
 
 def _heavy(prefect) -> list[psutil.Process]:
