@@ -16,8 +16,8 @@ from fleet.events import Alert, Event, Severity
 from fleet.organisations import Site
 from fleet.robots import Robot
 from ingestion.models import Bag, BagStatus, BagTopic
-from ingestion.recording_policy import TriggerKind
 from ingestion.recordings import Recording
+from ingestion.statuses import TriggerKind
 
 SHORTEST_HASH = 8
 EVENTS_SHOWN = 200

@@ -6,12 +6,12 @@ messages a second; between two messages of a topic that are kept lies at least i
 
 from collections import Counter
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from fleet.errors import Invalid, complaints
+from ingestion.statuses import TriggerKind
 
 BEFORE_S, AFTER_S = 300.0, 120.0
 LONGEST_SPAN_S = 1800.0
@@ -29,15 +29,6 @@ def _once(names: Sequence[str], told: str) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise ValueError(told.format(repr(twice)))
-
-
-class TriggerKind(StrEnum):
-    """What makes a robot keep what its sensors just showed."""
-
-    error = "error"
-    anomaly = "anomaly"
-    request = "request"
-    poor_performance = "poor_performance"
 
 
 class Part(BaseModel):

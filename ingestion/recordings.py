@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic import Field as Value
 from sqlalchemy import Column, Index, UniqueConstraint
 from sqlmodel import Field, Session, SQLModel, col, select
@@ -22,7 +22,8 @@ from fleet.organisations import Principal
 from fleet.robots import Robot, robot_named
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.recording_policies import policy_of
-from ingestion.recording_policy import EVERY_TOPIC, After, Before, Chosen, Plain, Topics, Trigger, TriggerKind
+from ingestion.recording_policy import EVERY_TOPIC, After, Before, Chosen, Plain, Topics, Trigger
+from ingestion.statuses import TriggerKind
 
 VALID = timedelta(hours=1)  # for so long a robot is told of a request; what it shows later is not what was asked for
 
@@ -81,7 +82,7 @@ class TriggerTold(BaseModel):
 
     id: Plain = Value(description="The robot's own word for it, once for each trigger; of a request, its id.")
     kind: TriggerKind
-    at: datetime = Value(description="When it happened, by the robot's clock.")
+    at: AwareDatetime = Value(description="When it happened, by the robot's clock; with its offset from UTC, or Z.")
     event: Plain | None = Value(None, description="Key of the event that it tells of the same thing.")
     policy: Plain | None = Value(None, description="The policy it followed, as name@version.")
 

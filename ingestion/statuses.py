@@ -1,4 +1,4 @@
-"""How far a recording is on its way to Parquet."""
+"""Words that recordings are told by, for those too who must not wait for the models that use them."""
 
 from enum import StrEnum
 
@@ -11,3 +11,12 @@ class BagStatus(StrEnum):
     repaired = "repaired"
     partial = "partial"
     refused = "refused"
+
+
+class TriggerKind(StrEnum):
+    """What makes a robot keep what its sensors just showed."""
+
+    error = "error"
+    anomaly = "anomaly"
+    request = "request"
+    poor_performance = "poor_performance"

@@ -9,8 +9,7 @@ import typer
 
 from deployments.cli.bags import rounded
 from deployments.cli.parts import AsJson, Organisation, opened, show, show_json
-from ingestion.recording_policy import TriggerKind
-from ingestion.statuses import BagStatus
+from ingestion.statuses import BagStatus, TriggerKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """`yardmaster robots …`."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -132,6 +131,8 @@ def _show_endpoints(endpoints: "Sequence[Endpoint]") -> None:
 @app.command("probe")
 def probe(name: Name, organisation: Organisation = "demo", as_json: AsJson = False) -> None:
     """Ask live through the gateway what the robot exposes: how long that takes, and what would be refused."""
+    import asyncio
+
     from fleet.accounts import ManufacturerAccount
     from fleet.link_views import link_view
     from fleet.organisations import organisation_named
@@ -184,6 +185,8 @@ def discover(
     as_json: AsJson = False,
 ) -> None:
     """The robots that gateways see on their links, registered or not."""
+    import asyncio
+
     from sqlmodel import col, select
 
     from fleet.accounts import ManufacturerAccount
@@ -211,6 +214,8 @@ def discover(
 
 
 async def _discovered(runtime: "Runtime", accounts: Sequence["ManufacturerAccount"]) -> "list[Answer]":
+    import asyncio
+
     from fleet.errors import Unavailable
     from orchestration.gateway_link import GatewayLink, Switchboard
 

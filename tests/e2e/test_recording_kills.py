@@ -23,8 +23,9 @@ from fleet.settings import Settings, child_environment
 from fleet.transport import probe
 from ingestion.models import Bag
 from ingestion.recording_policies import put
-from ingestion.recording_policy import Applies, RecordingPolicy, Trigger, TriggerKind
+from ingestion.recording_policy import Applies, RecordingPolicy, Trigger
 from ingestion.recordings import Recording, RecordingWanted, ask
+from ingestion.statuses import TriggerKind
 
 ROOT = Path(__file__).parents[2]
 SITE = "import sys; from fleet.adapters.simulated.site import *; serve(SiteOptions.model_validate_json(sys.argv[1]))"

@@ -11,8 +11,9 @@ from fleet.errors import Conflict, NotFound
 from ingestion import recording_policies, recordings
 from ingestion.models import Bag
 from ingestion.quotas import Limits
-from ingestion.recording_policy import Applies, RecordingPolicy, Trigger, TriggerKind
+from ingestion.recording_policy import Applies, RecordingPolicy, Trigger
 from ingestion.recordings import Recording, RecordingWanted, TriggerTold
+from ingestion.statuses import TriggerKind
 from ingestion.uploads import complete, start, write_part
 
 

@@ -21,8 +21,9 @@ from fleet.robots import robot_named
 from fleet.runtime import Runtime
 from ingestion import recording_policies, recordings
 from ingestion.models import Bag
-from ingestion.recording_policy import Applies, RecordingPolicy, Trigger, TriggerKind
+from ingestion.recording_policy import Applies, RecordingPolicy, Trigger
 from ingestion.recordings import Recording, RecordingWanted
+from ingestion.statuses import TriggerKind
 from orchestration.intake import drain
 
 PATIENCE_S = 60.0

@@ -22,6 +22,8 @@ HEAVY = {
     "sqlmodel",
     "sqlalchemy",
     "pyarrow",
+    "pydantic",
+    "asyncio",
 }
 GROUPS = [[], ["missions"], ["robots"], ["bags"], ["db"], ["report"]]
 

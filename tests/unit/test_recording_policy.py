@@ -5,7 +5,8 @@ import json
 import pytest
 
 from fleet.errors import Invalid
-from ingestion.recording_policy import NOTHING, RecordingPolicy, TriggerKind, parsed
+from ingestion.recording_policy import NOTHING, RecordingPolicy, parsed
+from ingestion.statuses import TriggerKind
 
 
 def test_a_trigger_keeps_five_minutes_before_and_two_after_of_every_topic():
