@@ -114,3 +114,12 @@ def test_robots_may_not_write_policies_nor_customers_read_a_robots(device, custo
     assert device.post("/v1/robots/amr-01/recordings", json={"key": "k", "why": "w"}).status_code == 403
     assert customer.get("/v1/robots/amr-01/recording-policy").status_code == 403
     assert anonymous.get("/v1/robots/amr-01/recording-policy").status_code == 401
+
+
+def test_an_instant_without_its_offset_from_utc_is_refused_by_name(device):
+    told = {"id": "event/x", "kind": "error", "at": "2026-03-01T22:00:00"}
+    wanted = {"filename": "a.mcap", "size": 3, "sha256": "0" * 64, "robot": "amr-01", "trigger": told}
+    answer = device.post("/v1/uploads", json=wanted)
+    assert answer.status_code == 422
+    assert "trigger.at" in answer.json()["detail"]
+    assert "timezone" in answer.json()["detail"]
