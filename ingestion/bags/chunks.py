@@ -122,6 +122,9 @@ class Placed:
         """Those of each channel number, in the order of the numbers."""
         if not len(self.numbers):
             return
+        if bool((self.numbers == self.numbers[0]).all()):
+            yield int(self.numbers[0]), self
+            return
         order = np.argsort(self.numbers, kind="stable")
         numbers = self.numbers[order]
         published = None if self.publish_time is None else self.publish_time[order]

@@ -27,6 +27,7 @@ from ingestion.bags.mcap_records import (
     STATISTICS,
     Known,
     Layout,
+    is_confirmed,
     listed,
     text,
     walk,
@@ -216,6 +217,8 @@ class _Recording:
             self.file.seek(after)
 
     def _checked(self, arena: Bytes, index: list[bytes], place: Place, *, is_proved: bool) -> Layout | None:
+        if is_confirmed(arena, index):
+            return None
         told = listed(arena, index)
         if not told.is_whole and not place.doubt:
             reason = "the index of a chunk does not match what it holds"

@@ -107,6 +107,23 @@ def test_a_chunk_whose_checksum_does_not_match_is_kept_raw_among_the_rejects(poi
     assert len(rejects["raw"][0].as_py()) == 28
 
 
+def test_rejects_of_many_chunks_and_topics_keep_their_order_and_words(points, taken, tmp_path, monkeypatch):
+    monkeypatch.setattr("ingestion.bags.rejects.WAITING_MAX_BYTES", 12_000)
+    made = points(range(9))
+    other = made.channel("/other", "std_msgs/msg/String", "string data\n")
+    for n in range(9):
+        made.messages.insert(2 * n, (other, START_NS + n, bytes([n])))
+    made.add(other, 2**64 - 1, b"late")
+    manifest = taken(made.content(per_chunk=1, checksum=lambda _: 12345))
+    rows = pq.ParquetFile(tmp_path / "out" / manifest.rejects.path).read().to_pylist()
+    assert [row["topic"] for row in rows] == ["/other", "/point"] * 9 + ["/other"]
+    assert [row["type"] for row in rows[:2]] == ["std_msgs/msg/String", "geometry_msgs/msg/Point"]
+    assert [row["raw"] for row in rows[::2]] == [*(bytes([n]) for n in range(9)), b"late"]
+    assert len({row["definition_sha256"] for row in rows}) == 2
+    assert len({row["reason"] for row in rows}) == 19  # each names its chunk
+    assert (rows[1]["log_time"].value, rows[18]["log_time"]) == (START_NS, None)
+
+
 def test_a_chunk_without_a_checksum_is_taken(points, taken):
     assert taken(points(range(10)).content(checksum=lambda _: 0)).status is BagStatus.complete
 

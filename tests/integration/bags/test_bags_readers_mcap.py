@@ -5,15 +5,23 @@ import resource
 import struct
 import zlib
 from collections import Counter
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from ingestion.bags.chunks import Packed
+from ingestion.bags.chunks import Packed, stretches
 from ingestion.bags.mcap import batches
 from ingestion.bags.recording import Findings
 
 START_NS = 1_772_402_400_000_000_000
+
+
+class Ended(NamedTuple):
+    """A stretch of a block."""
+
+    end: int
 
 
 @pytest.fixture
@@ -98,11 +106,11 @@ def test_without_chunks_a_file_gives_the_same(three_topics, read):
     assert (by_topic(messages), doubts, found.lost) == (expected(three_topics), {None: 60}, [])
 
 
-@pytest.mark.parametrize("checksum", [zlib.crc32, lambda _: 0])
-def test_an_index_changed_at_any_place_costs_no_message_and_is_told(three_topics, read, checksum):
-    content = three_topics.content(per_chunk=60, checksum=checksum)
+@pytest.mark.parametrize(("checksum", "per_chunk"), [(zlib.crc32, 60), (lambda _: 0, 60), (zlib.crc32, 6)])
+def test_an_index_changed_at_any_place_costs_no_message_and_is_told(three_topics, read, checksum, per_chunk):
+    content = three_topics.content(per_chunk=per_chunk, checksum=checksum)
     draw = random.Random(4)
-    for place in indexes(content):
+    for place in indexes(content)[:6]:
         (size,) = struct.unpack_from("<Q", content, place + 1)
         for at in range(place + 9, place + 9 + size, 3):
             damaged = bytearray(content)
@@ -221,6 +229,17 @@ def test_behind_something_unreadable_in_a_chunk_its_index_shows_the_way(three_to
     messages, _, found = read(content[: at + 1] + struct.pack("<Q", 2**40) + content[at + 9 :])
     assert len(messages) == 59
     assert any("something unreadable" in lost.reason for lost in found.lost)
+
+
+def test_damage_after_damage_asks_the_index_once():
+    asked, told = [], []
+
+    def known():
+        asked.append(True)
+        return np.arange(0, 3000, 3)
+
+    ends = [stretch.end for stretch in stretches(3000, lambda at: iter([Ended(at + 2)]), known, told.append)]
+    assert (ends, len(told), len(asked)) == (list(range(2, 3000, 3)), 1000, 1)
 
 
 def test_a_message_that_lies_inside_another_is_not_taken_for_one(mcap, read):
