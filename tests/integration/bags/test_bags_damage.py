@@ -62,6 +62,23 @@ def test_what_is_no_recording_is_refused_with_the_reason(taken, content, reason)
     assert reason in str(manifest.reason)
 
 
+@pytest.mark.parametrize("name", ["run.bag", "run.mcap", "run.db3", "run.zip"])
+def test_a_pointer_of_git_lfs_is_refused_whatever_its_name(taken, name):
+    manifest = taken(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n", name)
+    assert (manifest.status, "Git LFS pointer" in str(manifest.reason)) == (BagStatus.refused, True)
+
+
+@pytest.mark.parametrize(
+    "garbage", ["\0" * 40, "ÿþ\x80" * 9, "float64", "=" * 80 + "\nMSG: \n", "[" * 5000, "float64 x y z\n" * 9]
+)
+def test_a_garbage_definition_costs_its_topic_only(points, taken, garbage):
+    made = points(range(4))
+    made.add(made.channel("/odd", "my_msgs/msg/Odd", garbage), START_NS, b"\0\1\0\0whatever")
+    manifest = taken(made.content())
+    rows = {topic.name: (topic.rows, topic.rejected, topic.reason is None) for topic in manifest.topics}
+    assert (manifest.status, manifest.messages, rows["/point"]) == (BagStatus.partial, 5, (4, 0, True))
+
+
 def test_a_database_that_is_no_recording_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "other.db3") as database:
         database.execute("CREATE TABLE people (name TEXT)")
