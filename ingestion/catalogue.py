@@ -1,5 +1,6 @@
 """What was recorded: the bags of an organisation, newest first, by what is in them; their topics and events."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -220,7 +221,10 @@ def _meanwhile(at: SQLCoreOperations[Any]) -> ColumnElement[bool]:
 
 def _reported(text: str) -> ColumnElement[bool]:
     """The bag's robot told of a warning or error with this text while it recorded."""
-    told = or_(_contains(col(Event.kind), text), _contains(cast(col(Event.fields), String), text))
+    # As JSON has it: SQLite keeps it in ASCII, PostgreSQL does not.
+    written = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    fields = cast(col(Event.fields), String)
+    told = or_(_contains(col(Event.kind), text), *(_contains(fields, each) for each in sorted(written)))
     mine = (Event.robot_id == Bag.robot_id, Event.organisation_id == Bag.organisation_id)
     return (
         select(Event.id)

@@ -121,6 +121,13 @@ def test_a_bag_is_found_by_the_code_of_an_error_that_its_robot_told_meanwhile(ke
     assert other not in found(error="fault")
 
 
+def test_what_a_robot_told_is_found_in_any_language_and_with_quotes(kept, happens, found):
+    bag = kept()
+    happens(30, "error", what='Übertemperatur am Antrieb "links"')
+    assert found(error="Übertemperatur am Antrieb") == found(text='antrieb "links') == [bag]
+    assert found(error="Übertemperatur am Arm") == []
+
+
 def test_a_bag_is_found_by_the_alerts_that_were_opened_meanwhile(runtime, world, kept, found):
     first, second, _ = kept(), kept(1), kept(robot="amr-02")
     known = {"organisation_id": world.organisation.id, "robot_id": world.robots["amr-01"].id}
