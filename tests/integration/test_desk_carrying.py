@@ -199,7 +199,7 @@ def test_before_the_flows_are_deployed_a_request_waits(server, asked, carried, r
 
 def test_an_unknown_kind_is_an_error_of_the_one_who_asks(through):
     errand = Errand("make-coffee", "acme", {}, (uuid4(),))
-    with pytest.raises(Invalid, match="known kinds: process-bag, train-rul"):
+    with pytest.raises(Invalid, match="known kinds: process-bag, cut-bag, train-rul"):
         through(lambda client: start(client, errand))
 
 
