@@ -288,13 +288,17 @@ def _is_to_go_on(session: Session, attempt: Attempt) -> bool:
 
 
 def _is_held_by_late_pause(session: Session, attempt: Attempt) -> bool:
-    """Whether it may hold because of a pause of ours that was on its way when it was given up, and came after the resume."""
+    """Whether it may hold because of a pause of ours that came after the resume.
+
+    One that was on its way when it was given up may, and so may one that was sent again: the answer to one copy says
+    nothing of the others.
+    """
     told = outbox.told(session, attempt, {Command.pause, Command.resume})
-    given_up = [
+    resumed = [
         next((later.created_at for later in told[number:] if later.command is Command.resume), None)
         for number, message in enumerate(told)
-        if message.command is Command.pause and message.status is OutboxStatus.dropped and message.tries
+        if message.command is Command.pause and message.tries > (0 if message.status is OutboxStatus.dropped else 1)
     ]
     held_at = moved_at(session, [attempt.id], AttemptStatus.paused).get(attempt.id)
     late = timedelta(seconds=LATE_S)
-    return held_at is not None and any(at is not None and held_at <= at + late for at in given_up)
+    return held_at is not None and any(at is not None and held_at <= at + late for at in resumed)

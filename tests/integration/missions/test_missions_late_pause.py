@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.adapter import Acknowledged, OrderReport, OrderStatus
+from fleet.adapter import Acknowledged, OrderReport, OrderStatus, Unknown
 from missions.recovery import LATE_S
 
 
@@ -65,3 +65,20 @@ def test_one_that_was_paused_and_went_on_and_is_paused_at_its_side_is_left_alone
     yard.say(attempt, OrderStatus.running, 4)
     hold_and_ask(attempt)
     assert yard.outbox() == ["submit", "pause", "resume"]
+
+
+def test_a_copy_of_a_pause_that_came_after_the_resume_is_not_left_alone(yard, hold_and_ask):
+    mission, attempt = yard.running()
+    yard.command(mission, "pause")
+    (first,) = yard.begin()
+    yard.settle(first, Unknown(why="the answer was lost"))
+    yard.say(attempt, OrderStatus.paused, 3)
+    yard.clock.step(5)
+    (copy,) = yard.begin()
+    yard.settle(copy, Acknowledged())
+    yard.command(mission, "resume")
+    yard.send()
+    yard.clock.step(1)
+    yard.say(attempt, OrderStatus.running, 4)
+    hold_and_ask(attempt)
+    assert yard.outbox() == ["submit", "pause", "resume", "resume"]
