@@ -417,6 +417,22 @@ async def test_the_first_question_about_a_robot_that_was_only_just_taken_over_is
             assert isinstance(await second.query("/nobody", order.key), Unknown)  # after it had the time to be seen
 
 
+async def test_that_nothing_is_known_is_said_only_when_a_robot_taken_over_had_the_time_to_tell(
+    bench, tmp_path, monkeypatch
+):
+    account = PushAccount(name="bench", url=bench.url, options=OPTIONS)
+    with contextlib.closing(JournalFile(tmp_path / "another.db")) as journal:
+        async with push_opener("ros2")(account, journal.of("bench")) as second:
+            await second.hold(frozenset({"/r"}))
+            asked = asyncio.create_task(second.query("/r", "never/1"))
+            done, _ = await asyncio.wait({asked}, timeout=2.5)  # by then it has told all lists that it has
+            assert not done
+            monkeypatch.setattr("fleet.adapters.ros2.held.TAKEN_S", 0.1)
+            said = await asked
+            assert isinstance(said, OrderReport)
+            assert said.status is OrderStatus.not_found
+
+
 async def test_a_goal_that_begins_after_its_order_was_given_up_is_cancelled(bench):
     order = bench.order(_go(x_m=50.0, timeout_s=0.2))
     await bench.adapter.submit(order)

@@ -209,7 +209,7 @@ class Ros2Adapter:
         if robot is None:
             return Unknown(why=f"{serial_number} is not held by this gateway")
         self._look()
-        await robot.settled()
+        await robot.settled(key)
         return self._elsewhere(robot, key)
 
     def _stands(self, robot: HeldRobot | None, known: Entry) -> OrderReport | Unknown:
@@ -226,12 +226,11 @@ class Ros2Adapter:
 
     def _elsewhere(self, robot: HeldRobot, key: str) -> OrderReport | Unknown:
         """Of a key that this gateway never had: what the robot itself lists of it."""
-        if not robot.is_listed():
-            return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
-        if inherited := robot.inherited():
-            return Unknown(why=inherited)
         if not robot.goals_of(key):
-            return self._nothing(robot.address, key)
+            if not robot.is_listed():
+                return Unknown(why=f"{robot.address} is not seen on this link; whether it has {key} is not known")
+            inherited = robot.inherited()
+            return Unknown(why=inherited) if inherited else self._nothing(robot.address, key)
         now = self._ground.clock.now()
         return OrderReport(
             key=key,

@@ -160,12 +160,16 @@ class HeldRobot:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
 
-    async def settled(self) -> None:
-        """Return when it is known which goals it has, or when it has been held for long enough to tell.
+    async def settled(self, key: str) -> None:
+        """Return when it lists a goal of this order, or when it has been held for long enough to tell all that it has.
 
-        Who is told that nothing is known of it asks again only some seconds later.
+        Not as soon as it lists something: its topics and actions are discovered one after the other, and who is told
+        that it has no goal of an order gives the robot to another.
         """
-        await self.heard_of(within_s=self._taken_at + TAKEN_S - self._ground.clock.monotonic())
+        while not self.goals_of(key) and self._ground.clock.monotonic() < self._taken_at + TAKEN_S:
+            self._relisted.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._relisted.wait(), TOGETHER_S)
 
     def listed(self) -> dict[UUID, tuple[str, GoalSeen]]:
         """All goals that it lists, with their action."""
@@ -186,8 +190,8 @@ class HeldRobot:
     def is_listed(self) -> bool:
         """Whether all goals that it has are known: each action told its list, or has had the time to tell that it has one."""
         actions = set(actions_of(self._options, self.robot)) & {one.name for one in self.seen}
-        if all(self._statuses.get(action, Statuses()).is_heard for action in actions):
-            return bool(self.seen)
+        if actions and all(self._statuses.get(action, Statuses()).is_heard for action in actions):
+            return True
         waited_s = self._ground.clock.monotonic() - (self._exposed_at or math.inf)
         return bool(self.seen) and waited_s > LISTS_S
 
