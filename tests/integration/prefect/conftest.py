@@ -320,11 +320,12 @@ def stored(installation: Prefect, demo_site: UUID) -> Callable[[bytes, str], str
 
 @pytest.fixture
 def recording(tmp_path: Path) -> bytes:
-    """A minute of /voltage."""
+    """A minute of /voltage, of other content for each test: they share one organisation, in which content is one bag."""
+    volts = float(uuid4().int % 1_000_000)
     types = get_typestore(Stores.ROS2_HUMBLE)
     with Writer(tmp_path / "run", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         line = writer.add_connection("/voltage", FLOAT, typestore=types)
         for second in range(60):
-            content = types.serialize_cdr(types.types[FLOAT](data=24.0), FLOAT)
+            content = types.serialize_cdr(types.types[FLOAT](data=volts), FLOAT)
             writer.write(line, START_NS + second * 10**9, content)
     return (tmp_path / "run" / "run.mcap").read_bytes()

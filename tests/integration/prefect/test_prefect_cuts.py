@@ -4,8 +4,6 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 from sqlmodel import select
 
 from ingestion.bags.processing import process
@@ -13,23 +11,15 @@ from ingestion.models import Bag
 
 pytestmark = [pytest.mark.serial, pytest.mark.proof, pytest.mark.timeout(900)]
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
-FLOAT = "std_msgs/msg/Float64"
 
 
 @pytest.fixture
-def bag(prefect, demo_site, tmp_path) -> Bag:
+def bag(prefect, demo_site, recording) -> Bag:
     """A minute of /voltage, converted."""
-    types = get_typestore(Stores.ROS2_HUMBLE)
-    with Writer(tmp_path / "run", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        line = writer.add_connection("/voltage", FLOAT, typestore=types)
-        for second in range(60):
-            content = types.serialize_cdr(types.types[FLOAT](data=24.0), FLOAT)
-            writer.write(line, (int(START.timestamp()) + second) * 10**9, content)
-    content = (tmp_path / "run" / "run.mcap").read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    prefect.runtime.objects.put(f"{demo_site}/bags/{sha256}", content)
+    sha256 = hashlib.sha256(recording).hexdigest()
+    prefect.runtime.objects.put(f"{demo_site}/bags/{sha256}", recording)
     known = {"filename": "run.mcap", "object_key": f"{demo_site}/bags/{sha256}", "uploaded_at": START}
-    row = Bag(organisation_id=demo_site, sha256=sha256, size=len(content), **known)
+    row = Bag(organisation_id=demo_site, sha256=sha256, size=len(recording), **known)
     with prefect.runtime.transaction() as session:
         session.add(row)
     process(transaction=prefect.runtime.transaction, objects=prefect.runtime.objects, bag_id=row.id)
