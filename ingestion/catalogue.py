@@ -1,6 +1,5 @@
 """What was recorded: the bags of an organisation, newest first, by what is in them; their topics and events."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, String, and_, cast, literal_column, or_
+from sqlalchemy import ColumnElement, and_, literal_column, or_
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, col, select
 
@@ -16,6 +15,7 @@ from fleet.errors import Conflict, NotFound
 from fleet.events import Alert, Event, Severity
 from fleet.organisations import Site
 from fleet.robots import Robot
+from ingestion import wording
 from ingestion.models import Bag, BagStatus, BagTopic
 from ingestion.recordings import Recording
 from ingestion.statuses import TriggerKind
@@ -24,7 +24,9 @@ SHORTEST_HASH = 8
 EVENTS_SHOWN = 200
 ANY_ANOMALY = "*"
 LONGEST = 300
-FEW_STARS = r"^[^*]*(\*[^*]*){0,4}$"  # what databases need for a pattern grows with the power of its stars
+# What databases need for a pattern grows with the power of its stars; SQLite reads a pattern up to a NUL character.
+FEW_STARS = r"^[^*\x00]*(\*[^*\x00]*){0,4}$"
+NO_NUL = r"^[^\x00]*$"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Sought:
     error: Annotated[
         str | None,
         Field(
+            pattern=NO_NUL,
             max_length=LONGEST,
             description="With this text in a warning or error: of diagnostics, of a node's log, or told by its robot.",
         ),
@@ -54,6 +57,7 @@ class Sought:
     anomaly: Annotated[
         str | None,
         Field(
+            pattern=NO_NUL,
             max_length=LONGEST,
             description="In which an alert was opened that says this, or that an anomaly of this name began; * is any.",
         ),
@@ -61,7 +65,12 @@ class Sought:
     trigger: Annotated[TriggerKind | None, Field(description="That this kind of trigger or request began.")] = None
     cut_of: Annotated[UUID | None, Field(description="Cuts of the bag of this id.")] = None
     text: Annotated[
-        str | None, Field(max_length=LONGEST, description="With this text in name, topics, types, warnings or errors.")
+        str | None,
+        Field(
+            pattern=NO_NUL,
+            max_length=LONGEST,
+            description="With this text in name, topics, types, warnings or errors.",
+        ),
     ] = None
 
     def conditions(self, organisation_id: UUID) -> list[ColumnElement[bool]]:
@@ -101,9 +110,9 @@ class Sought:
         if self.error is not None:
             found.append(or_(_warned(organisation_id, self.error), _reported(self.error)))
         if self.text is not None:
-            names = (_contains(col(column), self.text) for column in (BagTopic.name, BagTopic.type))
+            names = (wording.holds(col(column), self.text) for column in (BagTopic.name, BagTopic.type))
             of_topics = (_has_topic(organisation_id, or_(*names)), _warned(organisation_id, self.text))
-            own = (_contains(col(Bag.filename), self.text), _contains(col(Bag.error), self.text))
+            own = (wording.holds(col(Bag.filename), self.text), wording.holds(col(Bag.error), self.text))
             found.append(or_(*own, *of_topics, _reported(self.text)))
         return found
 
@@ -212,7 +221,7 @@ def _has_topic(organisation_id: UUID, *conditions: ColumnElement[bool]) -> Colum
 def _warned(organisation_id: UUID, text: str) -> ColumnElement[bool]:
     # Written out, not as a parameter, so that SQLite sees that the index of those with errors is enough.
     has_errors = col(BagTopic.errors) != literal_column("''")
-    return _has_topic(organisation_id, has_errors, _contains(col(BagTopic.errors), text))
+    return _has_topic(organisation_id, has_errors, wording.holds(col(BagTopic.errors), text))
 
 
 def _meanwhile(at: SQLCoreOperations[Any]) -> ColumnElement[bool]:
@@ -221,10 +230,7 @@ def _meanwhile(at: SQLCoreOperations[Any]) -> ColumnElement[bool]:
 
 def _reported(text: str) -> ColumnElement[bool]:
     """The bag's robot told of a warning or error with this text while it recorded."""
-    # As JSON has it: SQLite keeps it in ASCII, PostgreSQL does not.
-    written = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    fields = cast(col(Event.fields), String)
-    told = or_(_contains(col(Event.kind), text), *(_contains(fields, each) for each in sorted(written)))
+    told = or_(wording.holds(col(Event.kind), text), wording.told_in(col(Event.fields), text))
     mine = (Event.robot_id == Bag.robot_id, Event.organisation_id == Bag.organisation_id)
     return (
         select(Event.id)
@@ -236,31 +242,19 @@ def _reported(text: str) -> ColumnElement[bool]:
 def _alerted(text: str) -> ColumnElement[bool]:
     mine = (Alert.robot_id == Bag.robot_id, Alert.organisation_id == Bag.organisation_id)
     query = select(Alert.id).where(*mine, _meanwhile(col(Alert.opened_at)))
-    says = or_(_contains(col(Alert.rule), text), _contains(col(Alert.message), text))
+    says = or_(wording.holds(col(Alert.rule), text), wording.holds(col(Alert.message), text))
     return (query if text == ANY_ANOMALY else query.where(says)).exists()
 
 
 def _began(kind: TriggerKind, text: str = ANY_ANOMALY) -> ColumnElement[bool]:
     """A trigger or request of this kind began it."""
     query = select(Recording.bag_id).where(Recording.kind == kind, col(Recording.bag_id).is_not(None))
-    named = or_(_contains(col(Recording.trigger_id), text), _contains(col(Recording.why), text))
+    named = or_(wording.holds(col(Recording.trigger_id), text), wording.holds(col(Recording.why), text))
     return col(Bag.id).in_(query if text == ANY_ANOMALY else query.where(named))
 
 
 def _like(column: SQLCoreOperations[Any], pattern: str) -> ColumnElement[bool]:
-    if "*" not in pattern:
-        return column == pattern
-    return column.like(_escaped(pattern).replace("*", "%"), escape="\\")
-
-
-def _contains(column: SQLCoreOperations[Any], text: str) -> ColumnElement[bool]:
-    return column.ilike(f"%{_escaped(text)}%", escape="\\")
-
-
-def _escaped(text: str) -> str:
-    for mark in "\\%_":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    return wording.fits(column, pattern) if "*" in pattern else column == pattern
 
 
 def _midnight(day: date) -> datetime:

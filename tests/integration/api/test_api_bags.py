@@ -129,11 +129,14 @@ def test_a_bag_that_is_not_there_is_not_found(customer):
         {"mission_id": "x"},
         {"status": "new"},
         {"text": "a" * 301},
+        {"text": "a\0b"},
+        {"anomaly": "\0"},
+        {"topic": "\0*"},
         {"error": "a" * 60_000},
         {"topic": "*a" * 5},
         {"type": "*" * 30},
     ],
-    ids=lambda wanted: next(iter(wanted)),
+    ids=lambda wanted: ascii(wanted)[:30],
 )
 def test_nonsense_is_refused(customer, wanted):
     assert customer.get("/v1/bags", params=wanted).status_code == 422
