@@ -6,6 +6,7 @@ finds the messages, and rosbags still says what is in each of them.
 
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
@@ -67,6 +68,7 @@ class Witness(Protocol):
     """Somebody who has read a recording."""
 
     topics: set[str]
+    seen: Counter[str]  # messages of each topic that were given so far
 
     def messages(self, topic: str) -> Iterator[Seen]:
         """Those of a topic, by time."""
@@ -130,6 +132,7 @@ class _Rosbags:
         self._reader = reader
         self._given = given
         self.topics = {connection.topic for connection in reader.connections}
+        self.seen = Counter[str]()
         if self.topics and not reader.message_count:
             raise Refused("it finds no message, for which it needs its index and statistics")
 
@@ -140,6 +143,7 @@ class _Rosbags:
         try:
             for connection, time, content in self._reader.messages(connections):
                 name = _type_name(connection)
+                self.seen[topic] += 1
                 yield Seen(time, name, bytes(content), self._is_cdr(connection), self._types(name, connection))
         except UNREADABLE as error:
             raise Refused(_told(error)) from error
@@ -205,12 +209,14 @@ class _Own:
         database.execute("COMMIT")
         database.execute("CREATE INDEX by_time ON messages (topic, time)")
         self.topics = {channel.topic for channel in self._channels}
+        self.seen = Counter[str]()
 
     def messages(self, topic: str) -> Iterator[Seen]:
         channels = {number: channel for channel, number in self._channels.items()}
         query = "SELECT time, channel, content FROM messages WHERE topic = ? ORDER BY time, rowid"
         for time, number, content in self._database.execute(query, (_name(topic),)):
             channel = channels[number]
+            self.seen[topic] += 1
             yield Seen(time, channel.type, content, channel.encoding == "cdr", self._types(channel))
 
     def _types(self, channel: Channel) -> Callable[[], Typestore]:

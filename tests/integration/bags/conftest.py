@@ -38,6 +38,7 @@ class Mcap:
     channels: dict[int, tuple[int, str, str]] = field(default_factory=dict)
     messages: list[tuple[int, int, bytes]] = field(default_factory=list)
     has_index: bool = False  # a message index behind each chunk, and a summary with schemas, channels and chunk index
+    has_message_index: bool = True  # False: chunks are told in the summary only, as writers do that save bytes
     is_described_in_chunks: bool = False  # schemas and channels lie in the first chunk, not before it
 
     def channel(
@@ -71,7 +72,11 @@ class Mcap:
             places.append(len(content))
             part = before + records[at : at + per_chunk]
             content += self._chunk(b"".join(part), compression, checksum)
-            content += self._index(self.messages[at : at + per_chunk], before) if self.has_index else b""
+            content += (
+                self._index(self.messages[at : at + per_chunk], before)
+                if self.has_index and self.has_message_index
+                else b""
+            )
         content += b"".join(records) if compression is None else b""
         content += self._record(0x0F, bytes(4)) if footer else b""
         summary = len(content)

@@ -136,3 +136,21 @@ def test_a_split_that_is_missing_does_not_hinder_the_comparison_of_the_others(db
     metadata.write_text(re.sub(r"( *- )joints\.db3\n", r"\1joints.db3\n\1gone_1.db3\n", metadata.read_text(), count=1))
     assert convert(db3_bag.parent, tmp_path / "out").status is BagStatus.partial
     assert verify(db3_bag.parent, tmp_path / "out") == []
+
+
+def test_chunks_without_a_message_index_which_rosbags_passes_over_are_compared(points, tmp_path):
+    made = points(range(30))
+    made.has_index, made.has_message_index = True, False
+    source = tmp_path / "unindexed.mcap"
+    source.write_bytes(made.content(announced=30))
+    manifest = convert(source, tmp_path / "out")
+    assert (manifest.status, manifest.messages) == (BagStatus.complete, 30)
+    with capture_logs() as told:
+        assert verify(source, tmp_path / "out") == []
+    assert "sees 0 messages of '/point', and the dataset has 30" in told[0]["reason"]
+    path = tmp_path / "out" / manifest.topics[0].files[0].path
+    table = pq.ParquetFile(path).read()
+    pq.write_table(
+        table.set_column(table.column_names.index("x"), "x", pa.array([float(n) for n in range(1, 31)])), path
+    )
+    assert len(verify(source, tmp_path / "out")) > 1
