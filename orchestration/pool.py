@@ -31,12 +31,13 @@ from prefect.exceptions import (
 )
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import load_flow_from_flow_run
+from prefect.logging.loggers import flow_run_logger
 from prefect.results import ResultStore
 from prefect.states import AwaitingRetry, Cancelled, Running
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from fleet.clock import SystemClock
-from fleet.errors import Invalid
+from fleet.errors import Invalid, YardmasterError
 from fleet.http_errors import HTTP_ERRORS
 from orchestration.flows.forms import complaints
 
@@ -83,7 +84,7 @@ class LoopEngine(AsyncFlowRunEngine[Any, Any]):
     async def handle_exception(
         self, exc: Exception, msg: str | None = None, result_store: ResultStore | None = None
     ) -> State[Any]:
-        """Write Failed; for parameters that are wrong, with a sentence for each that names field, reason and value.
+        """Write Failed with the sentence; for wrong parameters one for each that names field, reason and value.
 
         A flow that broke down because Prefect's server is away has not failed: it is left to be taken up again.
         """
@@ -92,6 +93,10 @@ class LoopEngine(AsyncFlowRunEngine[Any, Any]):
         if isinstance(exc, (ParameterTypeError, SignatureMismatchError)):
             exc = Invalid("; ".join(complaints(self.flow.fn, self.live.parameters)) or str(exc))
             msg = "The form was not filled in right:"
+            if self.flow_run is not None:
+                flow_run_logger(self.flow_run, self.flow).error("%s %s: %s", msg, type(exc).__name__, exc)
+        elif isinstance(exc, YardmasterError):
+            msg = "Failed:"  # the pages cut a message off after sixty letters, so it begins with what matters
         return await super().handle_exception(exc, msg, result_store)
 
     async def handle_crash(self, exc: BaseException) -> None:
@@ -121,7 +126,8 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         self.live: dict[UUID, LiveRun] = {}
         self._ended = anyio.Event()
         self._is_leaving = False
-        logging.getLogger("prefect.flow_runs").addFilter(waiting_is_no_error)
+        for reworded in (waiting_is_no_error, its_sentence_is_enough):
+            logging.getLogger("prefect.flow_runs").addFilter(reworded)
 
     @property
     def address(self) -> str:
@@ -234,6 +240,14 @@ def waiting_is_no_error(record: logging.LogRecord) -> bool:
     if record.msg.startswith("Finished in state") and any(f"type={kind}" in record.msg for kind in WAITING):
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.msg = record.msg.replace("Finished", "Waits", 1)
+    return True
+
+
+def its_sentence_is_enough(record: logging.LogRecord) -> bool:
+    """Tell of an error of ours its sentence alone: it says what was wrong and what to do; forty lines of trace hide it."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, YardmasterError):
+        record.msg, record.args, record.exc_info = error.message, (), None
     return True
 
 

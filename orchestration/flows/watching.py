@@ -64,7 +64,7 @@ async def round_ended(organisation_id: UUID, round_id: UUID) -> board.RoundView:
 
 def mission_ending(view: board.MissionView) -> State[Any]:
     """The state of a run that watched the mission to its end, named as the mission's: Succeeded, Failed, Expired …"""
-    message = f"Mission {view.name!r} ended {view.status}: {view.reason or 'no reason was given'}."
+    message = f"Mission {view.name!r} ended {view.status}: {(view.reason or 'no reason was given').removesuffix('.')}."
     return ENDINGS.get(view.status, Failed)(
         name=pictures.state_name(view.status), message=message, data=pictures.mission_row(view)
     )

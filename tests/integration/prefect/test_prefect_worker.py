@@ -34,12 +34,22 @@ def test_runs_that_wait_share_the_worker_and_do_not_wait_for_each_other(prefect)
     assert {prefect.state(run_id)["type"] for run_id in runs} == {"CANCELLED"}
 
 
-def test_a_run_that_fails_says_why(prefect):
-    state = prefect.state(prefect.press("trial-fail"))
-    assert (state["type"], state["message"]) == (
-        "FAILED",
-        "Flow run encountered an exception: Invalid: how: it is wrong.",
-    )
+@pytest.fixture
+def errors_told(prefect, eventually) -> Callable[[str], list[str]]:
+    """What the page of a run tells in red, as soon as it does."""
+
+    def told(run_id: str) -> list[str]:
+        wanted = {"logs": {"flow_run_id": {"any_": [run_id]}, "level": {"ge_": 40}}, "sort": "TIMESTAMP_ASC"}
+        return [line["message"] for line in eventually(lambda: prefect.post("/logs/filter", wanted), bool)]
+
+    return told
+
+
+def test_a_run_that_fails_says_why_without_a_trace(prefect, errors_told):
+    run_id = prefect.press("trial-fail")
+    state = prefect.state(run_id)
+    assert (state["type"], state["message"]) == ("FAILED", "Failed: Invalid: how: it is wrong.")
+    assert errors_told(run_id)[0] == "how: it is wrong."
 
 
 def test_a_flow_that_wants_to_end_the_process_ends_only_its_own_run(prefect):
@@ -95,9 +105,11 @@ def test_a_run_of_a_killed_worker_can_be_cancelled(prefect):
     assert prefect.state(run_id)["type"] == "CANCELLED"
 
 
-def test_a_form_that_the_server_let_through_is_refused_before_anything_is_done(prefect):
+def test_a_form_that_the_server_let_through_is_refused_before_anything_is_done(prefect, errors_told):
     mission = {"name": "x", "tasks": [{"station": "press-1"}], "not_after_at": "tomorrow"}
-    state: dict[str, Any] = prefect.state(prefect.press("request-mission", mission=mission))
+    run_id = prefect.press("request-mission", mission=mission)
+    state: dict[str, Any] = prefect.state(run_id)
     assert state["type"] == "FAILED"
     assert "mission.not_after_at" in state["message"]
     assert "'tomorrow'" in state["message"]
+    assert errors_told(run_id) == [state["message"]]
