@@ -11,11 +11,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_S = 86_400
 LAST_S = int((datetime(9999, 12, 30, tzinfo=UTC) - EPOCH).total_seconds())  # later, local times leave the calendar
 _SECOND = timedelta(seconds=1)
-_NO_ZONES = (
-    "posix/",
-    "posixrules",
-    "right/",
-)  # beside the zones in some systems' files; the last ones count leap seconds
+# Beside the zones in some systems' files: "localtime" is what the machine is set to, "right/" counts leap seconds.
+_NO_ZONES = ("localtime", "posix/", "posixrules", "right/")
 _SETTLED_YEAR = 2100  # from then on no zone's rules change any more from year to year
 
 
@@ -35,7 +32,7 @@ def _zone_named(text: str) -> ZoneInfo:
             raise LookupError(text)
         return ZoneInfo(text)
     except (LookupError, ValueError, OSError):
-        known = {zone.casefold(): zone for zone in available_timezones()}
+        known = {zone.casefold(): zone for zone in available_timezones() if not zone.startswith(_NO_ZONES)}
         ends = [zone for key, zone in known.items() if key.endswith(f"/{text.casefold().replace(' ', '_')}")]
         near = [known[key] for key in difflib.get_close_matches(text.casefold()[:64], known, n=3, cutoff=0.6)]
         hint = f"did you mean {' or '.join((sorted(ends) or near)[:3])}?" if ends or near else "give one such as UTC."

@@ -230,5 +230,10 @@ def _spans(of: _Recurring, first: datetime, last: datetime) -> tuple[tuple[datet
         before=last,
         exdates=tuple(map(datetime.fromisoformat, of.exdates)),
     )
-    ends = [instant_of(at.astimezone(zone).replace(tzinfo=None) + length, zone) for at in starts]
+    ends = [instant_of(_later(at.astimezone(zone).replace(tzinfo=None), length), zone) for at in starts]
     return tuple((begin, end) for begin, end in zip(starts, ends, strict=True) if end > first)
+
+
+def _later(wall_time: datetime, length: timedelta) -> datetime:
+    """What begins in the second of two hours alike also ends there, if it ends within."""
+    return (wall_time + length).replace(fold=wall_time.fold)

@@ -120,6 +120,9 @@ def test_until_in_utc_and_until_on_the_wall_differ_by_the_offset():
     assert (len(utc), len(wall)) == (3, 2)
 
 
+ZONES = sorted(available_timezones() - {"localtime"})  # which is no zone but what a machine is set to
+
+
 def _hold_in(timezone: str, years) -> None:
     zone = ZoneInfo(timezone)
     for year in years:
@@ -161,13 +164,13 @@ def test_the_edges_of_a_year_are_right_in_a_zone(timezone):
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("timezone", sorted(available_timezones()))
+@pytest.mark.parametrize("timezone", ZONES)
 def test_the_edges_of_many_years_are_right_in_every_zone(timezone):
     _hold_in(timezone, YEARS)
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("timezone", sorted(available_timezones()))
+@pytest.mark.parametrize("timezone", ZONES)
 def test_no_zone_changes_its_offset_twice_within_three_days(timezone):
     zone = ZoneInfo(timezone)
     last = None

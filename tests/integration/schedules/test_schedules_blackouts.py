@@ -74,6 +74,14 @@ def test_a_nightly_blackout_ends_at_its_hour_also_when_the_clocks_change(timetab
     ]
 
 
+def test_an_hourly_blackout_closes_both_of_the_two_hours_alike(timetable):
+    timetable.blackout(begins="2026-03-01T23:00:00", ends="2026-03-01T23:30:00", rule="FREQ=HOURLY")
+    assert _windows(timetable, datetime(2026, 10, 25, 0, tzinfo=UTC), datetime(2026, 10, 25, 2, tzinfo=UTC)) == [
+        "shutdown: 25 00:00 to 25 00:30",  # 02:00 CEST
+        "shutdown: 25 01:00 to 25 01:30",  # 02:00 CET
+    ]
+
+
 def test_an_exception_of_a_recurring_blackout_is_open(timetable):
     timetable.blackout(
         begins="2026-03-01T22:00:00", ends="2026-03-02T06:00:00", rule="FREQ=DAILY", exdates=["2026-03-05T22:00:00"]
