@@ -4,6 +4,7 @@ import re
 import warnings
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
@@ -191,7 +192,7 @@ class _Event:
     def _refuse_broken(self) -> None:
         for name, problem in self._part.errors:
             if name is None or str(name).upper() in _READ:
-                self.refuse(f"{name} cannot be read: {str(problem)[:200]}")
+                self.refuse(f"{name or 'a line'} cannot be read: {str(problem)[:200]}")
         for name in _ONCE:
             if isinstance(self._part.get(name), list):
                 self.refuse(f"{name} is given more than once")
@@ -233,7 +234,15 @@ class _Event:
             return moment.replace(tzinfo=ZoneInfo(known))
         if moment.tzinfo is None and tzid:
             self.refuse(f"its time zone {tzid[:80]!r} is neither an IANA zone nor described in the calendar")
+        if isinstance(moment.tzinfo, ZoneInfo):
+            self._refuse_no_zone(moment.tzinfo)
         return moment
+
+    def _refuse_no_zone(self, zone: ZoneInfo) -> None:
+        try:
+            zone_named(zone.key)
+        except Invalid as error:  # of the machine's own files, such as localtime
+            self.refuse(error.message)
 
     def _instant(self, moment: date) -> datetime:
         """The instant of a date (its midnight at the site), a floating time (of the site) or an aware time."""
@@ -294,9 +303,18 @@ class _Event:
         rule = str(held.to_ical().decode())
         if not rule:
             self.refuse("RRULE cannot be read; it has no part such as FREQ=YEARLY")
-        if self._is_all_day:  # a whole day ends its series by its date
-            rule = re.sub(r"UNTIL=([0-9]{8})(T[0-9]{6}Z?)?", r"UNTIL=\1T000000", rule)
+        if self._is_all_day:
+            rule = re.sub(r"UNTIL=([0-9]{8})(T[0-9]{6}Z?)?", self._last_day, rule)
         return rule
+
+    def _last_day(self, until: re.Match[str]) -> str:
+        """A whole day ends its series by its date; some programs write its midnight in UTC instead."""
+        date_of_it = until[1]
+        if until[2] and until[2].endswith("Z"):
+            with suppress(ValueError, OverflowError):
+                local = datetime.fromisoformat(until[1] + until[2]).astimezone(self._site)
+                date_of_it = f"{local:%Y%m%d}" if local.time() == time.min else date_of_it
+        return f"UNTIL={date_of_it}T000000"
 
     def _zone_name(self) -> str:
         """The zone in which a rule is meant; a zone of the calendar's own is taken for the site's if it is the same."""

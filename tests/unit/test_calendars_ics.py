@@ -168,7 +168,9 @@ def test_a_first_day_that_its_rule_does_not_give_is_kept_beside_it():
     ]
 
 
-@pytest.mark.parametrize("until", ["20300101", "20300101T120000Z"])
+@pytest.mark.parametrize(
+    "until", ["20300101", "20300101T120000Z", "20300101T235959Z", "20300101T000000", "20291231T230000Z"]
+)  # the last is its midnight in Berlin
 def test_a_series_of_whole_days_ends_by_its_date(until):
     (window,) = _read(f"UID:a\nDTSTART;VALUE=DATE:20260101\nRRULE:FREQ=YEARLY;UNTIL={until}")
     assert window.rule == "FREQ=YEARLY;UNTIL=20300101T000000"
@@ -192,6 +194,8 @@ def test_a_reminder_without_length_is_left_out():
         ("UID:a\nDTSTART:2026", "'a'.*DTSTART cannot be read"),
         ("UID:a\nDTSTART:20260701T080000\nDTSTART:20260702T080000", "'a'.*more than once"),
         ("UID:a\nDTSTART;TZID=Mars/Base:20260701T080000", "'a'.*Mars/Base"),
+        ("UID:a\nDTSTART;TZID=right/Europe/Berlin:20260701T080000", "'a'.*right/Europe/Berlin"),
+        ('UID:a\nX-NOTE;OF="me:20260701\nDTSTART:20260701T080000', "'a'.*: a line cannot be read"),
         ("UID:a\nDTSTART:20260701T080000\nDTEND:20260630T080000", "'a'.*before it begins"),
         ("UID:a\nDTSTART:20260701T080000\nDTEND;VALUE=DATE:20260702", "'a'.*is a date"),
         ("UID:a\nDTSTART:20260701T080000\nDURATION:-PT1H", "'a'.*DURATION"),
