@@ -14,6 +14,7 @@ from fleet.errors import Forbidden, Invalid, NotFound, TooLarge
 from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal, PrincipalKind
 from ingestion import parts, storing
+from ingestion.folders import listed
 from ingestion.models import Bag, Upload
 from ingestion.uploads import MOST_PARTS, PART_MAX_BYTES, check_total, open_upload
 
@@ -47,18 +48,31 @@ def to_read(session: Session, objects: ObjectStore, bag: Bag) -> list[Address]:
     return found
 
 
-def read_by(objects: ObjectStore, bag: Bag | None, number: int, proof: "Proof") -> tuple[str, str]:
-    """Path and key of file `number` of a recording, for the bearer of an address that `to_read` made.
+@dataclass(frozen=True)
+class Content:
+    """A file of a recording: its path within the folder, where it lies, and what is in it."""
+
+    path: str
+    key: str
+    sha256: str
+
+
+def read_by(objects: ObjectStore, bag: Bag | None, number: int, proof: "Proof") -> Content:
+    """File `number` of a recording, for the bearer of an address that `to_read` made.
 
     Raises:
         Forbidden: the address is not ours or no longer good; nothing tells whether there is such a recording.
+        NotFound: it is a cut that was made anew since, with fewer files, or its content is gone from the store.
     """
     proof.check(objects, bag.object_key if bag else "nothing", purpose=_reading(number))
     assert bag is not None
-    files = {bag.filename: bag.object_key}
-    if storing.is_folder(bag.object_key):
-        files = storing.members(objects, bag.object_key)
-    return list(files.items())[number]
+    if not storing.is_folder(bag.object_key):
+        return Content(bag.filename, bag.object_key, bag.sha256)
+    files = list(listed(objects.read(bag.object_key)).items())
+    if number >= len(files):
+        raise NotFound(f"{bag.filename} has {len(files)} files now; ask for its addresses anew.", bag=str(bag.id))
+    path, sha256 = files[number]
+    return Content(path, storing.beside(bag.object_key, path), sha256)
 
 
 def to_send(

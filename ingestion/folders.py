@@ -40,9 +40,11 @@ def as_rows(files: Sequence[Piece]) -> list[dict[str, object]]:
     return [asdict(file) for file in files]
 
 
-def paths_in(listed: bytes) -> list[str]:
-    """The paths of a list that `list_of` made."""
-    return [line.partition("  ")[2] for line in listed.decode().splitlines()]
+def listed(lines: bytes) -> dict[str, str]:
+    """Path -> SHA-256, of a list that `list_of` made."""
+    # Not splitlines: that ends a line at signs which a path may have.
+    told = (line.split("  ", 1) for line in lines.decode().split("\n") if line)
+    return {path: sha256 for sha256, path in told}
 
 
 def check(files: Sequence[Piece], *, size: int, sha256: str) -> None:

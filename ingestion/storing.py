@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.objectstore import ObjectStore
-from ingestion.folders import LIST, Piece, list_of, paths_in
+from ingestion.folders import LIST, Piece, list_of, listed
 
 
 def key_of(organisation_id: UUID, sha256: str, *, is_folder: bool) -> str:
@@ -26,10 +26,11 @@ def is_folder(key: str) -> bool:
 
 def members(objects: ObjectStore, key: str) -> dict[str, str]:
     """Path within its folder -> key, for each file of a stored folder."""
-    return {path: _beside(key, path) for path in paths_in(objects.read(key))}
+    return {path: beside(key, path) for path in listed(objects.read(key))}
 
 
-def _beside(key: str, path: str) -> str:
+def beside(key: str, path: str) -> str:
+    """The key of a file of a folder, by the key of its list."""
     return key.removesuffix(LIST) + path if path else key
 
 
@@ -78,7 +79,7 @@ def store(objects: ObjectStore, key: str, files: list[Piece], chunks: Iterator[b
     """
     content = Content(chunks)
     for file in files:
-        place = _beside(key, file.path)
+        place = beside(key, file.path)
         if _is_there(objects, place, file.size):
             for _ in content.take(file.size):
                 pass

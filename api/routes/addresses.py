@@ -61,9 +61,12 @@ def fetch_content(
     """A file of a raw recording, for the bearer of an address of ours. Understands Range, If-Range and If-None-Match."""
     with runtime.reading() as session:
         bag = session.get(Bag, bag_id)
-    path, key = read_by(runtime.objects, bag, number, Proof(expires, signature, runtime.clock.now()))
+    content = read_by(runtime.objects, bag, number, Proof(expires, signature, runtime.clock.now()))
     assert bag is not None
-    file = Stored(key, "application/octet-stream", path.rpartition("/")[2], f'"{bag.sha256}-{number}"', bag.uploaded_at)
+    # The files of a cut are made anew by a newer converter, under the hash that names the cut.
+    made_at = bag.converted_at if bag.cut_of_id and bag.converted_at else bag.uploaded_at
+    name = content.path.rpartition("/")[2]
+    file = Stored(content.key, "application/octet-stream", name, f'"{content.sha256}"', made_at)
     return download(runtime.objects, file, request.headers)
 
 

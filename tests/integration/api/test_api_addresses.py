@@ -3,6 +3,7 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import httpx
@@ -10,12 +11,13 @@ import pytest
 from sqlmodel import select
 
 from fleet.runtime import Runtime, open_runtime
-from ingestion import parts
+from ingestion import parts, storing
 from ingestion.models import Bag, Upload
 from orchestration.retention import forget
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FOLDER = {"a/x": b"abc", "b\u2028c  \u0085d": b"xyz"}
 
 
 @pytest.fixture
@@ -108,17 +110,46 @@ def test_six_who_complete_at_once_what_went_past_us_get_the_same_bag(runtime: Ru
     assert runtime.objects.list(str(world.organisation.id)) == [f"{world.organisation.id}/bags/{SHA256}"]
 
 
-def test_each_file_of_a_folder_has_its_address(device, customer, anonymous, local):
-    files = [
-        {"path": p, "size": 3, "sha256": hashlib.sha256(c).hexdigest()} for p, c in [("a/x", b"abc"), ("b", b"xyz")]
-    ]
-    sha256 = hashlib.sha256("".join(f"{file['sha256']}  {file['path']}\n" for file in files).encode()).hexdigest()
-    wanted = {"filename": "drive", "size": 6, "sha256": sha256, "files": files}
+@pytest.fixture
+def folder_id(device) -> str:
+    """A stored folder; one of its names has signs that some take for the end of a line."""
+    files = [{"path": path, "size": 3, "sha256": _sha256(content)} for path, content in FOLDER.items()]
+    wanted = {"filename": "drive", "size": 6, "sha256": _sha256(_list(FOLDER)), "files": files}
     path = device.post("/v1/uploads", json=wanted).headers["location"]
-    device.put(f"{path}/parts/1", content=b"abcxyz")
-    bag_id = device.post(f"{path}/complete").json()["bag_id"]
-    told = customer.post(f"/v1/bags/{bag_id}/addresses").json()
-    assert {one["path"]: anonymous.get(local(one)).content for one in told} == {"a/x": b"abc", "b": b"xyz"}
+    device.put(f"{path}/parts/1", content=b"".join(FOLDER.values()))
+    return device.post(f"{path}/complete").json()["bag_id"]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _list(files: dict[str, bytes]) -> bytes:
+    return "".join(f"{_sha256(content)}  {path}\n" for path, content in files.items()).encode()
+
+
+def test_each_file_of_a_folder_has_its_address(device, customer, anonymous, folder_id, local):
+    told = customer.post(f"/v1/bags/{folder_id}/addresses").json()
+    assert {one["path"]: anonymous.get(local(one)).content for one in told} == FOLDER
+    assert device.head(f"/v1/bags/by-sha256/{_sha256(_list(FOLDER))}").status_code == 200
+
+
+def test_a_file_that_was_made_anew_is_another_to_who_has_the_old_one(runtime, customer, anonymous, folder_id, local):
+    told = customer.post(f"/v1/bags/{folder_id}/addresses").json()
+    first, second = map(local, told)
+    tag = anonymous.get(first).headers["etag"]
+    assert anonymous.get(first, headers={"If-None-Match": tag}).status_code == 304
+    with runtime.transaction() as session:  # as a cut of a newer converter
+        bag = session.exec(select(Bag)).one()
+        bag.cut_of_id, bag.converted_at = bag.id, runtime.clock.now() + timedelta(hours=1)
+        session.add(bag)
+    runtime.objects.put(storing.beside(bag.object_key, "a/x"), b"new")
+    runtime.objects.put(bag.object_key, _list({"a/x": b"new"}))
+    answer = anonymous.get(first, headers={"If-None-Match": tag})
+    assert (answer.status_code, answer.content) == (200, b"new")
+    part = {"Range": "bytes=1-", "If-Range": tag}
+    assert (anonymous.get(first, headers=part).status_code, anonymous.get(second).status_code) == (200, 404)
+    assert answer.headers["last-modified"] == "Sun, 01 Mar 2026 23:00:00 GMT"
 
 
 def test_who_asks_for_addresses_has_not_abandoned_the_upload(runtime: Runtime, device, upload, clock):

@@ -160,9 +160,9 @@ def test_every_file_of_it_is_downloaded_and_has_the_hash_in_its_list(runtime, cu
         number = urlsplit(address.url).path.rpartition("/")[2]
         query = dict(pair.split("=") for pair in urlsplit(address.url).query.split("&"))
         proof = addresses.Proof(int(query["expires"]), query["signature"], START)
-        found, key = addresses.read_by(runtime.objects, made, int(number), proof)
-        content = runtime.objects.read(key)
-        assert (found, hashlib.sha256(content).hexdigest()) == (path, listed[path])
+        found = addresses.read_by(runtime.objects, made, int(number), proof)
+        content = runtime.objects.read(found.key)
+        assert (found.path, found.sha256, hashlib.sha256(content).hexdigest()) == (path, *[listed[path]] * 2)
         size += len(content)
     assert made.size == size
     assert storing.is_stored(runtime.objects, made.object_key, made.size)
