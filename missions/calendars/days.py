@@ -1,4 +1,4 @@
-"""The days that a rule permits, period by period; a year has one of 14 calendars, so each is worked out once."""
+"""The days that a rule permits, period by period; there are 28 kinds of years, so each is worked out once."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -27,16 +27,25 @@ class Day(NamedTuple):
     weekday: int
 
 
-@lru_cache(maxsize=14)
-def _calendar(*, is_leap: bool, weekday: int) -> tuple[Day, ...]:
-    """The days of a year that begins on that weekday, with a week of the years before and after."""
-    year = next(
-        year
-        for year in range(2000, 2040)
-        if date(year, 1, 1).weekday() == weekday and (date(year, 12, 31).timetuple().tm_yday == 366) == is_leap
-    )
+class _Kind(NamedTuple):
+    """What two years have in common that have the same calendar, and the same days of the year beside them."""
+
+    is_leap: bool
+    weekday: int
+    after_leap: bool = False
+    before_leap: bool = False
+
+
+def _kind(year: int) -> _Kind:
+    return _Kind(_is_leap(year), date(year, 1, 1).weekday(), _is_leap(year - 1), _is_leap(year + 1))
+
+
+@lru_cache(maxsize=28)
+def _calendar(kind: _Kind) -> tuple[Day, ...]:
+    """The days of a year of that kind, with a week of the years before and after."""
+    year = next(year for year in range(2000, 2040) if _kind(year) == kind)
     first = date(year, 1, 1).toordinal()
-    return tuple(_day(date.fromordinal(first + offset), offset) for offset in range(-7, 365 + is_leap + 7))
+    return tuple(_day(date.fromordinal(first + offset), offset) for offset in range(-7, 365 + kind.is_leap + 7))
 
 
 def _day(day: date, offset: int) -> Day:
@@ -112,7 +121,7 @@ class Days:
     def _of(self, *, is_leap: bool, weekday: int) -> tuple[int, ...]:
         key = (is_leap, weekday)
         if key not in self._calendars:
-            days = _calendar(is_leap=is_leap, weekday=weekday)[7:-7]
+            days = _calendar(_Kind(is_leap, weekday))[7:-7]
             self._calendars[key] = tuple(day.offset for day in days if self._is_permitted(day))
         return self._calendars[key]
 
@@ -142,23 +151,23 @@ def _stepped(begin: int, step: int, reached: int) -> int:
 
 def _years(rule: Rule, begins: date, reached: int) -> Iterator[tuple[int, ...]]:
     begin = max(begins.year - 1, 1) if rule.weeks else begins.year  # the first week may belong to the year before
-    sets: dict[tuple[bool, int], tuple[int, ...]] = {}
+    sets: dict[_Kind, tuple[int, ...]] = {}
     reached_year = date.fromordinal(max(reached, 1)).year - bool(rule.weeks)
     for year in range(_stepped(begin, rule.interval, reached_year), LAST_YEAR + 1, rule.interval):
         first = date(year, 1, 1)
-        kind = (_is_leap(year), first.weekday())
+        kind = _kind(year)
         if kind not in sets:
-            sets[kind] = _year_set(rule, is_leap=kind[0], weekday=kind[1])
+            sets[kind] = _year_set(rule, kind)
         yield tuple(first.toordinal() + offset for offset in sets[kind])
 
 
-def _year_set(rule: Rule, *, is_leap: bool, weekday: int) -> tuple[int, ...]:
-    days = _calendar(is_leap=is_leap, weekday=weekday)
+def _year_set(rule: Rule, kind: _Kind) -> tuple[int, ...]:
+    days = _calendar(kind)
     if not rule.weeks:
         return tuple(day.offset for day in days[7:-7] if permits(rule, day))
-    length = 365 + is_leap
-    first = _first_week(weekday, rule.week_start)
-    count = (length + _first_week((weekday + length) % 7, rule.week_start) - first) // 7
+    length = 365 + kind.is_leap
+    first = _first_week(kind.weekday, rule.week_start)
+    count = (length + _first_week((kind.weekday + length) % 7, rule.week_start) - first) // 7
     numbers = {week if week > 0 else count + 1 + week for week in rule.weeks}
     return tuple(
         day.offset
@@ -182,7 +191,7 @@ def _months(rule: Rule, begins: date, reached: int) -> Iterator[tuple[int, ...]]
         first = date(year, 1, 1)
         kind = (_is_leap(year), first.weekday(), month)
         if kind not in sets:
-            days = _calendar(is_leap=kind[0], weekday=kind[1])[7:-7]
+            days = _calendar(_Kind(kind[0], kind[1]))[7:-7]
             sets[kind] = tuple(day.offset for day in days if day.month == month and permits(rule, day))
         yield tuple(first.toordinal() + offset for offset in sets[kind])
 

@@ -326,6 +326,23 @@ def test_rules_the_other_programs_get_wrong():
     assert week == [datetime(2026, 1, 5, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize(
+    ("rule", "days"),
+    [
+        (
+            "BYWEEKNO=1;BYYEARDAY=366",
+            ["1984-12-31", "1996-12-31", "2008-12-31"],
+        ),  # by ISO 8601 in week 1 of the next year
+        ("BYWEEKNO=1;BYYEARDAY=365", ["1985-12-31", "1986-12-31", "1990-12-31"]),
+        ("BYWEEKNO=53;BYYEARDAY=-366", ["1988-01-01", "2016-01-01", "2044-01-01"]),  # in week 53 of the year before
+    ],
+)
+def test_a_day_of_the_year_in_a_week_of_the_next_or_the_last_year_is_that_of_its_own_year(rule, days):
+    by_day = f"FREQ=YEARLY;{rule};BYDAY=MO,TU,WE,TH,FR,SA,SU"
+    found = occurrences(by_day, dtstart=datetime(1984, 1, 2), timezone="UTC", limit=3)
+    assert [f"{day:%Y-%m-%d}" for day in found] == days
+
+
 def test_either_day_of_a_cron_matches_when_both_are_restricted():
     found = occurrences("0 0 13 * fri", dtstart=datetime(2026, 2, 10), timezone="UTC", limit=4)
     assert [instant.day for instant in found] == [13, 20, 27, 6]
