@@ -10,7 +10,7 @@ from fleet.timepieces import Clock, SystemClock
 from ingestion.bags.reading import program_of
 from ingestion.bags.recording import Batch, Channel, Findings
 from ingestion.bags.rejects import LAST_TIME_NS
-from ingestion.bags.sources import reader_of
+from ingestion.bags.sources import reader_of, require_recording
 from ingestion.lake import Lost
 from ingestion.statuses import BagStatus
 
@@ -90,10 +90,7 @@ def inspect(source: Path, *, within_s: float = WITHIN_S, clock: Clock | None = N
     Raises:
         Invalid: `source` is neither a file nor a folder.
     """
-    if not source.exists():
-        raise Invalid(
-            f"There is no file {source}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(source)
-        )
+    require_recording(source)
     look = _look(source, within_s, clock or SystemClock())
     topics = [_topic(channel, seen, look.found) for channel, seen in look.seen.items()]
     first, last = _span(topics)

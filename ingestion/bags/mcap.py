@@ -14,6 +14,7 @@ from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block, stretches
 from ingestion.bags.compressed import decompressed
 from ingestion.bags.mcap_records import (
     ATTACHMENT,
+    CHANNEL,
     CHUNK,
     DATA_END,
     FOOTER,
@@ -24,6 +25,7 @@ from ingestion.bags.mcap_records import (
     MESSAGE,
     MESSAGE_INDEX,
     METADATA,
+    SCHEMA,
     STATISTICS,
     Known,
     Layout,
@@ -139,7 +141,8 @@ class _Recording:
             if resumed is None:
                 return
             self.file.seek(resumed)
-        self.found.repair("the file has no footer")
+        more = "" if self._has_ended else ", nor an end of its data: whether more was recorded cannot be told"
+        self.found.repair(f"the file has no footer{more}")
 
     def _is_end(self) -> bool:
         """Whether the file ends with this footer; what lies behind is told."""
@@ -282,11 +285,19 @@ class _Recording:
             return False
 
     def _learn(self, op: int, body: memoryview, place: Place) -> None:
+        if place.doubt and self._is_summarised(op, body):
+            return  # what the summary says of it is taken when a message needs it
         try:
             if self.known.learn(op, body):
                 self._handed.pass_over(place, op)  # it says more than it should: another one it may have been
         except UNREADABLE as error:
             self.found.lose(*place[:2], f"a record of kind {op} cannot be read: {error}")
+
+    def _is_summarised(self, op: int, body: memoryview) -> bool:
+        """Whether the summary describes the schema or the channel of this number too."""
+        known = self._summarised().known
+        number = int.from_bytes(body[:2], "little")
+        return (op == SCHEMA and number in known.schemas) or (op == CHANNEL and number in known.channels)
 
     def _channel(self, number: int) -> Channel | None:
         if number not in self.known.channels and number in self._summarised().known.channels:

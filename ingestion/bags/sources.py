@@ -4,11 +4,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fleet.errors import Invalid
 from ingestion.bags import directories
 from ingestion.bags.archives import unzip
 from ingestion.bags.directories import unpacked_batches
 from ingestion.bags.formats import ZIP, ZSTD, head_of, reader_of_file
 from ingestion.bags.recording import Batch, Findings, Reader
+
+
+def require_recording(path: Path) -> None:
+    """Go on only with a file or a folder: whoever reads a pipe or a device waits for ever.
+
+    Raises:
+        Invalid: it is neither, or not there.
+    """
+    if not path.is_file() and not path.is_dir():
+        told = f"{path} is neither a file nor a folder" if path.exists() else f"There is no file {path}"
+        raise Invalid(f"{told}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(path))
 
 
 def reader_of(path: Path) -> tuple[str, Reader]:

@@ -29,6 +29,7 @@ from ingestion.bags.columns import RESERVED
 from ingestion.bags.conversion import LOCAL, file_sha256, recording_sha256
 from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS, Given
 from ingestion.bags.directories import definitions_given
+from ingestion.bags.sources import require_recording
 from ingestion.bags.witnesses import Refused, Seen, Witness, own_witness, rosbags_witness
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 
@@ -47,8 +48,9 @@ def verify(source: Path, folder: Path, *, definitions: Path | None = None) -> li
     differences per topic are told. Topics kept raw are compared byte by byte.
 
     Raises:
-        Invalid: the folder holds no dataset of this recording.
+        Invalid: the folder holds no dataset of this recording; or that is neither a file nor a folder.
     """
+    require_recording(source)
     manifest = _manifest(source, folder)
     given = definitions_given(definitions) if definitions is not None else ()
     told = [f"{file.path} is gone" for file in manifest.files if not (folder / file.path).is_file()]

@@ -99,7 +99,8 @@ def test_an_encrypted_bag_is_refused(ros1_bag, taken):
 def test_an_mcap_without_a_footer_is_repaired_and_has_every_message(points, taken):
     manifest = taken(points(range(25)).content(footer=False))
     assert (manifest.status, manifest.messages, manifest.lost) == (BagStatus.repaired, 25, [])
-    assert manifest.repairs == ["the file has no footer"]
+    (told,) = manifest.repairs
+    assert told.startswith("the file has no footer, nor an end of its data: whether more was recorded cannot be told")
 
 
 def test_a_cut_mcap_keeps_every_whole_chunk_and_tells_the_lost_bytes(points, taken):
@@ -122,6 +123,18 @@ def test_a_chunk_whose_checksum_does_not_match_is_kept_raw_among_the_rejects(poi
     assert rejects["topic"].to_pylist() == ["/point"] * 10
     assert "checksum" in rejects["reason"][0].as_py()
     assert len(rejects["raw"][0].as_py()) == 28
+
+
+def test_the_summary_describes_a_topic_whose_description_lies_in_a_damaged_chunk(points, taken, tmp_path):
+    made = points(range(30))
+    made.has_index = made.is_described_in_chunks = True
+    content = bytearray(made.content(compression="", announced=30))
+    content[content.index(b"float64 y") + 8] ^= 1  # now it would be called x too, or something else
+    manifest = taken(content)
+    (topic,) = manifest.topics
+    assert (manifest.status, topic.rows, topic.rejected) == (BagStatus.partial, 20, 10)
+    columns = pq.ParquetFile(tmp_path / "out" / topic.files[0].path).schema_arrow.names
+    assert columns == ["log_time", "publish_time", "x", "y", "z"]
 
 
 def test_rejects_of_many_chunks_and_topics_keep_their_order_and_words(points, taken, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Inspecting: what is in a recording, what is damaged, in bounded time, and nothing is written."""
 
 import csv
+import os
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from fleet.clock import SystemClock
 from fleet.errors import Invalid
 from ingestion.bags import convert
 from ingestion.bags.inspection import inspect
+from ingestion.bags.verification import verify
 from ingestion.statuses import BagStatus
 
 SECOND_NS = 10**9
@@ -103,3 +106,12 @@ def test_the_real_recordings_have_the_messages_that_are_known_of_them(shared_dat
     for name, row in known.items():
         assert found[name].duration_s == pytest.approx(float(row["duration_s"]), abs=0.01), name
     assert all(look.lost == [] and look.status is not BagStatus.refused for look in found.values())
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mcap")
+    for source in (Path("/dev/null"), tmp_path / "pipe.mcap"):
+        with pytest.raises(Invalid, match="neither a file nor a folder"):
+            inspect(source)
+    with pytest.raises(Invalid, match="neither a file nor a folder"):
+        verify(Path("/dev/null"), tmp_path)
