@@ -1,7 +1,8 @@
 """The topic tables of one recording date, made again from the stored bags; for a new converter version, or from a doubt."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import groupby
@@ -111,20 +112,18 @@ def _checked(runtime: Runtime, manifests: Sequence[tuple[Bag, Manifest]]) -> Ass
 
 
 def bags_on(session: Session, on: date) -> Sequence[Bag]:
-    """The bags of a partition, oldest first."""
+    """The bags of a partition, oldest first: those recorded on that date, and those without one that came then."""
     start = datetime.combine(on, time(), UTC)
     uploaded = and_(Bag.uploaded_at >= start, Bag.uploaded_at < start + timedelta(days=1))
-    query = select(Bag).where(
-        or_(col(Bag.recorded_on) == on, and_(col(Bag.recorded_on).is_(None), Bag.converter == "", uploaded))
-    )
+    query = select(Bag).where(or_(col(Bag.recorded_on) == on, and_(col(Bag.recorded_on).is_(None), uploaded)))
     return session.exec(query.where(col(Bag.cut_of_id).is_(None)).order_by(col(Bag.id))).all()
 
 
 def outdated_dates(session: Session) -> dict[date, int]:
     """The dates with bags that an earlier converter made, and how many of them, in order."""
     old = and_(col(Bag.converter).not_in(["", CONVERTER]), col(Bag.cut_of_id).is_(None))
-    dates = [bag.recorded_on for bag in session.exec(select(Bag).where(old)) if bag.recorded_on is not None]
-    return {on: dates.count(on) for on in sorted(set(dates))}
+    dates = Counter(bag.recorded_on or bag.uploaded_at.date() for bag in session.exec(select(Bag).where(old)))
+    return dict(sorted(dates.items()))
 
 
 @asset_check(  # type: ignore[untyped-decorator]  # as above
@@ -153,9 +152,18 @@ def ask_for_outdated_dates(context: OpExecutionContext) -> None:
     with open_runtime().reading() as session:
         old = outdated_dates(session)
     context.log.info(f"{sum(old.values())} bags of {len(old)} dates are of an earlier converter than {CONVERTER}.")
-    if old:
-        backfill = backfill_of(context.instance, context.repository_def.asset_graph, list(old))
+    known = of_partitions(old)
+    if left := [on.isoformat() for on in old if on not in known]:
+        dates = ", ".join(left[:DATES_SHOWN])
+        context.log.warning(f"By their clocks they were recorded on {dates}: convert these with process-bag, by id.")
+    if known:
+        backfill = backfill_of(context.instance, context.repository_def.asset_graph, known)
         context.log.info(f"The backfill {backfill} converts them again; see Runs, Backfills.")
+
+
+def of_partitions(dates: Iterable[date]) -> list[date]:
+    """Those of these dates that Dagster has a partition for: from 1970 to today, whatever clocks of robots say."""
+    return [on for on in dates if DATES.has_partition_key(on.isoformat())]
 
 
 def backfill_of(instance: DagsterInstance, graph: object, dates: Sequence[date]) -> str:

@@ -166,6 +166,20 @@ def test_a_bag_never_converted_belongs_to_the_date_of_its_upload(runtime, bag, s
         assert [found.id for found in tables.bags_on(session, date(2026, 3, 1))] == [bag.id]
 
 
+def test_what_an_earlier_converter_refused_is_tried_again_with_the_date_of_its_upload(runtime, bag):
+    with runtime.transaction() as session:
+        row = session.get_one(Bag, bag.id)
+        row.converter, row.status = "1", BagStatus.refused
+        session.add(row)
+    with runtime.reading() as session:
+        assert tables.outdated_dates(session) == {date(2026, 3, 1): 1}
+        assert [found.id for found in tables.bags_on(session, date(2026, 3, 1))] == [bag.id]
+
+
+def test_a_clock_that_is_wrong_keeps_no_other_date_from_being_made_again():
+    assert tables.of_partitions([date(1969, 12, 31), date(2026, 3, 1), date(2999, 1, 1)]) == [date(2026, 3, 1)]
+
+
 def test_the_lineage_leads_from_bags_to_the_report(runtime):
     definitions = defined(runtime)
     Definitions.validate_loadable(definitions)
