@@ -25,6 +25,12 @@ class BagsReached:
         """How many bags, of how many bytes together."""
         return f"{len(self.bags)} bag{'' if len(self.bags) == 1 else 's'}, {self.of / 1e6:.1f} MB"
 
+    @property
+    def name(self) -> str:
+        """What a run of these bags is called: the first by its file name."""
+        names = [name for name, _ in self.bags.values()]
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if names else ""
+
     def note(self, bag_id: UUID, stage: str, done: int) -> tuple[int, int, str]:
         """Take in what a child tells of a bag; gives the bytes done, those of all, and a line on this bag.
 

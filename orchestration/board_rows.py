@@ -22,7 +22,7 @@ AT_WORK = (Activity.executing, Activity.paused)
 
 
 def tasks_now(session: Session, mission_ids: Collection[UUID]) -> dict[UUID, str]:
-    """What each of the missions is at, such as `2 of 3: take_reading at press-1`; nothing for one with nothing left."""
+    """What each of the missions is at, such as `task 1: reading at press-1`; nothing for one with nothing left."""
     done = select(TaskResult.position).where(
         TaskResult.mission_id == MissionTask.mission_id,
         TaskResult.position == MissionTask.position,

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from fleet.organisations import Organisation
 from fleet.robots import Robot
 from missions import snapshot
-from missions.models import MISSION_TERMINAL, Mission
+from missions.models import MISSION_TERMINAL, Desired, Mission
 from orchestration import board_rows
 from orchestration.markdown import table_text
 from orchestration.mirrored import Wanted
@@ -28,6 +28,7 @@ DECIDE = (
 )
 LIVE_MAX = 200
 ENDED_MAX = 30
+MAY_BE_EMPTY = ("Wanted", "Now", "Waits because")
 Reading = Callable[[], AbstractContextManager[Session]]
 Line = tuple[Mission, str, str | None]
 
@@ -82,22 +83,25 @@ def _lines(session: Session, *, is_live: bool) -> Sequence[Line]:
 
 
 def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str], now_at: Mapping[UUID, str]) -> str:
-    return table_text(
-        [
-            {
-                "Mission": mission.name,
-                "Status": mission.status.value,
-                "Wanted": mission.desired.value,
-                "Robot": robot or "",
-                **({"Now": now_at.get(mission.id, "") if robot else ""} if now_at else {}),
-                "Reason": mission.reason,
-                **({"Waits because": waiting_for.get(mission.id, "")} if waiting_for else {}),
-                "Organisation": organisation,
-                "Changed": f"{mission.updated_at:%Y-%m-%d %H:%M:%S} UTC",
-            }
-            for mission, organisation, robot in lines
-        ]
-    )
+    """The missions; a page is narrow, so a column stands only where it tells something of one of them."""
+    rows = [
+        {
+            "Mission": mission.name,
+            "Status": mission.status.value,
+            "Wanted": ""
+            if mission.desired is Desired.run or mission.status in MISSION_TERMINAL
+            else mission.desired.value,
+            "Robot": robot or "",
+            "Now": now_at.get(mission.id, "") if robot else "",
+            "Reason": mission.reason,
+            "Waits because": waiting_for.get(mission.id, ""),
+            "Changed": f"{mission.updated_at:%Y-%m-%d %H:%M:%S} UTC",
+            "Organisation": organisation,
+        }
+        for mission, organisation, robot in lines
+    ]
+    empty = {name for name in MAY_BE_EMPTY if not any(row[name] for row in rows)}
+    return table_text([{name: value for name, value in row.items() if name not in empty} for row in rows])
 
 
 async def hang_up(client: PrefectClient, key: str, text: str) -> None:

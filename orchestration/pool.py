@@ -248,6 +248,10 @@ def its_sentence_is_enough(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, YardmasterError):
         record.msg, record.args, record.exc_info = error.message, (), None
+    elif isinstance(error, Exception) and is_away(error):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.exc_info = "Prefect does not answer (%s); the run is taken up again.", None
+        record.args = (type(error).__name__,)
     return True
 
 

@@ -1,11 +1,14 @@
 """Recordings become Parquet."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from pydantic import Field
 
 from fleet.errors import Rejected, Unavailable
@@ -33,7 +36,7 @@ BagIds = Annotated[list[UUID], Field(max_length=BAGS_MAX)]
 
 
 @flow(name="process-bag")
-async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo") -> Row:
+async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo") -> State[Any]:
     """Turn uploaded recordings into Parquet in the lake.
 
     Tried again (by Prefect, or by the next worker after a kill), it goes on with the bags that are not converted yet.
@@ -44,24 +47,33 @@ async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo"
     """
     wanted = bag_ids or await edge.looked_up(lambda session: stored_bags(session, organisation, limit=BAGS_MAX))
     if not wanted:
-        return {"bags": 0, "messages": 0, "problems": 0}
+        return _ending([])
     outcomes = await _converted(organisation, wanted)
     await _show(outcomes)
     problems = [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]
-    if problems:
-        get_run_logger().warning("%s", "; ".join(problems))
     if any(outcome.is_worth_a_try for outcome in outcomes) and edge.tries() <= RETRIES:
         await edge.may_be_tried_again(retries=RETRIES, after_s=RETRY_S)
         raise Unavailable(f"It is tried again for what is not converted. {'; '.join(problems)}")
     if all(outcome.status in NOTHING for outcome in outcomes):
         raise Rejected("; ".join(problems))
-    return {"bags": len(outcomes), "messages": sum(outcome.messages for outcome in outcomes), "problems": len(problems)}
+    if problems:
+        get_run_logger().warning("%s", "; ".join(problems))
+    return _ending(outcomes)
+
+
+def _ending(outcomes: Sequence[Converted]) -> State[Any]:
+    messages, problems = sum(outcome.messages for outcome in outcomes), sum(bool(one.problem) for one in outcomes)
+    became = ", ".join(f"{count} {status}" for status, count in Counter(one.status for one in outcomes).items())
+    told = f"Bags: {became}; {messages} messages." if outcomes else "No bag waits to be converted."
+    return Completed(message=told, data={"bags": len(outcomes), "messages": messages, "problems": problems})
 
 
 async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converted]:
     """What became of each bag; meanwhile the run's bar shows how many bytes of all are done."""
     known = await edge.looked_up(lambda session: sizes_of(session, organisation, wanted))
     reached = BagsReached(known, is_fetched=not edge.runtime().objects.is_local)
+    if reached.name:
+        await edge.call_this_run(reached.name)
     progress = await Progress.open("bags-progress", reached.whole)
 
     async def told(bag_id: UUID, stage: str, done: int) -> None:

@@ -49,6 +49,12 @@ def tries() -> int:
     return int(flow_run.run_count)
 
 
+async def call_this_run(name: str) -> None:
+    """Give this run a name that says what it is about, where that is known only once it has begun."""
+    async with get_client() as client:
+        await client.update_flow_run(UUID(run_id()), name=name)
+
+
 async def may_be_tried_again(*, retries: int, after_s: int) -> None:
     """What this run raises next is not its end: Prefect tries it again, so often in all.
 

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one bag; `problem` is empty when it lies in the lake, `page` is what to show of it, as Markdown.
+    """What became of one bag; `problem` says why nothing of it lies in the lake, `page` is what to show, as Markdown.
 
     `is_worth_a_try`: what stopped it (a store that is away, a kill) has nothing to do with the bag.
     """
@@ -126,11 +126,11 @@ def _convert(runtime: Runtime, bag_id: UUID) -> Converted:
     except YardmasterError as error:
         return not_converted(bag_id, error, is_worth_a_try=isinstance(error, Unavailable))
     heavy.tell((bag_id, DONE, 0))
-    problem = ""
+    problem = manifest.reason or ""
     try:
         report_bag(dagster_home(runtime.settings), manifest, runtime.objects)
     except Unavailable as error:
-        problem = f"It lies in the lake, but its catalogue was not told. {error.message}"
+        problem = f"{problem} It lies in the lake, but its catalogue was not told. {error.message}".lstrip()
     page = _page(runtime, bag_id, manifest)
     counts = (manifest.messages, len(manifest.topics))
     return Converted(str(bag_id), manifest.filename, manifest.status, *counts, problem, page)
@@ -151,4 +151,5 @@ def _page(runtime: Runtime, bag_id: UUID, manifest: "Manifest") -> str:
         lines = timeline(lake_of(runtime.objects, bag.organisation_id), manifest, instants)
     except YardmasterError:  # the bag is converted; its page tells what is known without its files
         lines = ""
-    return bag_page(manifest, topics, events, lines)
+    root = lake_of(runtime.objects, bag.organisation_id).key("")
+    return bag_page(manifest, topics, events, lines, root=f"{runtime.objects.path(root.rstrip('/'))}/")

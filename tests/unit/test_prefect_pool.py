@@ -1,14 +1,18 @@
 """The worker's own decisions: how a run is to end, what is late, what an earlier process left behind."""
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled
 
 from fleet.clock import SystemClock
-from orchestration.pool import LATE_S, LiveRun, YardmasterWorker, lateness_s
+from fleet.errors import Invalid
+from orchestration.pool import LATE_S, LiveRun, YardmasterWorker, its_sentence_is_enough, lateness_s
 
 
 @pytest.fixture
@@ -71,3 +75,33 @@ def test_a_run_that_somebody_asked_for_is_never_late(run: FlowRun):
     run.auto_scheduled = False
     run.expected_start_time = SystemClock().now() - timedelta(days=1)
     assert lateness_s(run) == 0
+
+
+@pytest.fixture
+def told() -> Callable[[Exception], logging.LogRecord]:
+    """What the page of a run that `error` ended tells of it."""
+
+    def tell(error: Exception) -> logging.LogRecord:
+        words = ("prefect.flow_runs", logging.ERROR, "engine", 1, "Encountered exception: %r", (error,))
+        record = logging.LogRecord(*words, (type(error), error, None))
+        assert its_sentence_is_enough(record)
+        return record
+
+    return tell
+
+
+def test_an_error_of_ours_is_told_by_its_sentence_alone(told):
+    record = told(Invalid("100 % is too much."))
+    assert (record.getMessage(), record.exc_info, record.levelname) == ("100 % is too much.", None, "ERROR")
+
+
+def test_that_prefect_is_away_is_a_warning_without_a_trace(told):
+    record = told(httpx.ReadTimeout(""))
+    assert record.getMessage() == "Prefect does not answer (ReadTimeout); the run is taken up again."
+    assert (record.exc_info, record.levelname) == (None, "WARNING")
+
+
+def test_a_fault_of_ours_keeps_its_trace(told):
+    record = told(ValueError("why?"))
+    assert record.exc_info is not None
+    assert "ValueError" in record.getMessage()

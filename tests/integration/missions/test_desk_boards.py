@@ -29,6 +29,14 @@ def test_the_board_says_what_each_robot_is_at(yard):
     assert "task 0" not in _board(yard)
 
 
+def test_the_board_says_what_is_wanted_only_where_it_is_not_that_the_mission_goes_on(yard):
+    mission, _ = yard.running("Look")
+    assert "Wanted" not in _board(yard)
+    yard.command(mission, "pause")
+    assert "| Wanted |" in _board(yard)
+    assert "| pause |" in _board(yard)
+
+
 def test_a_lost_robot_stands_at_the_top_with_what_is_known_and_what_to_do(yard):
     yard.running("Look")
     assert "To decide" not in _board(yard)

@@ -30,13 +30,21 @@ FLOAT = "std_msgs/msg/Float64"
 def test_a_run_shows_a_page_for_each_bag_with_topics_quality_and_timeline(prefect, stored, recording):
     good, bad = stored(recording, "night.mcap"), stored(b"no recording", "note.txt")
     run_id = prefect.press("process-bag", bag_ids=[good, bad])
-    assert prefect.state(run_id)["type"] == "COMPLETED"
+    state = prefect.state(run_id)
+    assert (state["type"], state["message"]) == ("COMPLETED", "Bags: 1 complete, 1 refused; 60 messages.")
+    assert prefect.run(run_id)["name"] == "night.mcap and 1 more"
     shown = prefect.artifacts(run_id)
     page = shown[f"bag-{good}"]
     for told in ("## night.mcap: complete", "2026-03-01 22:00:00 to 22:00:59 UTC", "/voltage", "Float64", "█" * 60):
         assert told in page
     assert "This is no recording we know" in shown[f"bag-{bad}"]
     assert '"status": "refused"' in shown["bags"]
+
+
+def test_a_run_of_a_file_that_is_no_recording_fails_with_the_reason(prefect, stored):
+    state = prefect.state(prefect.press("process-bag", bag_ids=[stored(b"none at all", "note.mcap")]))
+    assert state["type"] == "FAILED"
+    assert "note.mcap: This is no recording we know" in state["message"]
 
 
 def test_a_run_tells_how_many_bytes_it_has_done(prefect, stored, recording):
