@@ -1,6 +1,5 @@
 """The commands of `yardmaster`, group by group."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from deployments.cli import (
     schedules,
     watch,
 )
-from fleet.errors import YardmasterError
+from deployments.cli.refusals import told
 
 
 class TellingGroup(TyperGroup):
@@ -85,13 +84,5 @@ def choose_folder(
 
 def run() -> None:
     """Run one command; what we raise on purpose becomes one sentence on standard error and exit code 2."""
-    try:
+    with told():
         app()
-    except YardmasterError as error:
-        sys.stderr.write(f"yardmaster: {error.message}\n")
-        raise SystemExit(2) from None
-    except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"yardmaster: the package {error.name!r} is missing; `make environment` installs the locked ones.\n"
-        )
-        raise SystemExit(2) from None

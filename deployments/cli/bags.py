@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.bags_progress import shown
-from deployments.cli.parts import AsJson, send_logs_to_standard_error, show, show_json
+from deployments.cli.converting import EXIT, Conversion, converted
+from deployments.cli.parts import AsJson, send_logs_to_standard_error, show
 
 if TYPE_CHECKING:
     from ingestion.bags.inspection import Inspection
 
 app = typer.Typer(no_args_is_help=True)
-EXIT = {"complete": 0, "repaired": 0, "partial": 3, "refused": 2}
 LOSSES_SHOWN = 10
 Definitions = Annotated[
     Path | None,
@@ -35,22 +34,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Turn a recording into Parquet; exit code 0: all of it, 3: a part, 2: nothing could be read."""
-    from ingestion.bags import convert as turn
-    from ingestion.bags.allocation import prefer_jemalloc
-    from ingestion.bags.conversion import explanation
-
-    prefer_jemalloc()
-    with shown(is_wanted=not as_json) as listener:
-        manifest = turn(source, out, robot=robot, definitions=definitions, listener=listener)
-    status = str(manifest.status)
-    if as_json:
-        show_json(manifest.model_dump(mode="json") | {"manifest": str(out / "manifests" / f"{manifest.sha256}.json")})
-    else:
-        if told := explanation(manifest):
-            typer.echo(told, err=True)
-        rows = [(topic.name, topic.type, topic.rows, topic.rejected) for topic in manifest.topics]
-        show(f"{source.name}: {status}, {manifest.messages} messages", ("topic", "type", "rows", "rejected"), rows)
-    raise typer.Exit(EXIT[status])
+    raise typer.Exit(converted(Conversion(source, out, robot, definitions, as_json)))
 
 
 @app.command("verify")

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from ingestion.bags.progress import Listener, Reached
 
@@ -22,7 +20,7 @@ def shown(*, is_wanted: bool) -> Iterator["Listener | None"]:
     try:
         yield _show
     finally:
-        typer.echo(CLEARED, nl=False, err=True)
+        _say(CLEARED)
 
 
 def _show(reached: "Reached") -> None:
@@ -30,4 +28,9 @@ def _show(reached: "Reached") -> None:
     if reached.done < reached.of:
         percent = 100 * reached.done // reached.of
         line = f"{reached.stage} {reached.done / 1e6:.1f} of {reached.of / 1e6:.1f} MB, {percent} %"
-    typer.echo(f"{CLEARED}{line}", nl=False, err=True)
+    _say(f"{CLEARED}{line}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

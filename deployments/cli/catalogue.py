@@ -230,7 +230,7 @@ def cut(  # noqa: PLR0913  each one is an option of the command line
 
 def _show_excerpt(made: "Excerpt", out: Path, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(made.model_dump_json(indent=1))
+        show_json(made.content())
     else:
         rows = [(topic.name, topic.type, topic.rows) for topic in made.topics if topic.rows]
         show(f"{made.messages} messages in {out}", ("topic", "type", "rows"), rows)

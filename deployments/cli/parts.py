@@ -1,13 +1,16 @@
-"""What commands share: the runtime of the chosen folder, who acts, and how rows are shown."""
+"""What commands share: the runtime of the chosen folder, who acts, and how answers are shown."""
 
 import getpass
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.cli.tables import show, show_json
+
 if TYPE_CHECKING:
     from fleet.runtime import Runtime
+
+__all__ = ["AsJson", "Organisation", "Site", "opened", "send_logs_to_standard_error", "show", "show_json", "who"]
 
 Organisation = Annotated[str, typer.Option("--organisation", "-o", help="Name of the organisation.")]
 Site = Annotated[str, typer.Option("--site", "-s", help="Name of the site.")]
@@ -46,24 +49,3 @@ def who() -> str:
         return f"user:{getpass.getuser()}"
     except (KeyError, OSError):
         return "user:unknown"  # a bare container has ids without names
-
-
-def show(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for a person; texts are shown as they are, never read as markup."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    Console().print(table)
-
-
-def show_json(content: object) -> None:
-    """One JSON document on standard output."""
-    import json
-
-    typer.echo(json.dumps(content, indent=1, default=str))

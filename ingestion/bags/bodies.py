@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingestion.bags.arrays import array
+from ingestion.bags.arrays import taken
 from ingestion.bags.recording import Batch
 
 # A CDR payload begins behind four bytes of encapsulation: a body that begins here has its payload on eight bytes.
@@ -106,7 +106,7 @@ def ragged(arena: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray
     """
     count = len(starts)
     if not count:
-        return array(np.empty(0, np.int64), pa.int64()).cast(pa.binary())
+        return pa.nulls(0, pa.binary())
     wide = arena.size > MOST_BYTES
     offsets = np.empty(2 * count + 1, np.int64 if wide else np.int32)
     offsets[0:-1:2] = starts
@@ -114,8 +114,8 @@ def ragged(arena: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray
     offsets[-1] = arena.size
     kind = pa.large_binary() if wide else pa.binary()
     shown = pa.Array.from_buffers(kind, 2 * count, [None, pa.py_buffer(offsets), pa.py_buffer(arena)])
-    taken = shown.take(array(np.arange(0, 2 * count, 2, dtype=np.int64), pa.int64()))
-    return taken.cast(pa.binary()) if wide else taken
+    stretches = taken(shown, np.arange(0, 2 * count, 2, dtype=np.int64))
+    return stretches.cast(pa.binary()) if wide else stretches
 
 
 def records(arena: NDArray[np.uint8], starts: NDArray[np.int64], width: int) -> NDArray[np.uint8]:

@@ -42,7 +42,6 @@ def note_topics(session: Session, bag: Bag, manifest: Manifest, errors: Mapping[
 def _row(bag: Bag, number: int, table: TopicTable, errors: str) -> BagTopic:
     quality = table.quality or Quality()
     longest = quality.longest_gaps[0].length_ns / 1e9 if quality.longest_gaps else None
-    same = {"duplicates", "log_time_regressions", "stamp_regressions", "unstamped", "skew_median_s", "skew_largest_s"}
     return BagTopic(
         bag_id=bag.id,
         number=number,
@@ -58,7 +57,15 @@ def _row(bag: Bag, number: int, table: TopicTable, errors: str) -> BagTopic:
         media=table.media,
         longest_gap_s=longest,
         errors=errors,
-        **quality.model_dump(include=same | {"bytes", "rate_hz", "gaps"}),
+        bytes=quality.bytes,
+        rate_hz=quality.rate_hz,
+        gaps=quality.gaps,
+        duplicates=quality.duplicates,
+        log_time_regressions=quality.log_time_regressions,
+        stamp_regressions=quality.stamp_regressions,
+        unstamped=quality.unstamped,
+        skew_median_s=quality.skew_median_s,
+        skew_largest_s=quality.skew_largest_s,
     )
 
 

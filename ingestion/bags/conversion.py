@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -101,7 +102,7 @@ def convert_into(lake: Lake, source: Source, listener: Listener | None = None) -
         manifest = _publish(lake, source, reading, before)
     if manifest.superseded:
         remove_superseded(lake, manifest)
-        manifest = manifest.model_copy(update={"superseded": []})
+        manifest = replace(manifest, superseded=[])
         lake.publish(manifest)
     return manifest
 
@@ -160,7 +161,7 @@ def _publish(lake: Lake, source: Source, reading: Reading, before: Manifest | No
         lost=reading.found.lost,
         rejects=_store(lake, lake.rejects_path(source.sha256), rejects.path, rejects.rows) if rejects.rows else None,
     )
-    manifest = manifest.model_copy(update={"superseded": superseded(before, manifest)})
+    manifest = replace(manifest, superseded=superseded(before, manifest))
     lake.publish(manifest)
     return manifest
 

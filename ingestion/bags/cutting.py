@@ -2,14 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from fleet.errors import NotFound
 from fleet.objectstore import ObjectStore
@@ -23,12 +22,13 @@ from ingestion.lake import Lake, LakeFile, Manifest, TopicTable
 NOT_OF_THE_BAG = {"sha256", "topics", "messages", "rejected", "rejects", "first_ns", "last_ns", "superseded"}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Excerpt(Manifest):
     """The manifest of a cut: as that of its bag, `sha256` names the cut. What was lost or repaired is of the whole bag."""
 
     bag_sha256: str
-    begin_ns: int = Field(description="The first time that belongs to it.")
-    end_ns: int = Field(description="The first time that does not belong to it any more.")
+    begin_ns: int  # the first time that belongs to it
+    end_ns: int  # the first time that does not belong to it any more
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def cut_into(lake: Lake, manifest: Manifest, span: Span, target: Lake) -> Excerp
             bag=manifest.sha256,
         )
     excerpt = Excerpt(
-        **manifest.model_dump(exclude=NOT_OF_THE_BAG),
+        **{told.name: getattr(manifest, told.name) for told in fields(Manifest) if told.name not in NOT_OF_THE_BAG},
         sha256=sha256,
         bag_sha256=manifest.sha256,
         begin_ns=begin_ns,
@@ -89,8 +89,13 @@ def cut_into(lake: Lake, manifest: Manifest, span: Span, target: Lake) -> Excerp
 
 
 def _topic(made: _Cut, topic: TopicTable) -> TopicTable:
-    known = topic.model_dump(include={"name", "type", "definition_sha256", "definition", "reason"})
-    kept = TopicTable(**known)
+    kept = TopicTable(
+        name=topic.name,
+        type=topic.type,
+        definition_sha256=topic.definition_sha256,
+        definition=topic.definition,
+        reason=topic.reason,
+    )
     for file in topic.files:
         kept = _with_file(made, kept, file)
     return kept
@@ -109,15 +114,14 @@ def _with_file(made: _Cut, topic: TopicTable, file: LakeFile) -> TopicTable:
     stored = made.target.objects.put_file(made.target.key(path), written.path)
     new = LakeFile(path=path, rows=written.rows, bytes=stored.size, sha256=stored.sha256)
     firsts, lasts = (topic.first_ns, written.first_ns), (topic.last_ns, written.last_ns)
-    return topic.model_copy(
-        update={
-            "rows": topic.rows + written.rows,
-            "first_ns": min(time for time in firsts if time is not None),
-            "last_ns": max(time for time in lasts if time is not None),
-            "media": topic.media + len(media),
-            "media_bytes": topic.media_bytes + sum(media),
-            "files": [*topic.files, new],
-        }
+    return replace(
+        topic,
+        rows=topic.rows + written.rows,
+        first_ns=min(time for time in firsts if time is not None),
+        last_ns=max(time for time in lasts if time is not None),
+        media=topic.media + len(media),
+        media_bytes=topic.media_bytes + sum(media),
+        files=[*topic.files, new],
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ingestion.bags.arrays import TIME, array
+from ingestion.bags.arrays import TIME, array, taken
 from ingestion.bags.bodies import BEGIN, MOST_BYTES, Bodies
 from ingestion.bags.columns import fields
 from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS
@@ -163,9 +163,9 @@ def _together(program: Program, done: list[tuple[Ints, Columns]]) -> tuple[Ints,
         return np.empty(0, np.int64), [pa.nulls(0, kind) for _, kind in program.columns]
     rows = np.concatenate([part for part, _ in done])
     order = np.argsort(rows)
-    return rows[order], list(_joined(zip(*(found for _, found in done), strict=True), array(order, pa.int64())))
+    return rows[order], list(_joined(zip(*(found for _, found in done), strict=True), order))
 
 
-def _joined(parts: "Iterator[tuple[pa.Array, ...]]", order: pa.Array) -> Iterator[pa.Array]:
+def _joined(parts: "Iterator[tuple[pa.Array, ...]]", order: Ints) -> Iterator[pa.Array]:
     for part in parts:
-        yield pa.concat_arrays(part).take(order)
+        yield taken(pa.concat_arrays(part), order)

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-
-import yaml
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING
 
 from fleet.errors import Invalid
 from ingestion.bags.archives import unzstd
@@ -19,19 +17,13 @@ from ingestion.bags.given import definitions_among
 from ingestion.bags.recording import Batch, Findings
 from ingestion.bags.sqlite import log_bytes, with_log
 
+if TYPE_CHECKING:
+    from ingestion.bags.metadata import Metadata
+
 METADATA = "metadata.yaml"
-LARGEST_METADATA_BYTES = 4 << 20
 MOST_MEMBERS = 10_000
 DEEPEST = 3
 READ_AT_ONCE = 1 << 20
-
-
-class Metadata(BaseModel):
-    """What rosbag2 writes about a recording, as far as we use it."""
-
-    relative_file_paths: list[str]
-    message_count: int | None = None
-    ros_distro: str = ""
 
 
 @dataclass
@@ -204,7 +196,10 @@ def listing_of(folder: Path) -> Listing:
         if len(kinds) > 1:
             raise Invalid(f"The folder holds recordings of several formats ({', '.join(sorted(kinds))}).")
         return Listing(files, repairs=[f"there is no {METADATA}"] if kinds != {"bag"} else [])
-    metadata = _metadata(home / METADATA)
+    # A recording that is one file does not wait for a reader of YAML.
+    from ingestion.bags.metadata import metadata_in  # noqa: PLC0415  see above
+
+    metadata = metadata_in(home / METADATA)
     if metadata is None:
         return Listing(files, repairs=[f"{METADATA} cannot be read"])
     return _listed(home, files, metadata)
@@ -220,18 +215,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,18})", path.name)]
 
 
-def _metadata(path: Path) -> Metadata | None:
-    if path.stat().st_size > LARGEST_METADATA_BYTES:
-        return None
-    try:
-        # The loader in Python: that in C overflows the stack where this one raises RecursionError.
-        content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506  it makes nothing but texts
-        return Metadata.model_validate(content["rosbag2_bagfile_information"])
-    except (yaml.YAMLError, ValidationError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _listed(home: Path, there: list[Path], metadata: Metadata) -> Listing:
+def _listed(home: Path, there: list[Path], metadata: "Metadata") -> Listing:
     by_name = {path.name: path for path in there}
     files, missing = list[Path](), list[str]()
     for written in dict.fromkeys(metadata.relative_file_paths):

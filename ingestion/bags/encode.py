@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from math import log2
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from ingestion.bags.arrays import distinct, flat
 
 SAMPLE_VALUES = 4_096
 SAMPLE_BYTES = 1 << 20
@@ -74,7 +75,7 @@ def leaves(table: pa.Table) -> Iterator[Leaf]:
     for name, column in zip(table.column_names, table.columns, strict=True):
         path, values = name, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         while pa.types.is_list(values.type):
-            path, values = f"{path}.list.element", values.flatten()
+            path, values = f"{path}.list.element", flat(values)
         yield path, values
 
 
@@ -94,11 +95,11 @@ def _candidates(values: pa.Array) -> list[str]:
     if pa.types.is_boolean(kind):
         return [PLAIN]
     usual = _usual(kind)
-    distinct = pc.count_distinct(values).as_py() if len(values) else 0
-    if usual != LENGTHS and (distinct <= 1 or distinct >= len(values) * CLEARLY_DISTINCT):
+    different = distinct(values) if len(values) else 0
+    if usual != LENGTHS and (different <= 1 or different >= len(values) * CLEARLY_DISTINCT):
         # What never changed so far is small in any encoding, and must not get large when it changes later.
         return [usual]
-    if distinct <= len(values) * CLEARLY_REPEATED:
+    if different <= len(values) * CLEARLY_REPEATED:
         return [DICTIONARY]
     return [DICTIONARY, PLAIN, LENGTHS] if usual == LENGTHS else [DICTIONARY, usual, PLAIN]
 
@@ -138,6 +139,6 @@ def _sizes(leaves: list["_Unclear"], turn: int) -> Iterator[float]:
 
 def _growth(values: pa.Array, scale: float) -> float:
     """How much more distinct values `scale` times as many values have, judged by the halves of these."""
-    half = pc.count_distinct(values.slice(0, len(values) // 2)).as_py()
-    whole = pc.count_distinct(values).as_py()
+    half = distinct(values.slice(0, len(values) // 2))
+    whole = distinct(values)
     return float((whole / half) ** log2(scale)) if half else scale

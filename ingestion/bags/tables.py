@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ingestion.bags.arrays import array
+from ingestion.bags.arrays import taken
 from ingestion.bags.encode import CODEC, Encodings, encodings
 from ingestion.bags.ordering import sort_file
 
@@ -79,4 +79,4 @@ def _sorted(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     if (times[1:] >= times[:-1]).all():
         return table, times
     order = np.argsort(times, kind="stable")
-    return table.take(array(order, pa.int64())), times[order]
+    return taken(table, order), times[order]

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -213,3 +215,30 @@ def test_bags_from_before_the_catalogue_are_catalogued_once(runtime, run, bag):
     assert run("catalogue", "-o", "acme") == "0 bags, 0 topics\n"
     assert run("catalogue", "-o", "acme", "--again") == "1 bags, 1 topics\n"
     assert json.loads(run("list", "-o", "acme", "--topic", "/voltage", "--json"))[0]["id"] == str(bag.id)
+
+
+def test_a_conversion_waits_for_nothing_that_it_does_not_need(tmp_path):
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    said = types.types["std_msgs/msg/String"]
+    dim = types.types["std_msgs/msg/MultiArrayDimension"]
+    kind = "std_msgs/msg/MultiArrayLayout"
+    with Writer(tmp_path / "run", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        text = writer.add_connection("/said", "std_msgs/msg/String", typestore=types)
+        lists = writer.add_connection("/lists", kind, typestore=types)
+        for n in range(300):  # out of order
+            time = START_NS - n
+            writer.write(text, time, types.serialize_cdr(said(data="x" * (n % 7)), "std_msgs/msg/String"))
+            many = [dim(label=str(n % 5), size=place, stride=1) for place in range(n % 3)]
+            writer.write(lists, time, types.serialize_cdr(types.types[kind](dim=many, data_offset=n), kind))
+    script = (
+        f"import sys; sys.argv = ['yardmaster', 'bags', 'convert', {str(tmp_path / 'run/run.mcap')!r}, "
+        f"'--out', {str(tmp_path / 'lake')!r}]\n"
+        "from deployments.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    print('ENDED', ended.code)\n"
+        "print('LOADED', *sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "run.mcap: complete, 600 messages" in ran.stdout
+    assert "ENDED 0" in ran.stdout
+    loaded = set(ran.stdout.partition("LOADED ")[2].split())
+    assert loaded & {"typer", "rich", "pydantic", "yaml", "pandas", "fsspec", "pyarrow.compute", "sqlalchemy"} == set()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_the_same_recording_gives_the_same_files_and_a_newer_converter_removes_t
 
     monkeypatch.setattr(conversion, "CONVERTER", "2000")
     newer = convert(source, out, robot="carrier-9")
-    assert newer == other.model_copy(update={"converter": "2000"})
+    assert newer == replace(other, converter="2000")
     assert len([path for path in out.rglob("media-*/*") if path.is_file()]) == 2
 
 

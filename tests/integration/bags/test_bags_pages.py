@@ -1,5 +1,7 @@
 """The page of a bag: topics with their quality, a timeline with the battery, what was warned of and what is missing."""
 
+from dataclasses import replace
+
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
@@ -67,7 +69,7 @@ def test_the_timeline_shows_topics_their_gaps_the_battery_and_events(converted, 
 
 def test_a_bag_without_messages_has_no_timeline(converted):
     lake, manifest = converted()
-    assert timeline(lake, manifest.model_copy(update={"first_ns": None}), []) == ""
+    assert timeline(lake, replace(manifest, first_ns=None), []) == ""
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def row():
 
 def test_the_page_tells_quality_errors_events_and_losses(converted, row):
     _, manifest = converted()
-    lost = manifest.model_copy(update={"lost": [Lost(offset=7, bytes=9, reason="torn")], "repairs": ["no index"]})
+    lost = replace(manifest, lost=[Lost(offset=7, bytes=9, reason="torn")], repairs=["no index"])
     event = Event(id=new_id(), kind="bumper", severity="error", occurred_at=instant(START_NS))
     mission = Stint(new_id(), "Inspect press-1", event.occurred_at, None)
     happened = Happened(event, Alert(rule="bumper", message="It hit something.", opened_at=event.occurred_at), mission)
@@ -97,7 +99,7 @@ def test_the_page_tells_quality_errors_events_and_losses(converted, row):
 
 def test_nothing_from_a_recording_is_markup(converted, row):
     _, manifest = converted()
-    named = manifest.model_copy(update={"filename": "<b>|x", "reason": "a|b"})
+    named = replace(manifest, filename="<b>|x", reason="a|b")
     text = bag_page(named, [row(name="[x](javascript:1)", errors="<script>|")], [], "")
     assert "<b>" not in text.replace("\\<b\\>", "")
     assert "\\[x\\]" in text
