@@ -102,9 +102,13 @@ class Unavailable(YardmasterError):
     status = 503
 
 
+PLAINER = {"timezone_aware": "Say how far it is from UTC, as in 2026-03-01T06:00:00+01:00 or 2026-03-01T05:00:00Z"}
+
+
 def complaints(error: "ValidationError") -> list[str]:
     """What pydantic refused, one sentence for each field with its value."""
     return [
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (it is {problem['input']!r:.120})"
+        f"{'.'.join(map(str, problem['loc']))}: {PLAINER.get(problem['type'], problem['msg'])} "
+        f"(it is {problem['input']!r:.120})"
         for problem in error.errors()
     ]

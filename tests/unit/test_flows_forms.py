@@ -58,7 +58,7 @@ def test_a_wrong_date_deep_in_the_form_is_named_by_its_path():
 def test_an_instant_without_a_time_zone_is_refused():
     wrong = {"name": "x", "tasks": [{"station": "gate"}], "not_after_at": "2026-03-01T22:00:00"}
     (found,) = complaints(a_flow, {"mission": wrong})
-    assert "timezone" in found
+    assert "not_after_at: Say how far it is from UTC, as in 2026-03-01T06:00:00+01:00" in found
 
 
 def test_a_field_that_the_form_does_not_have_is_refused():

@@ -41,7 +41,7 @@ FORMS = [
     ("train-rul", {"organisation": "nobody"}, NOBODY),
     ("publish-report", {"site": "moon"}, "There is no site 'moon'"),
     ("publish-report", {"period_from": "yesterday"}, "period_from: Input should be a valid datetime"),
-    ("publish-report", {"period_from": "2026-01-01T00:00:00"}, "Input should have timezone info"),
+    ("publish-report", {"period_from": "2026-01-01T00:00:00"}, "Say how far it is from UTC"),
     (
         "publish-report",
         {"period_to": "0001-01-01T00:00:00Z"},
