@@ -1,5 +1,6 @@
 """Recordings packed as a whole (zip, zstd): unpacked into a folder, within bounds, and never beside it."""
 
+import errno
 import lzma
 import shutil
 import zipfile
@@ -17,6 +18,7 @@ ALWAYS_ALLOWED_BYTES = 1 << 30
 LARGEST_RATIO = 200
 COPIED_AT_ONCE = 1 << 20
 ENCRYPTED = 0x1
+UNUSABLE_NAMES = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
 
 
@@ -29,7 +31,7 @@ def unzip(path: Path, folder: Path) -> None:
     """Unpack a zip archive into `folder`; hidden files and what systems add of their own are left out.
 
     Raises:
-        Invalid: it is damaged, encrypted, absurdly large, or names a place outside of its folder.
+        Invalid: it is damaged, encrypted, absurdly large, or has names that lead out of its folder or that none can take.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -42,6 +44,10 @@ def unzip(path: Path, folder: Path) -> None:
                     shutil.copyfileobj(packed, file, COPIED_AT_ONCE)
     except DAMAGES as error:
         raise Invalid(f"The zip archive is damaged, cut, or of a kind that is not known: {error}.") from error
+    except OSError as error:
+        if error.errno not in UNUSABLE_NAMES:
+            raise
+        raise Invalid(f"The archive holds a name that no folder can take: {error.strerror}. Make it anew.") from error
 
 
 def _members(archive: zipfile.ZipFile, largest: int) -> Iterator[zipfile.ZipInfo]:

@@ -24,6 +24,7 @@ from ingestion.bags.progress import Listener
 from ingestion.bags.published import is_whole, remove_superseded, superseded
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
 from ingestion.bags.recording import sayable
+from ingestion.bags.sources import require_recording
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant
 from ingestion.statuses import BagStatus
 
@@ -51,10 +52,7 @@ def convert(
         Invalid: `source` is neither a file nor a folder, or holds `out`; or `definitions` holds none.
         Unavailable: the disk cannot take it.
     """
-    if not source.exists():
-        raise Invalid(
-            f"There is no file {source}; name one recording (.bag, .db3 or .mcap) or its folder.", source=str(source)
-        )
+    require_recording(source)
     if out.resolve().is_relative_to(source.resolve()):
         raise Invalid(
             f"{out} lies in the recording {source} itself; choose a folder outside of it.", source=str(source)
@@ -63,7 +61,7 @@ def convert(
     size = size_of(source) if source.is_dir() else source.stat().st_size
     name = sayable(source.name or source.resolve().name)
     given = definitions_given(definitions) if definitions is not None else ()
-    made = Source(source, name, recording_sha256(source), size, robot or UNKNOWN_ROBOT, given)
+    made = Source(source, name, recording_sha256(source), size, sayable(robot or UNKNOWN_ROBOT), given)
     return convert_into(lake, made, listener)
 
 

@@ -113,5 +113,12 @@ def test_what_is_neither_a_file_nor_a_folder_is_refused_before_it_is_read(tmp_pa
     for source in (Path("/dev/null"), tmp_path / "pipe.mcap"):
         with pytest.raises(Invalid, match="neither a file nor a folder"):
             inspect(source)
-    with pytest.raises(Invalid, match="neither a file nor a folder"):
-        verify(Path("/dev/null"), tmp_path)
+    for use in (verify, convert):
+        with pytest.raises(Invalid, match="neither a file nor a folder"):
+            use(Path("/dev/null"), tmp_path)
+
+
+def test_a_robot_whose_name_is_no_text_is_named_as_far_as_it_can_be_written(points, written, tmp_path):
+    name = os.fsdecode(b"carrier-\xff")
+    manifest = convert(written(points(range(3)).content()), tmp_path / "out", robot=name)
+    assert (manifest.status, manifest.robot) == (BagStatus.complete, "carrier-\ufffd")

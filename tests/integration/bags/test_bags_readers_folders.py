@@ -232,6 +232,12 @@ def test_a_zip_that_names_a_place_outside_is_refused_and_writes_nothing(bodies, 
     assert not list(tmp_path.parent.rglob("evil.mcap"))
 
 
+@pytest.mark.parametrize("names", [["d" * 300 + "/a.mcap"], ["d", "d/a.mcap"]], ids=["too long", "a file and a folder"])
+def test_a_zip_with_names_that_no_folder_can_take_is_refused(points, bodies, zipped, names):
+    with pytest.raises(Invalid, match="no folder can take"):
+        bodies(zipped([(name, points(range(2)).content()) for name in names]))
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(bodies, zipped, monkeypatch):
     monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 1 << 20)
     path = zipped([("drive.mcap", bytes(16 << 20))])
