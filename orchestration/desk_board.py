@@ -93,8 +93,8 @@ def _table(lines: Sequence[Line], waiting_for: Mapping[UUID, str], now_at: Mappi
             else mission.desired.value,
             "Robot": robot or "",
             "Now": now_at.get(mission.id, "") if robot else "",
-            "Reason": mission.reason,
             "Waits because": waiting_for.get(mission.id, ""),
+            "Reason": mission.reason,
             "Changed": f"{mission.updated_at:%Y-%m-%d %H:%M:%S} UTC",
             "Organisation": organisation,
         }

@@ -22,14 +22,15 @@ from missions.schedules.models import (
 from missions.schedules.recurrence import iso, times
 
 FRESH = {"populate_existing": True}
+NAMED_MAX = 20  # of schedules with one name
 
 
 def schedule_of(session: Session, organisation_id: UUID, name_or_id: UUID | str) -> Schedule:
-    """The schedule with this id, key or name.
+    """The schedule with this id, key or name; of several called so the one that has not ended.
 
     Raises:
         NotFound: the organisation has none such.
-        Invalid: several are called so.
+        Invalid: several are called so; names their ids.
     """
     ours = select(Schedule).where(Schedule.organisation_id == organisation_id)
     name = str(name_or_id)
@@ -37,12 +38,14 @@ def schedule_of(session: Session, organisation_id: UUID, name_or_id: UUID | str)
     with suppress(ValueError):
         wanted.insert(0, ours.where(Schedule.id == UUID(name)))
     for query in wanted:
-        found = session.exec(query.limit(2)).all()
-        if len(found) > 1:
-            raise Invalid(f"Several schedules are called {name!r}; name one by its id.", schedule=name)
-        if found:
-            return found[0]
-    raise NotFound(f"There is no schedule {name!r}.", schedule=name)
+        found = session.exec(query.order_by(col(Schedule.id).desc()).limit(NAMED_MAX)).all()
+        left = [schedule for schedule in found if schedule.status is not ScheduleStatus.ended] or found
+        if len(left) > 1:
+            ids = ", ".join(f"{schedule.id} ({schedule.status})" for schedule in left)
+            raise Invalid(f"Several schedules are called {name!r}; give the id of one: {ids}.", schedule=name)
+        if left:
+            return left[0]
+    raise NotFound(f"There is no schedule {name!r}; `yardmaster schedules list` names those there are.", schedule=name)
 
 
 def lock(session: Session, schedule: Schedule) -> Schedule:

@@ -132,3 +132,14 @@ def test_an_occurrence_whose_round_is_not_over_is_kept(timetable):
     assert _forget(timetable) == 0
     timetable.finish()
     assert _forget(timetable) == 1
+
+
+def test_of_schedules_with_one_name_the_one_that_has_not_ended_is_meant(timetable):
+    over = timetable.revise(timetable.create(key="first"), name="Night round")
+    live = timetable.revise(timetable.create("FREQ=DAILY", key="second"), name="Night round")
+    owner = timetable.world.organisation.id
+    with timetable.runtime.reading() as session, pytest.raises(Invalid, match=str(live.id)):
+        schedule_of(session, owner, "Night round")
+    timetable.control(over, "end")
+    with timetable.runtime.reading() as session:
+        assert schedule_of(session, owner, "Night round").id == live.id
