@@ -6,6 +6,7 @@ Imported only where this is chosen (YARDMASTER_BAGS_RUNNER): Dask costs a second
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -92,7 +93,7 @@ async def fan_out(
             runner.client.subscribe_topic(limits.topic, hear)
             asked = [{"organisation": organisation, "bag_id": bag_id, "limits": limits} for bag_id in bag_ids]
             futures = [runner.submit(convert_bag, parameters=parameters) for parameters in asked]
-            return _collected(dict(zip(bag_ids, futures, strict=True)), is_ended)
+            return collected(dict(zip(bag_ids, futures, strict=True)), is_ended)
 
     teller = asyncio.create_task(_pass_on(news, told))
     fanning = asyncio.create_task(asyncio.to_thread(fan))
@@ -120,7 +121,8 @@ def _runner(scheduler: str) -> Iterator[DaskTaskRunner]:
         yield runner
 
 
-def _collected(asked: Mapping[UUID, PrefectDaskFuture[Converted]], is_ended: threading.Event) -> list[Converted]:
+def collected(asked: Mapping[UUID, PrefectDaskFuture[Converted]], is_ended: threading.Event) -> list[Converted]:
+    """What became of each bag when all are done; nothing of any when it is ended before, and all are cancelled."""
     try:
         while not is_ended.wait(LOOK_S):
             if all(future.wrapped_future.done() for future in asked.values()):
@@ -137,6 +139,9 @@ def _outcome(bag_id: UUID, future: PrefectDaskFuture[Converted]) -> Converted:
         return outcome
     except KilledWorker as killed:
         error = Unavailable(f"The Dask workers that converted it were killed one after the other: {killed}")
+        return not_converted(bag_id, error, is_worth_a_try=True)
+    except CancelledError as lost:
+        error = Unavailable(f"The Dask scheduler was lost while the bag was converted: {lost}")
         return not_converted(bag_id, error, is_worth_a_try=True)
 
 

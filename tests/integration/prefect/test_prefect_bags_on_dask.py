@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+from distributed import Client
+from prefect_dask.task_runners import PrefectDaskFuture
+
+from fleet.database import new_id
+from orchestration.fanning import collected
+from orchestration.work.bags import NOT_CONVERTED
 
 pytestmark = [pytest.mark.proof, pytest.mark.serial, pytest.mark.timeout(300)]
 RUN = """
@@ -85,7 +92,7 @@ def _children(workers: list[psutil.Popen]) -> list[psutil.Process]:
 def test_each_bag_is_a_task_and_one_that_is_none_costs_only_itself(flows, installation, stored, recording):
     good, bad = stored(recording, "dask.mcap"), stored(b"none at all", "dask.txt")
     before = _tasks(installation)
-    assert flows().result(good, bad) == {"bags": 2, "messages": 60, "problems": 0}
+    assert flows().result(good, bad) == {"bags": 2, "messages": 60, "problems": 1}
     assert _tasks(installation) == before + 2
 
 
@@ -127,3 +134,20 @@ def test_a_scheduler_that_is_away_is_told_with_its_address(flows, stored, record
     _, errors = run.communicate(timeout=100)
     assert run.returncode != 0
     assert "The Dask scheduler tcp://127.0.0.1:9 does not answer" in errors
+
+
+def test_what_a_killed_scheduler_had_is_worth_another_try(tmp_path, eventually):
+    file, bag_id = tmp_path / "scheduler.json", new_id()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    scheduler = subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(file)], stderr=subprocess.DEVNULL)
+    try:
+        address = eventually(lambda: json.loads(file.read_text())["address"] if file.exists() else "", bool)
+        with Client(address, timeout=2) as client:
+            future = PrefectDaskFuture(task_run_id=new_id(), wrapped_future=client.submit(sum, [1, 2]))
+            scheduler.kill()
+            (outcome,) = collected({bag_id: future}, threading.Event())
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    assert (outcome.bag_id, outcome.status, outcome.is_worth_a_try) == (str(bag_id), NOT_CONVERTED, True)
+    assert "scheduler" in outcome.problem
