@@ -1,5 +1,6 @@
 """A real Prefect server, a migrated database and the real worker process, for the tests of this folder."""
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -31,6 +32,8 @@ WITHIN_S = 180.0  # what takes a second or two on an idle machine
 START_NS = 1_772_402_400_000_000_000  # 2026-03-01 22:00 UTC
 FLOAT = "std_msgs/msg/Float64"
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 T = TypeVar("T")
 TRIAL = '''
 """Flows that only try out the worker."""
@@ -69,6 +72,12 @@ def until(question: Callable[[], T], is_enough: Callable[[T], bool], *, within_s
         assert time.monotonic() < end, f"waited {within_s} s; the last answer was {answer!r}"
         time.sleep(0.1)
     return answer
+
+
+def die_with_us() -> None:
+    """In a child that is about to begin: it is killed when this test run is, which ends nothing itself then."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass
@@ -132,6 +141,7 @@ class Prefect:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_us,
             )
         until(lambda: _is_healthy(self.api) or self._server_ended(), bool)
         assert not self._server_ended(), self.log.with_name("server.log").read_text()
@@ -151,7 +161,12 @@ class Prefect:
     def start_worker(self) -> None:
         with self.log.open("ab") as log:
             self.worker = subprocess.Popen(
-                [sys.executable, "-m", "orchestration.worker"], cwd=ROOT, env=self.environment, stderr=log, stdout=log
+                [sys.executable, "-m", "orchestration.worker"],
+                cwd=ROOT,
+                env=self.environment,
+                stderr=log,
+                stdout=log,
+                preexec_fn=die_with_us,
             )
 
     def end_worker(self, number: signal.Signals) -> int:
