@@ -41,6 +41,18 @@ class Span:
         except (OverflowError, ValueError) as error:
             raise Invalid(f"{before_s} s before and {after_s} s after {at} are no times of the calendar.") from error
 
+    @classmethod
+    def between(cls, begin: datetime, end: datetime) -> "Span":
+        """The time from an instant up to another, in UTC.
+
+        Raises:
+            Invalid: one leaves the calendar.
+        """
+        try:
+            return cls(begin.astimezone(UTC), end.astimezone(UTC))
+        except OverflowError as error:
+            raise Invalid(f"{begin} or {end} is no time of the calendar in UTC; give years from 1 to 9999.") from error
+
     @property
     def nanoseconds(self) -> tuple[int, int]:
         """Begin and end since 1970.
@@ -80,7 +92,7 @@ def span_of(session: Session, bag: Bag, wanted: CutWanted) -> Span:
     """
     event = _event(session, bag, wanted.event_id) if wanted.event_id is not None else None
     if wanted.begin is not None and wanted.end is not None:
-        span = Span(wanted.begin, wanted.end)
+        span = Span.between(wanted.begin, wanted.end)
     elif event is None or wanted.begin is not None or wanted.end is not None:
         raise Invalid("Say what is to be cut out: an event, or both the first instant and that before which it ends.")
     else:

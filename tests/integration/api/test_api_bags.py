@@ -181,6 +181,7 @@ def test_a_cut_is_also_of_the_time_between_two_instants(operator, bags):
         ({"event_id": str(UUID(int=1))}, 404),
         ({"from": "2027-03-01T22:00:05Z", "to": "2027-03-01T22:00:06Z"}, 404),
         ({"from": "2026-03-01T22:00:05Z", "to": "2026-03-01T22:00:01Z"}, 422),
+        ({"from": "0001-01-01T00:00:00+05:00", "to": "2027-03-01T22:00:01Z"}, 422),
         ({"seconds_before": -1}, 422),
     ],
     ids=str,
