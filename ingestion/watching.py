@@ -6,6 +6,7 @@ bag however often it is sent, and a file leaves its place only once its bag is t
 
 import fcntl
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ from ingestion.quotas import Limits
 
 DONE, REFUSED = "done", "refused"
 LOCK = ".yardmaster-watch"
+REASON = ".reason.txt"
+LONGEST_NAME_BYTES = 255  # of what disks of Linux take
 PART_BYTES = 8 << 20
 # Whatever still grows under such a name is renamed by who writes it; a database's log belongs to the database.
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".active", "-wal", "-shm", "-journal")
@@ -121,10 +124,11 @@ class Watch:
                 return None
             _refuse(path, self._folder / REFUSED, error.message)
             log.error("a recording is refused", name=path.name, why=error.message)
-            return Taken(path.name, reason=error.message)
+            return Taken(os.fsencode(path.name).decode(errors="backslashreplace"), reason=error.message)
         if _signature(path) != signature:
             return None
-        path.rename(_free(self._folder / DONE, path.name))
+        done = self._folder / DONE
+        path.rename(done / _ending_in(path.name, _free_end(done, path.name)))
         log.info("a recording is taken", name=path.name, sha256=sha256)
         return Taken(path.name, sha256)
 
@@ -166,17 +170,28 @@ def _signature(path: Path) -> Signature:
 
 
 def _check(path: Path) -> None:
+    _check_names([path])
     if path.is_symlink() or not (path.is_dir() or path.is_file()):
         raise Invalid("It is a link or a device, not a recording; put the file itself there.")
     if path.is_dir():
+        _check_names(path.rglob("*"))
         listing_of(path)
         _check_closed(members_of(path))
         return
     reader_of(path)
     _check_closed([path])
     written_ahead = path.with_name(f"{path.name}-wal")
-    if written_ahead.exists() and written_ahead.stat().st_size:
+    if os.path.lexists(written_ahead) and written_ahead.stat().st_size:  # also where such a name would be too long
         raise Unavailable("Its recorder has not closed it; end it, or put both files into a folder of their own.")
+
+
+def _check_names(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(path.name).decode(errors="backslashreplace")
+            raise Invalid(f"The name {shown} is not UTF-8; rename it.") from None
 
 
 def _check_closed(files: Iterable[Path]) -> None:
@@ -276,15 +291,23 @@ def _sha256(path: Path) -> str:
 
 def _refuse(path: Path, folder: Path, reason: str) -> None:
     """Move it aside with a file beside it that says why; the reason first, so that none is ever without."""
-    target = _free(folder, path.name)
-    target.with_name(f"{target.name}.reason.txt").write_text(f"{reason}\n")
-    path.rename(target)
+    end = _free_end(folder, path.name)
+    (folder / _ending_in(path.name, f"{end}{REASON}")).write_text(f"{reason}\n")
+    path.rename(folder / _ending_in(path.name, end))
 
 
-def _free(folder: Path, name: str) -> Path:
-    """A place of this name, or of one with a number, where nothing lies."""
-    number, target = 1, folder / name
-    while target.is_symlink() or target.exists():
+def _free_end(folder: Path, name: str) -> str:
+    """What to put behind the name, nothing or a number, for a place where nothing lies."""
+    number, end = 1, ""
+    while os.path.lexists(folder / _ending_in(name, end)):
         number += 1
-        target = folder / f"{name}.{number}"
-    return target
+        end = f".{number}"
+    return end
+
+
+def _ending_in(name: str, end: str) -> str:
+    """The name with this end; cut before it where a disk would not take it."""
+    whole = os.fsencode(name + end)
+    if len(whole) <= LONGEST_NAME_BYTES:
+        return name + end
+    return whole[: LONGEST_NAME_BYTES - len(end)].decode(errors="ignore") + end

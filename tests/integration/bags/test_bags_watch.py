@@ -122,6 +122,32 @@ def test_what_is_no_recording_is_refused_with_the_reason(folder, taken, bags):
     assert "link" in (folder / "refused/link.mcap.reason.txt").read_text()
 
 
+def test_a_name_that_is_no_text_is_refused_and_holds_up_nothing(folder, record, taken, bags):
+    (folder / os.fsdecode(b"a\xff.mcap")).write_bytes(record(2))
+    drive = folder / "drive"
+    drive.mkdir()
+    (drive / os.fsdecode(b"\xfe.mcap")).write_bytes(record(3))
+    (folder / "z.mcap").write_bytes(record(4))
+    told = {one.name: one.reason for one in taken()}
+    assert told == {
+        "a\\xff.mcap": "The name a\\xff.mcap is not UTF-8; rename it.",
+        "drive": "The name \\xfe.mcap is not UTF-8; rename it.",
+        "z.mcap": "",
+    }
+    assert [bag.filename for bag in bags()] == ["z.mcap"]
+
+
+def test_the_longest_names_are_refused_and_taken_as_any(folder, record, taken, bags):
+    first, second = "é" * 125 + ".txt", "é" * 125 + ".mcap"
+    for turn in range(2):
+        (folder / first).write_bytes(b"none")
+        (folder / second).write_bytes(record(turn + 1))
+        assert len(taken()) == 2
+    assert len(list((folder / "refused").iterdir())) == 4
+    assert [len(os.fsencode(path.name)) for path in (folder / "done").iterdir()] == [255, 255]
+    assert len(bags()) == 2
+
+
 def test_what_others_still_write_is_not_touched(folder, taken):
     for name in [".hidden.mcap", "run.mcap.part", "run.db3-wal", "copy.tmp"]:
         (folder / name).write_bytes(b"x")
@@ -227,7 +253,7 @@ def test_one_watches_a_folder_at_a_time(watch, folder):
         pass
 
 
-@pytest.mark.parametrize("step", ["_announce", "_enter", "_send", "_free"])
+@pytest.mark.parametrize("step", ["_announce", "_enter", "_send", "_free_end"])
 def test_killed_between_steps_the_next_run_goes_on(runtime, folder, record, taken, bags, monkeypatch, step: str):
     (folder / "run.mcap").write_bytes(record(5))
     (folder / "notes.txt").write_text("not a bag")
