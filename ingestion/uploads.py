@@ -151,7 +151,9 @@ def check_total(upload: Upload, sizes: Mapping[str, int], number: int, size: int
     total = size + sum(count for part, count in sizes.items() if part != str(number))
     if total > upload.size:
         raise TooLarge(
-            f"With part {number} the upload would have {total} bytes; {upload.size} were announced.", limit=upload.size
+            f"With part {number} the upload would have {total} bytes; {upload.size} were announced. Go on with parts as "
+            "large as those it has, or send it whole in one request.",
+            limit=upload.size,
         )
 
 
@@ -273,7 +275,7 @@ def _with_arrived(transaction: Transaction, objects: ObjectStore, upload: Upload
         row = session.get(Upload, upload.id, with_for_update=True)
         if row is None or row.status is not UploadStatus.open:
             raise NotFound(f"The parts of upload {upload.id} were taken by another call.")
-        row.parts = {**arrived, **row.parts}
+        row.parts = {**row.parts, **arrived}  # a part may have been put there again, with another size
         session.add(row)
         return row
 

@@ -187,6 +187,13 @@ def test_a_part_that_is_gone_from_the_store_is_told_and_can_be_sent_again(runtim
     assert runtime.objects.read(sender.complete(upload).object_key) == CONTENT
 
 
+def test_a_part_that_went_past_us_in_another_size_counts_as_it_lies_in_the_store(runtime, sender, stored):
+    upload = sender.start()
+    sender.part(upload, 1, CONTENT[:10])
+    runtime.objects.put(f"{upload.organisation_id}/uploads/{upload.id}/000001", CONTENT)
+    assert runtime.objects.read(sender.complete(upload).object_key) == CONTENT
+
+
 def test_another_hash_fails_the_upload_names_both_and_loses_nothing(runtime, sender, stored):
     upload = sender.start(sha256="0" * 64)
     sender.part(upload, 1, CONTENT)
