@@ -1,6 +1,7 @@
 """What was recorded: the bags of an organisation, newest first, by what is in them; their topics and events."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
@@ -204,12 +205,12 @@ def uncatalogued(session: Session, organisation_id: UUID, *, are_all: bool = Fal
 
 
 def _is_called(name: str) -> ColumnElement[bool]:
-    try:
-        return col(Bag.id) == UUID(name)
-    except ValueError:
-        is_hash = len(name) >= SHORTEST_HASH and set(name) <= set("0123456789abcdef")
-        is_file = col(Bag.filename) == name
-        return or_(is_file, col(Bag.sha256).startswith(name)) if is_hash else is_file
+    meant = [col(Bag.filename) == name]
+    if len(name) >= SHORTEST_HASH and set(name.lower()) <= set("0123456789abcdef"):
+        meant.append(col(Bag.sha256).startswith(name.lower()))
+    with suppress(ValueError):  # half of a hash is as long as an id
+        meant.append(col(Bag.id) == UUID(name))
+    return or_(*meant)
 
 
 def _has_topic(organisation_id: UUID, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

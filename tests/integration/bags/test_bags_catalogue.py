@@ -207,7 +207,7 @@ def test_a_bag_is_called_by_its_id_its_hash_or_its_name(runtime, world, kept, re
         kept(recording(seconds=range(number + 5)), filename="twice.mcap")
     with runtime.reading() as session:
         sha256 = session.get_one(Bag, bag_id).sha256
-        for name in (str(bag_id), sha256, sha256[:8], "once.mcap"):
+        for name in (str(bag_id), sha256, sha256.upper(), sha256[:8], sha256[:32], "once.mcap"):
             assert bag_called(session, world.organisation.id, name).id == bag_id
         for name in ("", sha256[:7], str(new_id()), "%"):
             with pytest.raises(NotFound):
