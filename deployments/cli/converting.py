@@ -61,17 +61,21 @@ def _options(words: Sequence[str]) -> dict[str, str] | None:
 
 
 def run_plainly(asked: Conversion) -> NoReturn:
-    """Convert and end the process, as Typer does; also when somebody interrupts it or reads its answer no further."""
+    """Convert and end the process, as Typer does; also when somebody interrupts it or reads its answer no further.
+
+    Every file is closed and on the disk by then: to take modules and pools of memory apart is left to the kernel.
+    """
     with told():
         try:
             code = converted(asked)
             sys.stdout.flush()
+            sys.stderr.flush()
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
-        raise SystemExit(code)
+        os._exit(code)
 
 
 def converted(asked: Conversion) -> int:

@@ -65,8 +65,8 @@ def test_other_commands_are_left_to_typer(words):
 def test_a_conversion_imports_neither_what_reads_command_lines_nor_what_checks_models():
     script = (
         "import sys; sys.argv = ['yardmaster', 'bags', 'convert', 'night.mcap', '--out', 'lake']\n"
-        "from deployments.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as ended:\n    print('ENDED', ended.code)\n"
+        "from deployments.cli.converting import converted, plainly_asked\n"
+        "print('ENDED', converted(plainly_asked(sys.argv[1:])))\n"
         "print('LOADED', *sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -84,6 +84,23 @@ def test_what_is_wrong_is_one_sentence_there_too():
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("yardmaster: msgs/lake lies in the recording msgs itself")
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=str)
+def test_what_is_told_is_told_whole_to_a_pipe_and_the_exit_code_is_that_of_typer(options):
+    command = [sys.executable, "-m", "deployments.cli", "bags", "convert", "night.mcap", "--out", "lake", *options]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    by_typer = subprocess.run([*command, "--out", "lake"], capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stdout, plain.stderr) == (2, by_typer.stdout, by_typer.stderr)
+    assert plain.stdout.endswith("\n")
+
+
+def test_who_reads_no_further_sees_no_traceback():
+    command = f"{sys.executable} -m deployments.cli bags convert night.mcap --out lake --json"
+    ran = subprocess.run(
+        ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) in [(1, ""), (2, "")]  # 2: written before the reader went
 
 
 def test_a_table_for_programs_is_folded_to_no_width():
