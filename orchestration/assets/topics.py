@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +41,7 @@ SAMPLE_COLUMNS = 8
 LONGEST_CELL = 40
 BAGS_NAMED = 50
 Metadata = dict[str, MetadataValue]
+_ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ class Finding:
 
 
 def key_of(topic: str) -> AssetKey:
-    """The asset of a topic; other names than letters, digits, `_` and `-` are written as in the lake's folders."""
-    return AssetKey(["topics", *(quote(part, safe="") for part in topic.strip("/").split("/") if part)])
+    """The asset of a topic; signs that Dagster takes in no name of a check are spelled by their bytes: a space is `_x20`."""
+    return AssetKey(["topics", *(_ODD.sub(_spelled, part) for part in topic.strip("/").split("/") if part)])
+
+
+def _spelled(odd: re.Match[str]) -> str:
+    return "".join(f"_x{byte:02X}" for byte in odd[0].encode(errors="replace"))
 
 
 def topic_assets(session: Session) -> list[AssetSpec]:
@@ -80,10 +84,14 @@ def topic_assets(session: Session) -> list[AssetSpec]:
 
 
 def check_specs(assets: Sequence[AssetSpec]) -> list[AssetCheckSpec]:
-    """The checks of these topics, as they are told with every conversion."""
+    """The checks of these topics, as they are told with every conversion.
+
+    Where names differ by `.`, `-` and `_` alone, the first has them: to Dagster they are one.
+    """
+    by_name = {asset.key.to_python_identifier(): asset for asset in reversed(assets)}
     return [
         AssetCheckSpec(name, asset=asset.key, description=text)
-        for asset in assets
+        for asset in reversed(by_name.values())
         for name, text in (
             (WHOLE, "Every file has the rows, bytes and SHA-256 of its bag's manifest."),
             (QUALITY, "Nothing was rejected, and gaps and steps back in time are few."),

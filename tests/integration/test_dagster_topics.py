@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetCheckKey, AssetCheckSeverity, AssetKey, DagsterInstance, Definitions
+from dagster import AssetCheckKey, AssetCheckSeverity, AssetKey, AssetSpec, DagsterInstance, Definitions
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -156,6 +156,19 @@ def test_what_an_earlier_converter_made_is_out_of_date(converted, runtime, home,
     assert statuses == [["has a new code version"], []]
     assert [check.passed for check in checks] == [False, True]
     assert checks[0].metadata["dates"].value == [DATE]
+
+
+ODD = ["/", "/~x", "/\xfc/x", "a topic", "/x'y", "/a|b", "/%2F", "/a,b", '/a"b', "/*", "/" + "l" * 300, "/a/../b"]
+
+
+def test_topics_of_any_name_are_shown_with_their_checks():
+    alike = ["/a/b", "/a_b", "/a-b", "/a.b"]
+    assets = [AssetSpec(topics.key_of(name)) for name in [*ODD, *alike]]
+    defined = Definitions(assets=assets, asset_checks=topics.topic_checks(assets))
+    Definitions.validate_loadable(defined)
+    graph = defined.resolve_asset_graph()
+    checked = [asset.key for asset in assets if len(graph.get(asset.key).check_keys) == 2]
+    assert checked == [asset.key for asset in assets[:-2]]  # those that differ by - and . alone have the first's
 
 
 @pytest.fixture
