@@ -55,7 +55,7 @@ def seconds_of_day(hours: frozenset[int], minutes: frozenset[int], seconds: froz
 
 def ticks(pattern: Pattern, zone: ZoneInfo, begin: int) -> Iterator[int]:
     """The instants of a pattern from `begin` on, ascending, as seconds since 1970."""
-    if not _can_choose(pattern) or not _can_meet(pattern, zone, begin):
+    if not _can_choose(pattern, zone, begin) or not _can_meet(pattern, zone, begin):
         return iter(())
     window = max(0, (begin - pattern.origin) // pattern.period)
     found = _matching(pattern, zone, pattern.origin + window * pattern.period)
@@ -63,12 +63,18 @@ def ticks(pattern: Pattern, zone: ZoneInfo, begin: int) -> Iterator[int]:
     return (tick for tick in chosen if tick >= begin)
 
 
-def _can_choose(pattern: Pattern) -> bool:
-    """Whether a window can have as many hits as one of the positions needs; a change of the clock may repeat each."""
+def _can_choose(pattern: Pattern, zone: ZoneInfo, begin: int) -> bool:
+    """Whether a window can have as many hits as one of the positions needs.
+
+    A change of the clock may repeat each, unless it is by whole windows.
+    """
+    if not pattern.positions:
+        return True
     hits = pattern.width
     if pattern.seconds is not None:
-        hits = min(hits, 2 * len({second % pattern.width for second in pattern.seconds}))
-    return not pattern.positions or min(map(abs, pattern.positions)) <= hits
+        is_by_windows = len({offset % pattern.width for offset in offsets(zone, begin)}) == 1
+        hits = min(hits, (1 if is_by_windows else 2) * len({second % pattern.width for second in pattern.seconds}))
+    return min(map(abs, pattern.positions)) <= hits
 
 
 def _can_meet(pattern: Pattern, zone: ZoneInfo, begin: int) -> bool:

@@ -240,7 +240,9 @@ def _plain(series: _Series, reached: datetime) -> Iterator[datetime]:
     """What the rule gives from an instant on, not before its beginning, as if it had no end."""
     if series.rule.is_elapsed:
         return map(at, ticks(_pattern(series), series.zone, seconds_from(reached)))
-    instants = _instants(_walls(series, reached), series.zone)
+    # A local time before DTSTART's is none, also where a gap moves it behind that.
+    walls = (wall for wall in _walls(series, reached) if wall >= series.wall)
+    instants = _instants(walls, series.zone)
     return (instant for instant in instants if instant >= reached)
 
 

@@ -206,7 +206,7 @@ def _fixed(rule: str, start: datetime, zone: ZoneInfo, end: datetime) -> list[da
             for second in sorted(_ints(parts, "BYSECOND"))
         ]
         walls += _chosen(given_parts, times)
-    return sorted({_instant(wall, zone) for wall in walls})
+    return sorted({_instant(wall, zone) for wall in walls if wall >= start})
 
 
 def _elapsed(rule: str, start: datetime, zone: ZoneInfo, end: datetime) -> list[datetime]:
@@ -411,7 +411,7 @@ def _cron_walked(cron: str, start: datetime, timezone: str, end: datetime) -> li
         for one in hours
         for other in minutes
     ]
-    return sorted({i for i in (_instant(wall, zone) for wall in walls) if begin <= i < last})
+    return sorted({i for i in (_instant(wall, zone) for wall in walls if wall >= start) if begin <= i < last})
 
 
 @settings(BRIEF, max_examples=30)

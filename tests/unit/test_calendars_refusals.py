@@ -248,6 +248,7 @@ def test_a_rule_without_occurrences_gives_none_within_a_bounded_number_of_looks(
     [
         "FREQ=HOURLY;BYDAY=TH;BYHOUR=21;BYSETPOS=-206",
         "FREQ=HOURLY;BYMINUTE=0,30;BYSETPOS=5",
+        "FREQ=HOURLY;BYMINUTE=45;BYHOUR=2;BYSETPOS=-2",  # clocks change by whole hours there
         "FREQ=MINUTELY;BYSETPOS=61,-62;BYSECOND=1",
     ],
 )

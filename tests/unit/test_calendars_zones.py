@@ -108,6 +108,13 @@ def test_a_first_time_in_the_gap_begins_behind_it_and_keeps_its_wall_time_for_th
     assert found == _utc("2026-03-29T01:30", "2026-03-30T00:30")
 
 
+@pytest.mark.parametrize("rule", ["FREQ=WEEKLY;BYDAY=SA;BYHOUR=23;BYMINUTE=0", "0 23 * * SAT"])
+def test_a_local_time_before_the_first_that_a_gap_moves_onto_it_is_none(rule):
+    # That Saturday has no 23:00: it becomes 00:00 of the Sunday, at which this begins.
+    found = _in("America/Scoresbysund", rule, "2051-03-26T00:00", "2051-04-03")
+    assert found == _utc("2051-04-02T00:00")
+
+
 def test_an_aware_first_time_is_taken_for_its_wall_time_in_the_zone():
     begins = datetime(2026, 3, 28, 7, tzinfo=UTC)
     found = occurrences("FREQ=DAILY", dtstart=begins, timezone=BERLIN, limit=2)
