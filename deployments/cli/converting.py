@@ -3,6 +3,7 @@
 The plain way to ask is understood here and does the same as through Typer, which has all the rest: help, mistakes.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def run_plainly(asked: Conversion) -> NoReturn:
     """
     with told():
         try:
+            _import_for_good()
             code = converted(asked)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -78,10 +80,24 @@ def run_plainly(asked: Conversion) -> NoReturn:
         os._exit(code)
 
 
+def _import_for_good() -> None:
+    """Import what a conversion needs so that no collection of garbage looks at it: in a process of its own, it stays."""
+    gc.disable()
+    _keep_to_one_thread()
+    import ingestion.bags  # noqa: F401  imported here to be frozen
+
+    gc.freeze()
+    gc.enable()
+
+
+def _keep_to_one_thread() -> None:
+    """A conversion has nothing for threads of NumPy's algebra; to start them takes longer than a small one."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  read when NumPy is imported, never by us
+
+
 def converted(asked: Conversion) -> int:
     """Convert, tell what came of it, and give the exit code; 0: all of it, 3: a part, 2: nothing could be read."""
-    # A conversion has nothing for threads of NumPy's algebra; to start them takes longer than a small one.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  read when NumPy is imported, which is now
+    _keep_to_one_thread()
     from ingestion.bags import convert
     from ingestion.bags.allocation import prefer_jemalloc
     from ingestion.bags.conversion import explanation

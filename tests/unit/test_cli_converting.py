@@ -1,5 +1,6 @@
 """`yardmaster bags convert` in the plain way: understood as Typer understands it, or left to Typer."""
 
+import os
 import subprocess
 import sys
 
@@ -115,3 +116,16 @@ def test_a_table_for_programs_is_folded_to_no_width():
         f"│ {'c':200} │      │",
         f"└─{'─' * 200}─┴──────┘",
     ]
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])
+def test_the_algebra_of_numpy_gets_one_thread_unless_somebody_gave_it_others(given, found):
+    script = (
+        "import os, sys\nfrom deployments.cli.converting import converted, plainly_asked\n"
+        "converted(plainly_asked(['bags', 'convert', 'night.mcap', '--out', 'lake']))\n"
+        "print('THREADS', os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    environment |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith(f"THREADS {found}\n")
