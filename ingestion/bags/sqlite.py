@@ -158,6 +158,7 @@ class _Recording:
         self._after = FIRST
 
     def batches(self) -> Iterator[Batch]:
+        self._database.text_factory = bytes  # one flipped bit of a row's head calls its content a text: it is all there
         gap = 1
         while gap <= LARGEST_GAP and self._is_possible():
             start = self._after

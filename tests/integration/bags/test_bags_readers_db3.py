@@ -93,7 +93,7 @@ def test_large_and_small_rows_come_in_blocks_of_some_megabytes(database):
     "damage",
     [
         "UPDATE messages SET data = NULL WHERE id = 3",
-        "UPDATE messages SET data = 'a text' WHERE id = 3",
+        "UPDATE messages SET data = 7.5 WHERE id = 3",
         "UPDATE messages SET timestamp = 'noon' WHERE id = 3",
         "UPDATE messages SET topic_id = 1.5 WHERE id = 3",
         "UPDATE messages SET topic_id = 9 WHERE id = 3",
@@ -156,3 +156,9 @@ def test_a_row_of_which_a_part_is_cut_off_is_doubted_not_filled_up_with_zeros(da
         assert body in bodies or "lies behind its end" in str(time)
     assert sum(not isinstance(time, str) for time in times) >= 8 - 1 - -(-cut // 10_000)
     assert found.lost[0].reason == "the file was cut"
+
+
+def test_content_that_a_flipped_bit_calls_a_text_is_read_as_it_was(database):
+    bodies = [b"\0\1\0\0" + bytes([n, 0xFF, 0xFE, 0]) for n in range(4)]
+    got, _, found = read(database(bodies, more=["UPDATE messages SET data = CAST(data AS TEXT) WHERE id = 2"]))
+    assert (got, found.lost) == (bodies, [])
