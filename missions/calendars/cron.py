@@ -118,7 +118,8 @@ def _values(text: str, piece: str, kind: _Kind) -> set[int]:
         return {begin}
     end = _value(text, last, kind)
     if end < begin:
-        refuse(text, f"{where}: the range runs backwards; write {first}-{highest},{kind.lowest}-{last}.")
+        front = f"{first}-{highest}," if begin <= highest else ""  # 7 is Sunday and so the first day too
+        refuse(text, f"{where}: the range runs backwards; write {front}{kind.lowest}-{last}.")
     return set(range(begin, end + 1, step))
 
 

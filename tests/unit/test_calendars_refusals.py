@@ -94,6 +94,7 @@ MALFORMED = {
     "*/61 * * * *": "a step is from 1",
     "* 22-2 * * *": "write 22-23,0-2",
     "* * * * SAT-SUN": "runs backwards",
+    "* * * * 7-2": "write 0-2.",
     "1,*/5 * * * *": "does not go into a list",
     "1,,2 * * * *": "is not *",
     "-5 * * * *": "is not *",
