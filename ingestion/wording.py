@@ -1,6 +1,7 @@
 """Where a text stands in a column: the same answer of SQLite and of PostgreSQL, also beyond the letters of English.
 
-SQLite's LIKE takes A for a and never Ä for ä. Its GLOB knows sets of characters, so both cases of a letter are given to it.
+SQLite's LIKE takes A for a, also where capitals count, and never Ä for ä. Its GLOB knows sets of characters, so both cases
+of a letter are given to it.
 """
 
 import json
@@ -32,6 +33,12 @@ class _Holds(_Pattern):
     inherit_cache = True
 
 
+class _InEnglish(_Pattern):
+    """As `_Holds`, for a text of ASCII, which SQLite's LIKE takes in any case and five times as fast as GLOB."""
+
+    inherit_cache = True
+
+
 class _Told(_Pattern):
     """Any value or name in JSON, in any case."""
 
@@ -44,12 +51,13 @@ def fits(column: SQLCoreOperations[Any], pattern: str) -> _Fits:
     return _Fits(column, _escaped(pattern).replace("*", "%"), glob)
 
 
-def holds(column: SQLCoreOperations[Any], text: str) -> _Holds:
+def holds(column: SQLCoreOperations[Any], text: str) -> _Holds | _InEnglish:
     """The column has this text in it; capitals do not count."""
-    return _Holds(column, f"%{_escaped(text)}%", _anywhere(text))
+    like = f"%{_escaped(text)}%"
+    return _InEnglish(column, like) if text.isascii() else _Holds(column, like, _anywhere(text))
 
 
-def told_in(column: SQLCoreOperations[Any], text: str) -> _Holds | _Told:
+def told_in(column: SQLCoreOperations[Any], text: str) -> _Holds | _InEnglish | _Told:
     """A column of JSON has this text in it; capitals do not count."""
     kept, written = cast(column, String), json.dumps(text, ensure_ascii=False)[1:-1]
     # SQLite keeps JSON in ASCII, as our own writer wrote it: what is no ASCII is only found by reading it.
@@ -83,10 +91,17 @@ def _fits(element: _Fits, compiler: SQLCompiler, **given: Any) -> str:
 
 
 @compiles(_Holds)
+@compiles(_InEnglish)
 @compiles(_Told)
 def _holds(element: _Pattern, compiler: SQLCompiler, **given: Any) -> str:
-    column, like, _ = element.clauses
+    column, like, *_ = element.clauses
     return f"{compiler.process(column, **given)} ILIKE {compiler.process(like, **given)}"
+
+
+@compiles(_InEnglish, "sqlite")
+def _liked(element: _InEnglish, compiler: SQLCompiler, **given: Any) -> str:
+    column, like = element.clauses
+    return f"{compiler.process(column, **given)} LIKE {compiler.process(like, **given)} ESCAPE '\\'"
 
 
 @compiles(_Fits, "sqlite")
