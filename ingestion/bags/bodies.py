@@ -1,6 +1,8 @@
 """The bodies of messages side by side in one block, so placed that their numbers can be read where they lie."""
 
+import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,9 +78,22 @@ class Shelf:
     def _reserve(self, size: int) -> None:
         if size > self._block.size:
             # Memory costs nothing until it is written to: beyond a megabyte there is room for a whole row group.
-            larger = np.empty(2 * size if size < SMALL_BLOCK else max(LARGE_BLOCK, size + size // 4), np.uint8)
+            is_small = size < SMALL_BLOCK
+            larger = np.empty(2 * size, np.uint8) if is_small else _mapped(max(LARGE_BLOCK, size + size // 4))
             larger[: self.size] = self._block[: self.size]
             self._block = larger
+
+
+def _mapped(size: int) -> NDArray[np.uint8]:
+    """A block apart from the heap: in it, small things would settle between large ones, and it would grow with the bag."""
+    try:
+        block = mmap.mmap(-1, size, **({"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}))
+    except OSError as error:
+        raise MemoryError(f"There are no {size} bytes for messages that wait: {error}.") from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(block, np.uint8)
 
 
 def gather(batch: Batch) -> Bodies:

@@ -18,6 +18,7 @@ from ingestion.bags.recording import Batch, Channel
 from ingestion.bags.rejects import LAST_TIME_NS, RejectsFile
 from ingestion.bags.waiting import MESSAGE_COST_BYTES, Messages, Waiting
 
+MOST_PARTS = 32  # of a row group: what Arrow needs for each, besides its bytes, is many times those of a few rows
 SMALLEST_ROW_GROUP_BYTES = 1 << 19  # fewer are put aside rather than written when memory is short
 
 
@@ -95,6 +96,8 @@ class TopicFile:
         self.quality.add(messages.log_time.view(np.int64), _stamps(columns.get("header_stamp")), messages.bodies)
         self._decoded.append(table if self.media is None else self.media.extract(table))
         self._decoded_bytes += self._decoded[-1].nbytes
+        if len(self._decoded) >= MOST_PARTS:
+            self._decoded = [pa.concat_tables(self._decoded).combine_chunks()]
 
     def _write(self, *, is_last: bool) -> None:
         rows = sum(table.num_rows for table in self._decoded)

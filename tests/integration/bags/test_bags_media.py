@@ -13,7 +13,7 @@ from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fleet.objectstore import ObjectStore
-from ingestion.bags import conversion, convert
+from ingestion.bags import conversion, convert, tables
 from ingestion.bags.verification import verify
 from ingestion.lake import Lake
 from ingestion.quality import differences
@@ -227,3 +227,11 @@ def test_more_pictures_than_are_moved_at_once_are_all_there(recorded, picture, j
     files = sorted(path for path in out.rglob("media-*/*") if path.is_file())
     assert (topic.media, [path.read_bytes() for path in files]) == (5, contents)
     assert verify(source, out) == []
+
+
+def test_index_rows_of_pictures_that_were_read_one_by_one_stay_in_order(recorded, picture, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 20_000)
+    source, out = recorded("sensor_msgs/msg/CompressedImage", *(picture(bytes([n]) * 20_000) for n in range(100)))
+    (topic,) = convert(source, out).topics
+    rows = pq.read_table(out / topic.files[0].path)
+    assert rows["data.sha256"].to_pylist() == [hashlib.sha256(bytes([n]) * 20_000).hexdigest() for n in range(100)]

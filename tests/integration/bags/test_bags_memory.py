@@ -1,17 +1,22 @@
 """The memory of a conversion: bounded, however many topics a recording has and in whatever order its times are."""
 
+import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PEAK_MAX_MB = 350
+GROWTH_MAX = 1.1  # at ten times the length
 PEAK = """
 import sys
 from pathlib import Path
 from ingestion.bags import convert
+from ingestion.bags.allocation import prefer_jemalloc
+prefer_jemalloc()  # as processes of ours do
 manifest = convert(Path(sys.argv[1]), Path(sys.argv[2]))
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 sys.stdout.write(f"{manifest.status} {manifest.messages} {len(manifest.topics)} {int(peak) // 1024}")
@@ -30,6 +35,7 @@ def converted(tmp_path, mcap):
     def convert() -> tuple[str, int, int, int]:
         source = tmp_path / "large.mcap"
         source.write_bytes(mcap.content(per_chunk=2_000))
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
         command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out")]
         done = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[3])
         status, messages, topics, peak = done.stdout.split()[-4:]
@@ -60,3 +66,18 @@ def test_a_topic_in_no_order_at_all_is_sorted_within_the_bound(mcap, converted):
     status, messages, _, peak = converted()
     assert (status, messages) == ("complete", 250_000)
     assert peak < PEAK_MAX_MB
+
+
+def test_ten_times_the_length_takes_no_more_memory(mcap, converted):
+    lines = [mcap.channel(f"/n{n}", "my_msgs/msg/Values", "float64[] values\n") for n in range(3)]
+    values = np.arange(1_000, dtype=np.float64)
+    peaks = []
+    for messages in (20_000, 200_000):
+        for number in range(len(mcap.messages), messages):
+            some = values[number % 800 :][:160]
+            mcap.add(lines[number % 3], START_NS + number * 10**6, b"\0\1\0\0\xa0\0\0\0\0\0\0\0" + some.tobytes())
+        status, found, _, peak = converted()
+        assert (status, found) == ("complete", messages)
+        peaks.append(peak)
+    assert peaks[1] < PEAK_MAX_MB
+    assert peaks[1] <= peaks[0] * GROWTH_MAX
