@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-UNNEEDED = ["structlog", "rich", "fsspec", "sqlmodel", "sqlalchemy", "pydantic_settings", "pandas", "typer", "asyncio"]
+UNNEEDED = ["structlog", "rich", "fsspec", "sqlmodel", "sqlalchemy", "pydantic", "yaml", "pandas", "typer", "asyncio"]
 LOOK = """
 import sys
 from pathlib import Path
