@@ -2,7 +2,8 @@
 
 import bz2
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, MOST_LOSSES, Batch, Channel, Findings
 
 SAVED_AT_ONCE = 4096
+USUAL_CHUNK_BYTES = 8 << 20  # as stored; only larger ones are read into memory of their own
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -95,6 +97,34 @@ def block(content: pa.Buffer | bytes | bytearray | memoryview) -> Bytes:
     array = np.frombuffer(content, np.uint8) if len(content) else np.empty(0, np.uint8)
     array.flags.writeable = False
     return array
+
+
+class Storage:
+    """Reads what is stored of one chunk after another into the same memory.
+
+    In a heap, blocks of this size that come and go settle between small things that stay, and it grows with the bag.
+    """
+
+    def __init__(self, file: BufferedReader) -> None:
+        """Of this file, from wherever it stands."""
+        self._file = file
+        self._buffer: memoryview | None = None
+        self._is_plain = False
+
+    def read(self, length: int) -> memoryview:
+        """The next bytes of the file, as far as it goes; they stay until the next are read."""
+        if self._is_plain or length > USUAL_CHUNK_BYTES:
+            return memoryview(self._file.read(length))
+        if self._buffer is None:
+            self._buffer = np.empty(USUAL_CHUNK_BYTES, np.uint8).data
+        return self._buffer[: self._file.readinto(self._buffer[:length])]
+
+    def settled(self, packed: Packed) -> Packed:
+        """A chunk that was read so; content that is its own unpacked form is copied, and that of the next is not."""
+        was_plain, self._is_plain = self._is_plain, packed.compression == "none"
+        if was_plain or not self._is_plain:
+            return packed
+        return replace(packed, content=memoryview(bytes(packed.content)))
 
 
 @dataclass(frozen=True)

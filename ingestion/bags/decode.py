@@ -44,7 +44,9 @@ def decode(program: Program, bodies: Bodies) -> Decoded:
     odd: list[Ints] = []
     rows = _regular(program, bodies)
     if len(rows) < len(bodies.starts):
-        odd.append(np.setdiff1d(np.arange(len(bodies.starts)), rows))
+        is_odd = np.ones(len(bodies.starts), np.bool_)
+        is_odd[rows] = False
+        odd.append(np.flatnonzero(is_odd))
     waiting = [rows] if len(rows) else []
     while waiting:
         waiting += _attempt(program, bodies, waiting.pop(), done, odd)

@@ -4,13 +4,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fleet.errors import Invalid
-from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block, stretches
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, Storage, block, stretches
 from ingestion.bags.compressed import decompressed
 from ingestion.bags.mcap_records import (
     ATTACHMENT,
@@ -68,12 +69,13 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
 
 
 class _Recording:
-    def __init__(self, file: BinaryIO, size: int, found: Findings) -> None:
+    def __init__(self, file: BufferedReader, size: int, found: Findings) -> None:
         self.file = file
         self.size = size
         self.found = found
         self.known = Known()
         self._handed = Handed(found, self._channel)
+        self._storage = Storage(file)
         self._summary: Summary | None = None
         self._has_ended = False  # where messages can be
         self._is_proved = True  # every message by the checksum of its chunk
@@ -86,7 +88,7 @@ class _Recording:
             elif head.op == MESSAGE and head.length <= LARGEST_CHUNK_BYTES:
                 yield from self._loose(head)
             elif head.op in LEARNT or head.op == STATISTICS:
-                self._learn(head.op, memoryview(self._body(head)), Place(head.offset, HEAD.size + head.length))
+                self._learn(head.op, self._body(head), Place(head.offset, HEAD.size + head.length))
             else:
                 self._pass_over(head)
         for channel in self.known.channels.values():
@@ -177,20 +179,22 @@ class _Recording:
         else:
             self.found.lose(offset, end - offset, "the file was cut, or is not MCAP from here on")
 
-    def _body(self, head: _Head) -> bytes:
-        """The body of a record, empty when it is larger than any that we take in."""
+    def _body(self, head: _Head) -> memoryview:
+        """The body of a record, empty when it is larger than any that we take in; of a chunk until the next is read."""
         if head.length <= LARGEST_CHUNK_BYTES:
-            return self.file.read(head.length)
+            is_chunk = head.op == CHUNK
+            return self._storage.read(head.length) if is_chunk else memoryview(self.file.read(head.length))
         self.found.lose(head.offset, HEAD.size + head.length, f"a record is larger than {LARGEST_CHUNK_BYTES} bytes")
         self.file.seek(head.length, 1)
-        return b""
+        return memoryview(b"")
 
     def _chunk(self, head: _Head) -> Iterator[Batch]:
-        body = memoryview(self._body(head))
+        body = self._body(head)
         index = [] if head.is_cut else self._index()
         place = Place(head.offset, HEAD.size + head.length)
         try:
             packed, checksum = _packed(body)
+            packed = self._storage.settled(packed)
             if len(body) > PACKED_HEAD_BYTES + len(packed.compression) + len(packed.content):
                 self._rejoin(head)
         except UNREADABLE as error:

@@ -4,14 +4,15 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from rosbags.typesys.msg import normalize_msgtype
 
 from fleet.errors import Invalid
-from ingestion.bags.chunks import Bytes, Handed, Packed, Place, block, stretches
+from ingestion.bags.chunks import Bytes, Handed, Packed, Place, Storage, block, stretches
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 from ingestion.bags.ros1_records import (
     BAG_HEADER,
@@ -77,12 +78,13 @@ def batches(path: Path, found: Findings) -> Iterator[Batch]:
 
 
 class _Recording:
-    def __init__(self, file: BinaryIO, size: int, found: Findings) -> None:
+    def __init__(self, file: BufferedReader, size: int, found: Findings) -> None:
         self.file = file
         self.size = size
         self.found = found
         self._channels: dict[int, Channel] = {}
         self._handed = Handed(found, self._channel)
+        self._storage = Storage(file)
         self._announced = 0
         self._index_at = 0
         self._chunks = 0
@@ -162,11 +164,12 @@ class _Recording:
         return self._channels.get(connection)
 
     def _chunk(self, head: _Head) -> Iterator[Batch]:
-        content = memoryview(self.file.read(head.length))
+        content = self._storage.read(head.length)
         index = [] if head.is_cut else self._index()
         place = head.place
         try:
             packed = Packed(head.fields["compression"].decode(), number(head.fields, "size"), content)
+            packed = self._storage.settled(packed)
         except (KeyError, UnicodeDecodeError) as error:
             self.found.lose(*place[:2], f"a chunk cannot be unpacked: {error!r}")
             return
