@@ -1,6 +1,7 @@
 """Shared fixtures: a real database and object store in a folder of the test, and a small world in them."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from fleet.settings import Settings, read_settings
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example key of the Standard Webhooks text
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a script, which has it ignored: processes that tests start and interrupt must hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The commands that become one process of the platform, or open a tool's own pages."""
 
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated, NoReturn
@@ -56,6 +57,8 @@ def dagster(port: Port = 3000) -> None:
     home = Path(settings.dagster_home or settings.var_dir / "dagster").resolve()
     prepare(home)
     typer.echo(f"Dagster at http://{HOST}:{port} (Ctrl-C ends it)")
+    # It does at SIGTERM what it finds for SIGINT: nothing at all in the background of a script, where that is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = ("dev", "--module-name", "orchestration.definitions", "--host", HOST, "--port", str(port))
     become("dagster", *arguments, extra={"DAGSTER_HOME": str(home)})
 

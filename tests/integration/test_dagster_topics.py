@@ -194,7 +194,7 @@ def test_a_job_asks_for_a_backfill_that_makes_outdated_dates_anew(converted, run
     port = any_free()
     with (tmp_path / "dagster.log").open("wb") as log:
         command = [sys.executable, "-m", "deployments.cli", "dagster", "--port", str(port)]
-        daemon = psutil.Popen(command, stdout=log, stderr=log)
+        daemon = psutil.Popen(command, stdout=log, stderr=log, preexec_fn=_in_the_background)
     try:
         job = (*DAGSTER, "job", "execute", "--module-name", "orchestration.definitions", "--job", "convert_again")
         subprocess.run(job, check=True, timeout=120)
@@ -206,6 +206,11 @@ def test_a_job_asks_for_a_backfill_that_makes_outdated_dates_anew(converted, run
             process.terminate()
         daemon.wait(30)
     assert before.converter == "1"
+
+
+def _in_the_background() -> None:
+    """As a shell without a terminal begins what it does not wait for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _versions(home: Path) -> list[str]:
