@@ -197,6 +197,9 @@ def stretches(
             at = int(places[behind]) if behind < len(places) else size
 
 
+ChannelOf = Callable[[int], Channel | None]
+
+
 class Place(NamedTuple):
     """Where in the file a block comes from, and whether its bytes can be trusted."""
 
@@ -208,18 +211,17 @@ class Place(NamedTuple):
 class Handed:
     """What a reader has handed on: messages as batches, and channels once each."""
 
-    def __init__(self, found: Findings, channel_of: Callable[[int], Channel | None]) -> None:
-        """Losses go to `found`; `channel_of` gives the channel of a number."""
+    def __init__(self, found: Findings) -> None:
+        """Losses go to `found`."""
         self.messages = 0
         self._found = found
-        self._channel_of = channel_of
         self._met: set[Channel] = set()
         self._passed_over: list[tuple[Place, int]] = []
 
-    def batches(self, messages: Placed, arena: Bytes, place: Place) -> Iterator[Batch]:
-        """One batch for each channel; messages of a channel that is not described are lost."""
+    def batches(self, messages: Placed, arena: Bytes, place: Place, channel_of: ChannelOf) -> Iterator[Batch]:
+        """One batch for each channel of a number; messages of one that is not described are lost."""
         for number, some in messages.grouped():
-            channel = self._channel_of(number)
+            channel = channel_of(number)
             count = len(some.starts)
             if channel is None:
                 told = f"{count} messages are of channel {number}, which is not described"

@@ -74,7 +74,7 @@ class _Recording:
         self.size = size
         self.found = found
         self.known = Known()
-        self._handed = Handed(found, self._channel)
+        self._handed = Handed(found)
         self._storage = Storage(file)
         self._summary: Summary | None = None
         self._has_ended = False  # where messages can be
@@ -274,13 +274,13 @@ class _Recording:
             body = view[at + HEAD.size : at + HEAD.size + length]
             if self._is_changed_by(op, body):
                 until = int(np.searchsorted(layout.offsets, at))
-                yield from self._handed.batches(layout.messages.part(begin, until), arena, place)
+                yield from self._handed.batches(layout.messages.part(begin, until), arena, place, self._channel)
                 begin = until
             if op in LEARNT:
                 self._learn(op, body, place)
             else:
                 self._handed.pass_over(place, op)
-        yield from self._handed.batches(layout.messages.part(begin, len(layout.offsets)), arena, place)
+        yield from self._handed.batches(layout.messages.part(begin, len(layout.offsets)), arena, place, self._channel)
 
     def _is_changed_by(self, op: int, body: memoryview) -> bool:
         try:

@@ -83,7 +83,7 @@ class _Recording:
         self.size = size
         self.found = found
         self._channels: dict[int, Channel] = {}
-        self._handed = Handed(found, self._channel)
+        self._handed = Handed(found)
         self._storage = Storage(file)
         self._announced = 0
         self._index_at = 0
@@ -238,7 +238,7 @@ class _Recording:
                 self.found.lose(*place[:2], f"a record cannot be read: {error}")
             else:
                 self._learn(record.fields, record.content, place)
-        yield from self._handed.batches(layout.messages, arena, place)
+        yield from self._handed.batches(layout.messages, arena, place, self._channel)
 
     def _learn(self, fields: Mapping[str, bytes], content: memoryview, place: Place) -> None:
         op = (fields.get("op") or b"\0")[0]

@@ -151,7 +151,8 @@ class _Recording:
     def __init__(self, path: Path, database: sqlite3.Connection, channels: dict[int, Channel], found: Findings) -> None:
         self._database = database
         self._found = found
-        self._handed = Handed(found, channels.get)
+        self._channels = channels
+        self._handed = Handed(found)
         self._cut = _note_cut(path, found)
         self._size = path.stat().st_size
         self._rows = self._bytes = 0
@@ -211,7 +212,8 @@ class _Recording:
             starts=np.cumsum(lengths) - lengths,
             lengths=lengths,
         )
-        yield from self._handed.batches(messages, block(b"".join(contents)), Place(int(numbers[0] or 0), 0, doubt))
+        place = Place(int(numbers[0] or 0), 0, doubt)
+        yield from self._handed.batches(messages, block(b"".join(contents)), place, self._channels.get)
 
     def _whole(self, rows: Sequence[Row]) -> Iterator[Row]:
         for row in rows:

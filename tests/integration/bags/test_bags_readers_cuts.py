@@ -5,6 +5,7 @@ length, knows no index and no summary, and stops where it understands nothing.
 """
 
 import bz2
+import gc
 import random
 import resource
 import sqlite3
@@ -253,6 +254,19 @@ def test_a_sound_recording_is_read_whole_and_nothing_is_told(form, sound, beside
     ours, found = beside(sound(form), form)
     assert ours.total() == {"mcap": 12, "bag": 16, "db3": 12}[form.partition(" ")[0]]
     assert (found.lost, found.repairs) == ([], [])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_memory_of_a_recording_is_given_back_as_soon_as_it_is_read(form, sound, tmp_path):
+    path = tmp_path / "damaged"
+    path.write_bytes(sound(form)[:-70])
+    gc.collect()
+    gc.disable()  # what it would find is kept until it happens to look, and chunks are large
+    try:
+        said(path)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # Every byte in `make proof`, every 29th (with all formats: other places) in `make test`.
