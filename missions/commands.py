@@ -1,7 +1,8 @@
 """What people want of a mission that exists: pause, resume, cancel, approve, skip, abandon, retry.
 
 A command is accepted at once in every live state, also while nobody knows whether the robot has the order, and is
-pursued (missions/recovery) until the robot's own report agrees.
+pursued (missions/recovery) until the robot's own report agrees. While a mission is being cancelled, pause, resume and skip
+are taken, noted, and change nothing (docs/decisions/0019-commands-beside-a-cancel.md).
 """
 
 from dataclasses import replace
@@ -33,9 +34,10 @@ from missions.models import (
     RetryFrom,
 )
 from missions.outcome import REST_SKIPPED, call_back, end_of_skipped, end_unheard
-from missions.progress import first_task_left, progress_of
+from missions.progress import Progress, first_task_left, progress_of
 
 CommandName = Literal["pause", "resume", "cancel", "approve", "skip", "abandon", "retry"]
+NO_EFFECT_BESIDE_CANCEL = {"pause", "resume", "skip"}
 
 
 def command(  # noqa: PLR0913  whose, which, what, at which task, who and why: none can be left out
@@ -69,7 +71,9 @@ def command(  # noqa: PLR0913  whose, which, what, at which task, who and why: n
             mission=str(mission.id),
             status=mission.status.value,
         )
-    if command == "skip":
+    if mission.desired is Desired.cancel and command in NO_EFFECT_BESIDE_CANCEL:
+        _note_without_effect(session, mission, cause, command, task)
+    elif command == "skip":
         _skip(session, mission, cause, task)
     else:
         tell = {"cancel": wishes.cancel, "pause": wishes.pause, "resume": wishes.resume}
@@ -84,8 +88,17 @@ def _approve(session: Session, mission: Mission, cause: Cause) -> None:
         raise Conflict(f"Mission {mission.name!r} needs no approval; it is {mission.status}.", mission=str(mission.id))
 
 
+def _note_without_effect(
+    session: Session, mission: Mission, cause: Cause, command: CommandName, position: int | None
+) -> None:
+    if position is not None:
+        _check_position(mission, position, progress_of(session, mission))
+    wishes.note_without_effect(
+        session, mission, command if position is None else f"{command} of task {position}", cause
+    )
+
+
 def _skip(session: Session, mission: Mission, cause: Cause, position: int | None) -> None:
-    wishes.refuse_while_canceling(mission)
     attempt = live_attempt(session, mission.id)
     if position is None and attempt is not None and attempt.recall is Recall.skip:
         return  # the same again: its robot has not yet ended what it was at
@@ -104,20 +117,24 @@ def _skip(session: Session, mission: Mission, cause: Cause, position: int | None
 
 def _task_to_skip(session: Session, mission: Mission, position: int | None) -> MissionTask:
     progress = progress_of(session, mission)
-    last = len(progress.steps) - 1
     if position is None:
         position = progress.current
         if position is None:
             raise Conflict(f"Mission {mission.name!r} has no task left to skip.", mission=str(mission.id))
-    elif not 0 <= position <= last:
-        raise Invalid(
-            f"Mission {mission.name!r} has the tasks 0 to {last}; there is no task {position}.", task=position
-        )
+    _check_position(mission, position, progress)
     if progress.steps[position].is_done and not progress.steps[position].is_skipped:
         raise Conflict(f"Task {position} of mission {mission.name!r} is done; skip one that is not.", task=position)
     return session.exec(
         select(MissionTask).where(MissionTask.mission_id == mission.id, MissionTask.position == position)
     ).one()
+
+
+def _check_position(mission: Mission, position: int, progress: Progress) -> None:
+    last = len(progress.steps) - 1
+    if not 0 <= position <= last:
+        raise Invalid(
+            f"Mission {mission.name!r} has the tasks 0 to {last}; there is no task {position}.", task=position
+        )
 
 
 def _go_on_behind(session: Session, mission: Mission, cause: Cause) -> None:

@@ -2,12 +2,13 @@
 
 from sqlmodel import Session, col, select
 
-from fleet.errors import Conflict
 from missions import outbox
 from missions.lifecycle import Cause, move_mission, note, wish
 from missions.live import live_attempt
 from missions.models import AttemptStatus, Command, Desired, Mission, MissionStatus, Transition
 from missions.outcome import advance
+
+NO_EFFECT = "asked_without_effect"
 
 
 def cancel(session: Session, mission: Mission, cause: Cause) -> None:
@@ -26,7 +27,6 @@ def cancel(session: Session, mission: Mission, cause: Cause) -> None:
 
 def pause(session: Session, mission: Mission, cause: Cause) -> None:
     """Hold the mission; a person's pause of one that a hold has paused stands when that hold is released."""
-    refuse_while_canceling(mission)
     if mission.desired is Desired.pause:
         if "hold" not in cause.evidence and is_wish_of_hold(session, mission):
             kept = Cause(cause.who, cause.why, {**cause.evidence, "desired": Desired.pause.value})
@@ -38,7 +38,6 @@ def pause(session: Session, mission: Mission, cause: Cause) -> None:
 
 def resume(session: Session, mission: Mission, cause: Cause) -> None:
     """Let the mission go on."""
-    refuse_while_canceling(mission)
     if mission.desired is Desired.run and mission.status is not MissionStatus.paused:
         return
     wish(session, mission, Desired.run, cause)
@@ -55,14 +54,14 @@ def is_wish_of_hold(session: Session, mission: Mission) -> bool:
     return False
 
 
-def refuse_while_canceling(mission: Mission) -> None:
-    """Nothing else is wanted of a mission that is being cancelled.
-
-    Raises:
-        Conflict: it is.
-    """
-    if mission.desired is Desired.cancel:
-        raise Conflict(f"Mission {mission.name!r} is being cancelled; that is not taken back.", mission=str(mission.id))
+def note_without_effect(session: Session, mission: Mission, asked: str, cause: Cause) -> None:
+    """Write that something was asked of a mission that is being cancelled, once: that is not taken back."""
+    same = (Transition.subject == "mission", Transition.subject_id == mission.id)
+    noted = select(Transition.evidence).where(*same, Transition.from_status == Transition.to_status)
+    if any(evidence.get(NO_EFFECT) == asked for evidence in session.exec(noted).all()):
+        return
+    why = f"{asked} has no effect, for the mission is being cancelled: {cause.why}"
+    note(session, mission, NO_EFFECT, Cause(cause.who, why, {**cause.evidence, NO_EFFECT: asked}))
 
 
 def _tell_robot(session: Session, mission: Mission, command: Command) -> None:

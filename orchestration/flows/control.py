@@ -14,7 +14,7 @@ from fleet.clock import SystemClock
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.organisations import organisation_named
 from missions import board, commands
-from missions.models import MISSION_TERMINAL, Mission, MissionStatus, Round
+from missions.models import MISSION_TERMINAL, Desired, Mission, MissionStatus, Round
 from orchestration import pictures
 from orchestration.flows import edge
 from orchestration.flows.forms import MissionCommand, Name, Reason, RoundCommand, TaskNumber
@@ -63,9 +63,11 @@ async def control_mission(
 
     organisation_id, mission_id = await edge.written(tell)
     view = await _until_obeyed(organisation_id, mission_id, command)
-    name = "Done" if view.status in OBEYED[command] else "Told"
+    name = "Done" if view.status in OBEYED[command] and not _has_no_effect(view, command) else "Told"
     text = f"{command} {view.name}: it is {view.status}."
-    if name == "Told":
+    if _has_no_effect(view, command):
+        text += f" It is being cancelled, so {command} has no effect; retry makes a new one when it has ended."
+    elif name == "Told":
         text += f" The robot has not obeyed within {OBEYED_S:g} s; it is told until it does."
     get_run_logger().info(text)
     return Completed(name=name, message=text, data=pictures.mission_row(view))
@@ -101,6 +103,8 @@ async def control_round(
 
 
 def _told(session: Session, mission: Mission, command: RoundCommand, who: str, why: str) -> str:
+    if mission.desired is Desired.cancel and command is not RoundCommand.cancel:
+        return ""  # it would have no effect
     try:
         commands.command(
             session,
@@ -111,7 +115,7 @@ def _told(session: Session, mission: Mission, command: RoundCommand, who: str, w
             why=why,
         )
     except Conflict:
-        return ""  # it ended, or is being cancelled
+        return ""  # it ended
     return mission.name
 
 
@@ -158,6 +162,12 @@ async def _until_obeyed(organisation_id: UUID, mission_id: UUID, command: Missio
     async for _ in edge.looks():
         view = await edge.looked_up(lambda session: board.mission_view(session, organisation_id, mission_id))
         await page.show(replace(pictures.of_mission(view), state=GOES_ON))
-        if view.status in OBEYED[command] or SystemClock().now() > until:
+        if view.status in OBEYED[command] or _has_no_effect(view, command) or SystemClock().now() > until:
             return view
     raise AssertionError
+
+
+def _has_no_effect(view: board.MissionView, command: MissionCommand) -> bool:
+    """Whether the command changes nothing, because the mission is being cancelled."""
+    is_canceling = view.desired is Desired.cancel and not view.is_finished
+    return is_canceling and command.value in commands.NO_EFFECT_BESIDE_CANCEL

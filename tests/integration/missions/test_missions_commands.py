@@ -107,18 +107,43 @@ def test_a_pause_taken_back_before_it_was_sent_is_not_sent(yard):
     assert yard.outbox(PENDING) == ["resume"]
 
 
-def test_a_cancel_is_not_taken_back(yard):
-    mission, _ = yard.running()
+@pytest.mark.parametrize("name", ["pause", "resume", "skip"])
+def test_what_is_asked_of_a_mission_that_is_being_cancelled_is_taken_and_noted_once_and_the_cancel_stands(yard, name):
+    mission, attempt = yard.running()
     yard.command(mission, "cancel")
-    for name in ("pause", "resume"):
-        with pytest.raises(Conflict, match="being cancelled"):
-            yard.command(mission, name)
+    for _ in range(2):
+        yard.command(mission, name)
+    view = yard.view(mission)
+    assert (view.status, view.desired, view.tasks[0].skipped_at) == ("RUNNING", Desired.cancel, None)
+    noted = [line.why for line in view.transitions if "no effect" in line.why]
+    assert noted == [f"{name} has no effect, for the mission is being cancelled: because"]
+    assert yard.outbox(PENDING) == ["cancel"]
+    yard.say(attempt, OrderStatus.canceled, 3)
+    assert yard.status(mission) == "CANCELED"
+
+
+@pytest.mark.parametrize("name", ["cancel", "pause", "resume", "skip"])
+def test_every_command_is_taken_twice_while_nobody_knows_whether_the_robot_has_the_order(yard, name):
+    mission = yard.request(tasks=[{"station": "press-1"}, {"station": "gate"}])
+    yard.assign("amr-01")
+    yard.begin()
+    for _ in range(2):
+        yard.command(mission, name)
+    assert yard.view(mission).attempts[0].status == "DISPATCHED"
+
+
+@pytest.mark.parametrize("name", ["cancel", "pause", "resume", "skip"])
+def test_every_command_is_taken_twice_while_the_robot_is_lost(yard, name):
+    mission, _ = yard.lose(tasks=[{"station": "press-1"}, {"station": "gate"}])
+    for _ in range(2):
+        yard.command(mission, name)
+    assert yard.view(mission).attempts[0].status == "LOST"
 
 
 def test_an_ended_mission_takes_no_command_but_retry(yard):
     mission = yard.request()
     yard.command(mission, "cancel")
-    for name in ("cancel", "pause", "resume", "approve"):
+    for name in ("cancel", "pause", "resume", "skip", "approve"):
         with pytest.raises(Conflict, match="has ended"):
             yard.command(mission, name)
 

@@ -7,7 +7,9 @@ from sqlmodel import col, select
 
 from fleet import changes, requests
 from fleet.requests import Request, RequestStatus
-from missions.models import Mission, MissionStatus, Round
+from missions.lifecycle import Cause, wish
+from missions.live import lock_mission
+from missions.models import Desired, Mission, MissionStatus, Round
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 MISSION = {"name": "Look at the press", "tasks": [{"kind": "go_to", "station": "press-1"}]}
@@ -135,6 +137,16 @@ def test_a_round_is_cancelled_by_its_name_also_when_no_run_waits_for_it(prefect,
     assert {mission.reason for mission in missions_of(asked)} == {"rain"}
     again = prefect.press("control-round", round="Left alone", command="pause")
     assert prefect.state(again)["name"] == "Nothing left"
+
+
+def test_whoever_pauses_a_mission_that_is_being_cancelled_is_told_that_it_has_no_effect(prefect, missions_of):
+    asked = prefect.press("request-mission", mission={**MISSION, "name": "Let go"}, wait_until_done=False)
+    prefect.state(asked)
+    (mission,) = missions_of(asked)
+    with prefect.runtime.transaction() as session:  # as while its robot has not ended yet
+        wish(session, lock_mission(session, mission.id), Desired.cancel, Cause("test", "rain"))
+    state = prefect.state(prefect.press("control-mission", mission="Let go", command="pause"))
+    assert (state["name"], "It is being cancelled, so pause has no effect" in state["message"]) == ("Told", True)
 
 
 def test_a_mission_that_nobody_knows_cannot_be_controlled(prefect):
