@@ -22,6 +22,7 @@ from missions.models import Desired, MissionCreate, MissionStatus, TaskCreate
 from missions.plan import Candidate, Wanted, reason_to_refuse
 
 MISSION_MAX_BYTES = 1_000_000
+TASK_LONGEST_S = 86_400.0  # as long as the longest timeout of a task
 Values = dict[str, object]
 # What a mission begins with, whoever asks for it; what is asked for and its instants come on top.
 AT_FIRST: Values = {
@@ -148,6 +149,7 @@ def _task(ground: Ground, mission: Values, position: int, wanted: TaskCreate) ->
         )
     if wanted.kind is TaskKind.go_to and station_id is None:
         raise Invalid(f"Task {position} is a go_to and names no station; name one of the site's.", task=position)
+    _check_duration(position, wanted)
     return {
         "mission_id": mission["id"],
         "position": position,
@@ -159,6 +161,17 @@ def _task(ground: Ground, mission: Values, position: int, wanted: TaskCreate) ->
         "skipped_at": None,
         "skipped_by": "",
     }
+
+
+def _check_duration(position: int, wanted: TaskCreate) -> None:
+    given = wanted.parameters.get("duration_s", 0.0)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not 0 <= float(given) <= TASK_LONGEST_S:
+        raise Invalid(
+            f"Task {position} ({wanted.kind}) has the duration_s {given!r:.80}; give a number of seconds from 0 to "
+            f"{TASK_LONGEST_S:.0f}.",
+            task=position,
+        )
 
 
 def _pinned(ground: Ground, name: str) -> UUID:

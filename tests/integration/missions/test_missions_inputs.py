@@ -138,3 +138,20 @@ def test_a_huge_mission_is_refused_with_its_size(yard):
     tasks = [TaskCreate(station="press-1", parameters={"note": "x" * 10_000}) for _ in range(101)]
     with pytest.raises(TooLarge, match=r"has 1\d{6} bytes, and at most 1000000 are kept"):
         yard.request(tasks=tasks)
+
+
+@pytest.mark.parametrize("duration", ["soon", "10", -1, -0.001, 86_401, 2**63 - 1, True])
+def test_a_duration_that_no_robot_can_take_is_refused_when_it_is_asked_for(yard, duration):
+    tasks = [TaskCreate(station="press-1"), TaskCreate(kind="wait", parameters={"duration_s": duration})]
+    with pytest.raises(
+        Invalid, match=r"Task 1 \(wait\) has the duration_s .*; give a number of seconds from 0 to 86400"
+    ):
+        yard.request(tasks=tasks)
+
+
+@pytest.mark.parametrize("duration", [0, 0.0, 2.5, 86_400])
+def test_a_duration_in_seconds_is_kept(yard, duration):
+    yard.request(tasks=[TaskCreate(kind="wait", parameters={"duration_s": duration})])
+    yard.assign("amr-01")
+    (parcel,) = yard.begin()
+    assert parcel.order.tasks[0].parameters == {"duration_s": duration}
