@@ -38,7 +38,7 @@ DTYPES = {"bool": "u1", "byte": "i1", "char": "u1"}
 
 
 def fields(decoder: Decoder, messages: Sequence[object]) -> list[tuple[str, pa.Array]]:
-    """The flat fields of messages that rosbags has read, in the order of the definition and by their names there.
+    """The flat fields of messages that a decoder has read, in the order of the definition and by their names there.
 
     Raises:
         Undecodable: the definition has a field that has no column type.
@@ -69,7 +69,8 @@ def _message(types: Fields, type_name: str, messages: Sequence[object]) -> Itera
 def _field(types: Fields, description: Any, values: list[Any]) -> Iterator[tuple[str, pa.Array]]:
     kind, detail = description
     if kind == Nodetype.BASE:
-        yield "", _flat(detail[0], values)
+        is_bits = detail[0] == "float32"
+        yield "", array(np.array(values, np.uint32), pa.float32()) if is_bits else _flat(detail[0], values)
     elif kind == Nodetype.NAME:
         for name, found in _message(types, detail, values):
             yield f".{name}", found

@@ -29,6 +29,7 @@ Given = tuple[tuple[str, str], ...]  # the texts of definitions that people gave
 Fields = Mapping[str, Any]  # constants and fields of each type, as rosbags describes them
 IDL_SEPARATOR = "=" * 80 + "\n"
 RECORDED = "recorded"
+FLOAT32 = (Nodetype.BASE, ("float32", 0))
 # The definitions come from the recording: whatever is wrong with one, only its topic suffers. rosbags lets these out.
 PARSE_ERRORS = (
     TypesysError,
@@ -78,14 +79,28 @@ class Decoder:
         types.register(self.fielddefs)
         return types
 
+    @cached_property
+    def _exact(self) -> Typestore:
+        """The same with single float32 as their bits: in a float of Python a signalling NaN becomes a quiet one."""
+        types = get_typestore(Stores.EMPTY)
+        types.register(
+            {name: (constants, list(map(_as_bits, fields))) for name, (constants, fields) in self.fielddefs.items()}
+        )
+        return types
+
     def decode(self, content: bytes) -> object:
-        """One message as rosbags reads it.
+        """One message as rosbags reads it, but for single float32, which are given as the uint32 of their bits.
 
         Raises:
             DECODE_ERRORS: it does not fit the definition; PARSE_ERRORS: rosbags cannot use the definition itself.
         """
-        read = self.types.deserialize_cdr if self.is_cdr else self.types.deserialize_ros1
+        read = self._exact.deserialize_cdr if self.is_cdr else self._exact.deserialize_ros1
         return read(content, self.type)
+
+
+def _as_bits(field: Any) -> Any:
+    name, description = field
+    return (name, (Nodetype.BASE, ("uint32", 0))) if description == FLOAT32 else field
 
 
 def definition_sha256(channel: Channel) -> str:

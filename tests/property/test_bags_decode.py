@@ -147,9 +147,10 @@ def is_equal(plain):
 
     def check(known: Decoder, contents: list[bytes], decoded: Any) -> None:
         expected, kept = [], []
+        read = known.types.deserialize_cdr if known.is_cdr else known.types.deserialize_ros1
         for row, content in enumerate(contents):
             try:
-                expected.append(plain(known, known.decode(content)))
+                expected.append(plain(known, read(content, known.type)))
                 kept.append(row)
             except DECODE_ERRORS:
                 pass

@@ -139,6 +139,13 @@ def test_a_topic_of_big_endian_messages_is_read_whole_and_in_order(decoded):
     assert found.bad[0][0] == 3000
 
 
+def test_a_big_endian_not_a_number_keeps_its_payload_alone_and_in_arrays(decoded):
+    nans = [0x7F800001, 0xFF812345, 0x7FC00000, 0x80000000]
+    found = decoded("float32 x\nfloat32[4] y\n", *(BIG + struct.pack(">5I", nan, *nans) for nan in nans))
+    assert found.columns["x"].view(pa.uint32()).to_pylist() == nans
+    assert found.columns["y"].values.view(pa.uint32()).to_pylist() == nans * 4
+
+
 @pytest.mark.parametrize("head", [b"\0\2\0\0", b"\0\3\0\0", b"\0\7\0\0", b"\0\x0b\0\0", b"\1\1\0\0", b"", b"\0\1"])
 def test_another_encapsulation_is_bad_and_says_so(decoded, head):
     found = decoded("int32 x\n", LITTLE + struct.pack("<i", 1), head + (struct.pack("<i", 2) if len(head) > 2 else b""))
