@@ -45,6 +45,7 @@ LOOSE_BYTES = 4 << 20
 PACKED_HEAD_BYTES = 40
 BESIDE = frozenset({ATTACHMENT, METADATA})  # what may lie among the messages
 NOT_LOOSE = frozenset(range(256)) - LEARNT
+NO_END = "the file does not say where its data end: whether more was recorded cannot be told"
 UNREADABLE = (struct.error, UnicodeDecodeError)
 
 
@@ -78,6 +79,7 @@ class _Recording:
         self._storage = Storage(file)
         self._summary: Summary | None = None
         self._has_ended = False  # where messages can be
+        self._is_open = False  # the file ends there: nothing says that they were all
         self._is_proved = True  # every message by the checksum of its chunk
 
     def batches(self) -> Iterator[Batch]:
@@ -93,6 +95,8 @@ class _Recording:
                 self._pass_over(head)
         for channel in self.known.channels.values():
             self._handed.meet(channel)
+        if self._is_open and self.known.announced is None:
+            self.found.lose(self.size, 0, NO_END)
         self._handed.end(self.known.announced, self.size)
 
     def _pass_over(self, head: _Head) -> None:
@@ -143,8 +147,8 @@ class _Recording:
             if resumed is None:
                 return
             self.file.seek(resumed)
-        more = "" if self._has_ended else ", nor an end of its data: whether more was recorded cannot be told"
-        self.found.repair(f"the file has no footer{more}")
+        self._is_open = not self._has_ended
+        self.found.repair("the file has no footer")
 
     def _is_end(self) -> bool:
         """Whether the file ends with this footer; what lies behind is told."""

@@ -14,6 +14,7 @@ from ingestion.bags import convert
 from ingestion.models import BagStatus
 
 START_NS = 1_772_402_400_000_000_000
+DATA_END = struct.pack("<BQI", 0x0F, 4, 0)
 SUCCESS = {BagStatus.complete, BagStatus.repaired}
 PATIENT = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -97,10 +98,22 @@ def test_an_encrypted_bag_is_refused(ros1_bag, taken):
 
 
 def test_an_mcap_without_a_footer_is_repaired_and_has_every_message(points, taken):
-    manifest = taken(points(range(25)).content(footer=False))
+    content = points(range(25)).content()
+    manifest = taken(content[: content.index(DATA_END) + len(DATA_END)])
     assert (manifest.status, manifest.messages, manifest.lost) == (BagStatus.repaired, 25, [])
-    (told,) = manifest.repairs
-    assert told.startswith("the file has no footer, nor an end of its data: whether more was recorded cannot be told")
+    assert manifest.repairs == ["the file has no footer"]
+
+
+def test_an_mcap_without_an_end_of_its_data_has_every_message_and_is_not_called_whole(points, taken):
+    manifest = taken(points(range(25)).content(footer=False))
+    (lost,) = manifest.lost
+    assert (manifest.status, manifest.messages) == (BagStatus.partial, 25)
+    assert lost.reason == "the file does not say where its data end: whether more was recorded cannot be told"
+
+
+def test_statistics_that_announce_the_messages_stand_for_an_end_of_the_data(points, taken):
+    manifest = taken(points(range(25)).content(footer=False, announced=25))
+    assert (manifest.status, manifest.messages, manifest.lost) == (BagStatus.repaired, 25, [])
 
 
 def test_a_cut_mcap_keeps_every_whole_chunk_and_tells_the_lost_bytes(points, taken):
@@ -277,6 +290,15 @@ def test_a_cut_db3_gives_what_lies_before_the_cut(db3_bag, taken):
     assert manifest.lost[0].reason == "the file was cut"
 
 
+@pytest.mark.parametrize("compression", ["zstd", None])
+def test_an_mcap_cut_between_two_records_is_never_called_whole(points, taken, compression):
+    content = points(range(4)).content(compression=compression, per_chunk=2)
+    at = 8
+    while not content[at:].startswith(DATA_END):
+        at += 9 + struct.unpack_from("<Q", content, at + 1)[0]
+        assert taken(content[:at], f"{at}").status not in SUCCESS
+
+
 @PATIENT
 @given(share=st.floats(0, 1), form=st.sampled_from(["mcap", "none", "bz2", "db3"]))
 def test_a_recording_cut_anywhere_never_raises_and_never_calls_a_loss_complete(
@@ -288,8 +310,7 @@ def test_a_recording_cut_anywhere_never_raises_and_never_calls_a_loss_complete(
     source.write_bytes(content[: int(share * len(content))])
     manifest = convert(source, folder / "out")
     assert manifest.messages <= messages
-    # An MCAP that ends between two records cannot be told from one that was never closed: that is said as a repair.
-    assert manifest.status not in SUCCESS or manifest.messages == messages or manifest.repairs
+    assert manifest.status not in SUCCESS or manifest.messages == messages
 
 
 @PATIENT
