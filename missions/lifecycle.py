@@ -188,12 +188,14 @@ def wish(session: Session, mission: Mission, desired: Desired, cause: Cause) -> 
     """Write what we want of a live mission; the same wish again changes nothing.
 
     Raises:
-        Conflict: the mission has ended, or somebody else was faster.
+        Conflict: the mission has ended or is being cancelled, or somebody else was faster.
     """
     if mission.desired == desired:
         return
     if not MISSION_MOVES[mission.status]:
         raise Conflict(f"The mission has ended: it is {mission.status}.", mission=str(mission.id))
+    if mission.desired is Desired.cancel:
+        raise Conflict("The mission is being cancelled; that is not taken back.", mission=str(mission.id))
     _swap(session, mission, {"desired": desired, "updated_at": database_now(session)})
     wished = Cause(cause.who, cause.why, {**cause.evidence, "desired": desired.value})
     _tell(session, mission, mission.status, wished, kind=f"desired_{desired.value}")

@@ -6,7 +6,8 @@ import pytest
 
 from fleet.adapter import Accepted, Acknowledged, OrderStatus, Unknown, Unsupported
 from fleet.errors import Conflict, NotFound
-from missions.models import Desired, OutboxStatus
+from missions.lifecycle import Cause, wish
+from missions.models import Desired, Mission, OutboxStatus
 
 PENDING = OutboxStatus.pending
 
@@ -34,6 +35,15 @@ def test_a_running_mission_is_cancelled_when_the_robot_says_so_and_not_before(ya
     assert (yard.status(mission), yard.view(mission).desired) == ("RUNNING", Desired.cancel)
     yard.say(attempt, OrderStatus.canceled, 3)
     assert (yard.status(mission), yard.leases()) == ("CANCELED", {})
+
+
+def test_a_cancelled_mission_tells_why_in_the_words_of_who_cancelled_it_and_not_of_its_robot(yard):
+    mission, attempt = yard.running()
+    yard.command(mission, "cancel")
+    yard.say(attempt, OrderStatus.canceled, 3)
+    view = yard.view(mission)
+    assert (view.status, view.reason) == ("CANCELED", "because")
+    assert view.attempts[0].reason == "the robot ended the order and stopped"
 
 
 def test_the_same_cancel_again_sends_nothing_more(yard):
@@ -120,6 +130,14 @@ def test_what_is_asked_of_a_mission_that_is_being_cancelled_is_taken_and_noted_o
     assert yard.outbox(PENDING) == ["cancel"]
     yard.say(attempt, OrderStatus.canceled, 3)
     assert yard.status(mission) == "CANCELED"
+
+
+def test_no_code_takes_back_a_cancel(yard, runtime):
+    mission, _ = yard.running()
+    yard.command(mission, "cancel")
+    with pytest.raises(Conflict, match="is not taken back"), runtime.transaction() as session:
+        wish(session, session.get_one(Mission, mission.id), Desired.pause, Cause("test", "because"))
+    assert yard.view(mission).desired is Desired.cancel
 
 
 @pytest.mark.parametrize("name", ["cancel", "pause", "resume", "skip"])
