@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 from sqlmodel import Session
@@ -27,6 +28,12 @@ from fleet.settings import Settings, read_settings
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example key of the Standard Webhooks text
+
+# How long an example takes is told by the machine and what else it does; it is measured in benchmarks.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a script, which has it ignored: processes that tests start and interrupt must hear it.
