@@ -277,7 +277,9 @@ class Attempt(SQLModel, table=True):
     reason: str = ""
     recall: Recall | None = Field(default=None, sa_type=text_of(Recall), description="It is being taken back, and why.")
     recall_reason: str = ""
-    recalled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    recalled_at: datetime | None = Field(
+        default=None, sa_type=UTCDateTime, description="When it was first to be ended: taken back, or cancelled."
+    )
     recalled_for: UUID | None = Field(default=None, description="The mission that needs its robot, when preempted.")
     robot_reference: str = Field(default="", description="The robot's own id of the order, stored before sending.")
     report_sequence: int = Field(

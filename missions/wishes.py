@@ -2,6 +2,7 @@
 
 from sqlmodel import Session, col, select
 
+from fleet.clock import database_now
 from missions import outbox
 from missions.lifecycle import Cause, move_mission, note, wish
 from missions.live import live_attempt
@@ -22,6 +23,9 @@ def cancel(session: Session, mission: Mission, cause: Cause) -> None:
     elif attempt.status is AttemptStatus.prepared:  # nothing was sent, and in this transaction nobody can begin to
         advance(session, mission, attempt, AttemptStatus.canceled, cause)
     else:
+        # A mission changes whenever its robot holds and goes on, and that does not give it more time to obey.
+        attempt.recalled_at = attempt.recalled_at or database_now(session)
+        session.add(attempt)
         outbox.enqueue(session, attempt, Command.cancel)
 
 

@@ -66,3 +66,13 @@ def test_only_a_lost_order_is_abandoned(yard, begin):
     ):
         yard.command(mission, "abandon")
     assert yard.holds() == []
+
+
+def test_a_robot_that_holds_and_goes_on_instead_of_ending_a_cancelled_order_may_be_given_up_all_the_same(yard, clock):
+    mission, attempt = yard.running()
+    yard.command(mission, "cancel")
+    for number, status in enumerate([OrderStatus.paused, OrderStatus.running, OrderStatus.paused], start=3):
+        clock.step(25)
+        yard.say(attempt, status, number)
+    yard.command(mission, "abandon")
+    assert yard.status(mission) == "CANCELED"
