@@ -47,7 +47,7 @@ def create(
     content = content_sha256(site, wanted)
     same = (Mission.organisation_id == site.organisation_id, Mission.key == wanted.key)
     known = session.exec(select(Mission).where(*same)).first()
-    if known is not None and known.content_sha256 in {"", content}:
+    if known is not None and _is_of(known, content):
         return known
     ground = ground or ground_at(session, site, with_robots=says_of_robots(wanted))
     drafted = draft(ground, wanted, who, round_id=round_id)
@@ -57,6 +57,11 @@ def create(
     if known.id != drafted.id:
         _refuse_other_content(session, known, drafted)
     return known
+
+
+def _is_of(known: Mission, content: str) -> bool:
+    """Whether this was asked for; a retry was never asked for by its own key, and of old missions nobody knows."""
+    return known.content_sha256 == content or (not known.content_sha256 and known.retry_of is None)
 
 
 def check(session: Session, *, site: Site, wanted: MissionCreate) -> None:

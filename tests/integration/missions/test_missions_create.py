@@ -117,6 +117,15 @@ def test_a_mission_kept_before_contents_were_compared_is_taken_for_the_same(yard
     assert yard.request("m", "press-2").id == first.id
 
 
+def test_a_mission_with_the_key_of_a_retry_of_something_else_is_refused(yard):
+    mission = yard.request("m", "press-1")
+    yard.command(mission, "cancel")
+    again = yard.command(mission, "retry")
+    with pytest.raises(Conflict, match=r"The key 'm/retry' is that of another mission.*differs in .*tasks"):
+        yard.request("mine", "press-2", key="m/retry")
+    assert yard.request("m", "press-1", key="m/retry").id == again.id
+
+
 def test_asking_again_after_the_window_has_passed_gives_the_mission_and_a_new_one_is_refused(yard, clock):
     window = {"not_after_at": clock.now() + timedelta(seconds=10), "deadline_at": clock.now() + timedelta(seconds=20)}
     first = yard.request("m", **window)
