@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from missions import leases, outbox
 from missions.lifecycle import ATTEMPT_MOVES, Cause, move_attempt, move_mission, take_back
@@ -15,6 +15,7 @@ from missions.models import (
     Mission,
     MissionStatus,
     Recall,
+    Transition,
 )
 from missions.progress import Progress, counts_as_failure, first_task_left, progress_of
 
@@ -113,14 +114,26 @@ def _follow(session: Session, mission: Mission, attempt: Attempt, cause: Cause) 
     to = mission_status_after(attempt, mission, progress)
     if to is not None:
         evidence = {**cause.evidence, "attempt": attempt.number}
-        why = _why(mission, attempt, cause, progress)
+        why = _why_canceled(session, mission, cause) if _is_as_wished(mission, to) else _why(attempt, cause, progress)
         if why != cause.why:
             evidence["attempt_ended"] = cause.why
         move_mission(session, mission, to, Cause(cause.who, why, evidence))
 
 
-def _why(mission: Mission, attempt: Attempt, cause: Cause, progress: Progress) -> str:
-    if attempt.status not in IN_VAIN or mission.desired is Desired.cancel:
+def _is_as_wished(mission: Mission, to: MissionStatus) -> bool:
+    return to is MissionStatus.canceled and mission.desired is Desired.cancel
+
+
+def _why_canceled(session: Session, mission: Mission, cause: Cause) -> str:
+    """The words of whoever cancelled the mission; its robot knows only that it was told to stop."""
+    of_mission = (Transition.subject == "mission", Transition.subject_id == mission.id)
+    wishes = select(Transition).where(*of_mission, Transition.from_status == Transition.to_status)
+    rows = session.exec(wishes.order_by(col(Transition.version).desc())).all()
+    return next((row.why for row in rows if row.evidence.get("desired") == Desired.cancel.value), cause.why)
+
+
+def _why(attempt: Attempt, cause: Cause, progress: Progress) -> str:
+    if attempt.status not in IN_VAIN:
         return cause.why
     if attempt.status is AttemptStatus.canceled and attempt.recall is not None and progress.is_all_done:
         return ALL_DONE

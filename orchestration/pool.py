@@ -44,6 +44,7 @@ from orchestration.flows.forms import complaints
 POOL = "yardmaster"
 POOL_TYPE = "yardmaster"
 WAITING = ("PAUSED", "SCHEDULED")
+NO_ERROR = (*WAITING, "CANCELLED")
 SKIPPED = "Skipped"  # the state's name of a run that was not worth its while any more
 LATEST_ONLY = "latest-only"
 LATE_S = 120.0
@@ -126,7 +127,7 @@ class YardmasterWorker(BaseWorker[BaseJobConfiguration, BaseVariables, RunResult
         self.live: dict[UUID, LiveRun] = {}
         self._ended = anyio.Event()
         self._is_leaving = False
-        for reworded in (waiting_is_no_error, its_sentence_is_enough):
+        for reworded in (only_failing_is_an_error, its_sentence_is_enough):
             logging.getLogger("prefect.flow_runs").addFilter(reworded)
 
     @property
@@ -235,11 +236,12 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, live: LiveRun) ->
                 await engine.call_flow_fn()  # type: ignore[unused-coroutine]  # Prefect annotates it twice over
 
 
-def waiting_is_no_error(record: logging.LogRecord) -> bool:
-    """Tell as news what Prefect's engine tells as an error: that it leaves a run that waits, for an answer or a worker."""
-    if record.msg.startswith("Finished in state") and any(f"type={kind}" in record.msg for kind in WAITING):
+def only_failing_is_an_error(record: logging.LogRecord) -> bool:
+    """Tell as news what Prefect's engine tells as an error: that a run was cancelled, or waits for an answer or a worker."""
+    if record.msg.startswith("Finished in state") and any(f"type={kind}" in record.msg for kind in NO_ERROR):
         record.levelno, record.levelname = logging.INFO, "INFO"
-        record.msg = record.msg.replace("Finished", "Waits", 1)
+        if any(f"type={kind}" in record.msg for kind in WAITING):
+            record.msg = record.msg.replace("Finished", "Waits", 1)
     return True
 
 

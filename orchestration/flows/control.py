@@ -14,7 +14,7 @@ from fleet.clock import SystemClock
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.organisations import organisation_named
 from missions import board, commands
-from missions.models import MISSION_TERMINAL, Desired, Mission, MissionStatus, Round
+from missions.models import ATTEMPT_TERMINAL, MISSION_TERMINAL, Desired, Mission, MissionStatus, Recall, Round
 from orchestration import pictures
 from orchestration.flows import edge
 from orchestration.flows.forms import MissionCommand, Name, Reason, RoundCommand, TaskNumber
@@ -22,15 +22,13 @@ from orchestration.run_page import RunPage
 
 OBEYED_S = 60.0
 GOES_ON = "Running"
-EVERY = set(MissionStatus)
-OBEYED = {
-    MissionCommand.pause: {MissionStatus.paused, *MISSION_TERMINAL},
-    MissionCommand.resume: EVERY - {MissionStatus.paused},
-    MissionCommand.cancel: set(MISSION_TERMINAL),
-    MissionCommand.approve: EVERY - {MissionStatus.awaiting_approval},
-    MissionCommand.retry: EVERY,
-    MissionCommand.skip: EVERY,
-    MissionCommand.abandon: EVERY,
+NAMED_MAX = 20  # ids in a message
+WITH_ROBOT = {MissionStatus.assigned, MissionStatus.running}
+DISOBEYS = {  # where a mission is as long as what it was told has not been done
+    MissionCommand.pause: WITH_ROBOT,
+    MissionCommand.resume: {MissionStatus.paused},
+    MissionCommand.cancel: set(MissionStatus) - MISSION_TERMINAL,
+    MissionCommand.approve: {MissionStatus.awaiting_approval},
 }
 
 
@@ -63,7 +61,7 @@ async def control_mission(
 
     organisation_id, mission_id = await edge.written(tell)
     view = await _until_obeyed(organisation_id, mission_id, command)
-    name = "Done" if view.status in OBEYED[command] and not _has_no_effect(view, command) else "Told"
+    name = "Done" if has_obeyed(view, command) and not _has_no_effect(view, command) else "Told"
     text = f"{command} {view.name}: it is {view.status}."
     if _has_no_effect(view, command):
         text += f" It is being cancelled, so {command} has no effect; retry makes a new one when it has ended."
@@ -124,25 +122,37 @@ def mission_id_of(session: Session, organisation_id: UUID, named: str, *, is_ove
 
     Raises:
         NotFound: none is called so.
+        Conflict: those called so are all over (with `is_over`: none is).
         Invalid: several live ones are; names their ids.
     """
     try:
         return UUID(named)
     except ValueError:
-        over = col(Mission.status).in_(MISSION_TERMINAL)
-        query = (
-            select(Mission.id)
-            .where(Mission.organisation_id == organisation_id, Mission.name == named, over if is_over else ~over)
-            .order_by(col(Mission.id).desc())
-        )
-    found = session.exec(query).all()
+        same = (Mission.organisation_id == organisation_id, Mission.name == named)
+    newest = select(Mission).where(*same).order_by(col(Mission.id).desc())
+    over = col(Mission.status).in_(MISSION_TERMINAL)
+    found = session.exec(newest.where(over if is_over else ~over).limit(NAMED_MAX)).all()
     if not found:
-        state = "that is over" if is_over else "that is still live"
-        raise NotFound(f"mission: there is no mission {named!r} {state}; give its id or another name.")
+        raise _none_of(session.exec(newest.limit(1)).first(), named)
     if len(found) > 1 and not is_over:
-        ids = ", ".join(map(str, found))
-        raise Invalid(f"mission: {len(found)} live missions are called {named!r}; give one id of: {ids}.")
-    return found[0]
+        ids = ", ".join(str(mission.id) for mission in found)
+        more = " or more" if len(found) == NAMED_MAX else ""
+        raise Invalid(f"mission: {len(found)}{more} live missions are called {named!r}; give one id of: {ids}.")
+    return found[0].id
+
+
+def _none_of(newest: Mission | None, named: str) -> NotFound | Conflict:
+    if newest is None:
+        return NotFound(f"mission: there is no mission {named!r}; give its id or another name.")
+    if newest.status in MISSION_TERMINAL:
+        return Conflict(
+            f"mission: {named!r} has ended ({newest.status}: {newest.reason}); there is no mission of that name that is "
+            "still live. Retry makes a new one of one that did not succeed.",
+            mission=str(newest.id),
+        )
+    return Conflict(
+        f"mission: {named!r} is {newest.status}; there is no mission of that name that is over.", mission=str(newest.id)
+    )
 
 
 def _round_id(session: Session, organisation_id: UUID, named: str) -> UUID:
@@ -162,9 +172,16 @@ async def _until_obeyed(organisation_id: UUID, mission_id: UUID, command: Missio
     async for _ in edge.looks():
         view = await edge.looked_up(lambda session: board.mission_view(session, organisation_id, mission_id))
         await page.show(replace(pictures.of_mission(view), state=GOES_ON))
-        if view.status in OBEYED[command] or _has_no_effect(view, command) or SystemClock().now() > until:
+        if has_obeyed(view, command) or _has_no_effect(view, command) or SystemClock().now() > until:
             return view
     raise AssertionError
+
+
+def has_obeyed(view: board.MissionView, command: MissionCommand) -> bool:
+    """Whether what the mission was told is done: a skip when its robot has left the task, if it was at it (pure)."""
+    if command is MissionCommand.skip:
+        return not any(one.recall is Recall.skip and one.status not in ATTEMPT_TERMINAL for one in view.attempts)
+    return view.status not in DISOBEYS.get(command, ())
 
 
 def _has_no_effect(view: board.MissionView, command: MissionCommand) -> bool:

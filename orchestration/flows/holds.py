@@ -91,13 +91,23 @@ async def release_hold(
 def _subject(
     session: Session, organisation_id: UUID, scope: HoldScope, robot: str | None, site: str | None
 ) -> UUID | None:
-    if scope is HoldScope.fleet:
+    is_only = {HoldScope.fleet: not (robot or site), HoldScope.robot: not site, HoldScope.site: not robot}[scope]
+    if scope is HoldScope.fleet and is_only:
         return None
-    if scope is HoldScope.robot and robot:
+    if scope is HoldScope.robot and robot and is_only:
         return robot_named(session, organisation_id, robot).id
-    if scope is HoldScope.site and site:
+    if scope is HoldScope.site and site and is_only:
         return site_named(session, organisation_id, site).id
-    raise Invalid(f"{scope}: name the {scope} whose holds are to be released, or give the hold's id.")
+    raise Invalid(_wrong_names(scope, robot, site))
+
+
+def _wrong_names(scope: HoldScope, robot: str | None, site: str | None) -> str:
+    named = " and ".join(f"{kind} {name!r}" for kind, name in (("robot", robot), ("site", site)) if name)
+    if scope is HoldScope.fleet:
+        return f"scope: to release the holds on the whole fleet name neither robot nor site; this names {named}."
+    if not named:
+        return f"{scope}: name the {scope} whose holds are to be released, or give the hold's id."
+    return f"scope: to release the holds on a {scope} name that {scope} and nothing else; this names {named}."
 
 
 def _words(scope: HoldScope, robot: str | None, site: str | None) -> str:

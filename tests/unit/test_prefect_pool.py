@@ -12,7 +12,14 @@ from prefect.states import AwaitingRetry, Cancelled
 
 from fleet.clock import SystemClock
 from fleet.errors import Invalid
-from orchestration.pool import LATE_S, LiveRun, YardmasterWorker, its_sentence_is_enough, lateness_s
+from orchestration.pool import (
+    LATE_S,
+    LiveRun,
+    YardmasterWorker,
+    its_sentence_is_enough,
+    lateness_s,
+    only_failing_is_an_error,
+)
 
 
 @pytest.fixture
@@ -105,3 +112,18 @@ def test_a_fault_of_ours_keeps_its_trace(told):
     record = told(ValueError("why?"))
     assert record.exc_info is not None
     assert "ValueError" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "first_word"),
+    [
+        ("Canceled('Enough.', type=CANCELLED)", "INFO", "Finished"),
+        ("Suspended('Press Resume.', type=PAUSED)", "INFO", "Waits"),
+        ("Failed('It fell.', type=FAILED)", "ERROR", "Finished"),
+    ],
+)
+def test_only_a_run_that_failed_is_told_in_red(state, level, first_word):
+    words = ("prefect.flow_runs", logging.ERROR, "engine", 1, f"Finished in state {state}", ())
+    record = logging.LogRecord(*words, None)
+    assert only_failing_is_an_error(record)
+    assert (record.levelname, record.getMessage().partition(" ")[0]) == (level, first_word)

