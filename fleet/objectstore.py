@@ -231,6 +231,20 @@ class ObjectStore:
             if self._files.exists(self.path(key)):
                 self._files.rm_file(self.path(key))
 
+    def remove_unfinished(self, prefix: str, *, before: datetime) -> int:
+        """Remove below `prefix` what killed writers left and nobody wrote to since `before`; gives how many.
+
+        Only on a local folder: a store on S3 is told to end unfinished uploads by a rule of its bucket.
+        """
+        removed = 0
+        folder = Path(self.path(prefix))
+        for path in folder.rglob(".*.tmp") if self._local else ():
+            with suppress(FileNotFoundError):  # another may remove it at the same moment
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def publish(self, manifest_key: str, manifest: Mapping[str, Any]) -> Stored:
         """Write the manifest of files that are already there: from now on readers see the whole set.
 
@@ -318,9 +332,11 @@ def _whole(final: Path) -> Iterator[IO[bytes]]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-            if nameless is not None:
+            is_there = nameless is not None and _is_named(nameless, final)
+            if nameless is not None and not is_there:
                 _name(nameless, temporary)
-        temporary.replace(final)
+        if not is_there:
+            temporary.replace(final)
         _sync(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -336,6 +352,15 @@ def _nameless(folder: Path) -> int | None:
         if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
             raise
         return None
+
+
+def _is_named(handle: int, path: Path) -> bool:
+    """Whether the file could get this name; not where another has it, which must be replaced by renaming."""
+    try:
+        _name(handle, path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _name(handle: int, path: Path) -> None:

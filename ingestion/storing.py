@@ -44,6 +44,11 @@ def is_stored(objects: ObjectStore, key: str, size: int) -> bool:
         return False
 
 
+def has_begun(objects: ObjectStore, key: str, files: list[Piece]) -> bool:
+    """Whether a file of these lies in the store under its name; none does before all of the recording was verified."""
+    return any(_is_there(objects, beside(key, file.path), file.size) for file in files)
+
+
 class Content:
     """A stream of bytes, given out file by file."""
 

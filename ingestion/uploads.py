@@ -226,6 +226,26 @@ def complete(*, transaction: Transaction, objects: ObjectStore, principal: Princ
     return bag
 
 
+def rescued(*, transaction: Transaction, objects: ObjectStore, upload: Upload) -> Bag | None:
+    """The bag of an upload that nobody goes on with, where its verified bytes came into the store and no row tells it.
+
+    That is so when whoever completed it was killed just then. None where there is nothing to rescue.
+    """
+    with transaction() as session:
+        is_told = _stored(session, upload) is not None
+    if is_told or not storing.has_begun(objects, _key(upload), _pieces(upload)):
+        return None
+    try:
+        _store(objects, upload)
+        with transaction() as session:
+            row = session.get(Upload, upload.id, with_for_update=True)
+            bag = _enter(session, row) if row is not None else None
+    except (NotFound, Conflict):  # parts of a folder, or its robot, are gone
+        return None
+    parts.remove(objects, upload)
+    return bag
+
+
 @contextmanager
 def receiving(
     *, transaction: Transaction, objects: ObjectStore, principal: Principal, upload_id: UUID

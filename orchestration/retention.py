@@ -23,6 +23,7 @@ from missions.schedules import retention as occurrences
 log = structlog.get_logger(__name__)
 
 BATCH = 500  # a transaction
+UNFINISHED = timedelta(days=1)  # nobody writes a file for so long without a byte
 REST_S = 0.2  # between two batches, so that whoever waits to write comes in between
 
 
@@ -81,7 +82,10 @@ def _abandoned(runtime: Runtime, limit: int) -> int:
 
 
 def remove_left(runtime: Runtime) -> int:
-    """Remove parts of uploads that are over, of all organisations; gives how many."""
+    """Remove parts of uploads that are over and files that were never finished, of all organisations; gives how many."""
     with runtime.reading() as session:
         owners = session.exec(select(Organisation.id)).all()
-    return leftovers.remove_left(transaction=runtime.transaction, objects=runtime.objects, organisation_ids=owners)
+        before = database_now(session) - UNFINISHED
+    return leftovers.remove_left(
+        transaction=runtime.transaction, objects=runtime.objects, organisation_ids=owners, before=before
+    )

@@ -1,16 +1,21 @@
 """What an organisation may store and have under way; what was abandoned goes, with its parts, and nothing else."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
 from fleet.errors import Invalid, NoRoom, NotFound, TooMany
 from fleet.organisations import Organisation, Principal, PrincipalKind
-from ingestion import leftovers, parts, uploads
+from fleet.requests import Request
+from ingestion import folders, leftovers, parts, storing, uploads
+from ingestion.folders import Piece
 from ingestion.models import Bag, Upload, UploadStatus
 from ingestion.quotas import Limits
 from orchestration import retention
@@ -165,6 +170,93 @@ def test_killed_between_parts_and_row_the_next_sweep_ends_it(runtime, world, ann
     assert runtime.objects.list(str(world.organisation.id)) == []
     with runtime.reading() as session:
         assert session.exec(select(Upload)).all() == []
+
+
+@pytest.fixture
+def killed(monkeypatch) -> Callable[..., None]:
+    """Does something, and dies where this attribute would be called."""
+
+    def run(do: Callable[[], object], place: object, name: str) -> None:
+        def dying(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, dying)
+            with pytest.raises(KeyboardInterrupt):
+                do()
+
+    return run
+
+
+@pytest.fixture
+def swept(runtime, world, clock) -> Callable[[], list[Bag]]:
+    """Sweeps when nobody has gone on for eight days; gives the bags that there are, each asked for and in the store."""
+
+    def run() -> list[Bag]:
+        clock.step(8 * DAY_S)
+        assert retention.forget(runtime).uploads == 1
+        assert retention.forget(runtime).uploads == 0
+        assert parts.lying(runtime.objects, world.organisation.id) == {}
+        with runtime.reading() as session:
+            assert {row.status for row in session.exec(select(Upload))} <= {UploadStatus.complete}
+            bags = list(session.exec(select(Bag)))
+            assert [row.key for row in session.exec(select(Request))] == [bag.sha256 for bag in bags]
+            return bags
+
+    return run
+
+
+@pytest.mark.parametrize("way", ["parts", "stream"])
+def test_what_came_whole_is_a_bag_though_who_completed_it_was_killed_and_nobody_came_again(
+    runtime, announce, doors, killed, swept, way: str
+):
+    upload = announce(b"a" * 500)
+
+    def send() -> None:
+        if way == "stream":
+            with uploads.receiving(**doors, upload_id=upload.id) as take:
+                take(b"a" * 500)
+        else:
+            uploads.write_part(**doors, upload_id=upload.id, number=1, content=b"a" * 500)
+            uploads.complete(**doors, upload_id=upload.id)
+
+    killed(send, uploads, "_enter")
+    (bag,) = swept()
+    assert runtime.objects.read(bag.object_key) == b"a" * 500
+
+
+def test_a_folder_of_which_one_file_was_stored_when_who_completed_it_was_killed_is_a_bag_later(
+    runtime, world, doors, killed, swept
+):
+    files = [Piece(name, 3, hashlib.sha256(name.encode() * 3).hexdigest()) for name in "ab"]
+    wanted = {"filename": "run", "size": 6, "sha256": hashlib.sha256(folders.list_of(files)).hexdigest()}
+    with runtime.transaction() as session:
+        more = {"principal": world.operator, "robot": None, "mission_id": None, "limits": LIMITS}
+        upload = uploads.start(session, files=files, **more, **wanted)
+    uploads.write_part(**doors, upload_id=upload.id, number=1, content=b"aaabbb")
+    killed(lambda: uploads.complete(**doors, upload_id=upload.id), storing, "list_of")
+    (bag,) = swept()
+    assert [runtime.objects.read(key) for key in storing.members(runtime.objects, bag.object_key).values()] == [
+        b"aaa",
+        b"bbb",
+    ]
+
+
+def test_an_abandoned_upload_of_content_that_is_a_bag_already_changes_nothing(announce, store, swept):
+    bag = store(b"a" * 500)
+    announce(b"a" * 500)
+    assert [found.id for found in swept()] == [bag.id]
+
+
+def test_files_that_a_killed_writer_left_go_when_nobody_has_written_to_them_for_a_day(runtime, world, store):
+    bag = store(b"a" * 500)
+    folder = Path(runtime.objects.path(bag.object_key)).parent
+    for name, age_s in ((".one.tmp", DAY_S + 1), (".two.tmp", DAY_S - 60)):
+        (folder / name).write_bytes(b"x")
+        then = runtime.clock.now().timestamp() - age_s
+        os.utime(folder / name, (then, then))
+    assert retention.remove_left(runtime) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [".two.tmp", bag.sha256]
 
 
 @pytest.mark.proof
