@@ -25,6 +25,7 @@ from fleet.settings import child_environment
 LAUNCH_VARIABLE = "YARDMASTER_LAUNCH"
 GRACE_S = 8.0
 DEATHS_MAX = 3
+KILLED = -signal.SIGKILL
 DEATHS_WINDOW_S = 60.0
 TAIL_LINES = 25
 TAIL_BYTES = 16_000
@@ -68,7 +69,11 @@ class Running:
 
 
 class Supervisor:
-    """The children of one launch; while `restarts` is true a dead one is brought back until it dies too often."""
+    """The children of one launch; while `restarts` is true a dead one is brought back until it dies too often.
+
+    One that somebody else killed (a person, or a system short of memory) is always brought back: robots are at work, and
+    to end everything because of it would stop more than it did.
+    """
 
     def __init__(self, folder: Path, *, say: Callable[[str], None]) -> None:
         """Logs go to `folder`/logs, the list of what runs to `folder`/run; `say` tells a person."""
@@ -144,9 +149,9 @@ class Supervisor:
             code = running.process.poll()
             if code is None or name == but:
                 continue
-            deaths = recent([*running.deaths, time.monotonic()])
             if not self.restarts:
                 raise self._failure(name, f"ended ({_ending(code)})")
+            deaths = running.deaths if code == KILLED else recent([*running.deaths, time.monotonic()])
             if len(deaths) >= DEATHS_MAX:
                 raise self._failure(name, f"died {len(deaths)} times within {DEATHS_WINDOW_S:.0f} s ({_ending(code)})")
             self._say(f"{name} ended ({_ending(code)}); it is started again. Its log: {self.log_of(name)}")

@@ -154,6 +154,14 @@ def test_a_child_that_dies_again_and_again_is_given_up(restarting, child, said):
     assert len(said) == 2
 
 
+def test_a_child_that_others_kill_again_and_again_is_brought_back_each_time(restarting, child, eventually):
+    restarting.start(child("sleeper", SLEEPER))
+    for _ in range(5):
+        killed = restarting.process_ids["sleeper"]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda killed=killed: restarting.check() or restarting.process_ids["sleeper"] != killed)
+
+
 def test_the_log_of_the_last_run_is_kept_beside_the_new_one(supervisor, child):
     supervisor.run(child("job", "print('first')"))
     supervisor.run(child("job", "print('second')"))
