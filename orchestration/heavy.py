@@ -178,6 +178,8 @@ def main() -> None:
     _news = os.fdopen(int(sys.argv[1]), "wb")
     _die_with(int(sys.argv[2]))
     os.nice(NICENESS)
+    if sys.platform == "linux":  # read when Arrow is imported, never by us: what writes Parquet asks for no other pool
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")  # noqa: TID251  see above
     signal.signal(signal.SIGTERM, _leave)
     # The hook, not an except: whatever ends this process is told to the parent.
     sys.excepthook = partial(_send_error, _news)

@@ -83,21 +83,27 @@ def run_plainly(asked: Conversion) -> NoReturn:
 def _import_for_good() -> None:
     """Import what a conversion needs so that no collection of garbage looks at it: in a process of its own, it stays."""
     gc.disable()
-    _keep_to_one_thread()
+    _tell_libraries()
     import ingestion.bags  # noqa: F401  imported here to be frozen
 
     gc.freeze()
     gc.enable()
 
 
-def _keep_to_one_thread() -> None:
-    """A conversion has nothing for threads of NumPy's algebra; to start them takes longer than a small one."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  read when NumPy is imported, never by us
+def _tell_libraries() -> None:
+    """What NumPy and Arrow read when they are imported, and we never do; what somebody gave them stays.
+
+    A conversion has nothing for threads of NumPy's algebra, and to start them takes longer than a small one. What writes
+    Parquet allocates as Arrow was told at its beginning, whatever pool is preferred later.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  see above
+    if sys.platform == "linux":  # where Arrow is built with it
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")  # noqa: TID251  see above
 
 
 def converted(asked: Conversion) -> int:
     """Convert, tell what came of it, and give the exit code; 0: all of it, 3: a part, 2: nothing could be read."""
-    _keep_to_one_thread()
+    _tell_libraries()
     from ingestion.bags import convert
     from ingestion.bags.allocation import prefer_jemalloc
     from ingestion.bags.conversion import explanation

@@ -54,6 +54,15 @@ async def test_the_work_is_done_in_another_process():
     assert await heavy.run(os.getpid, memory_max_bytes=GIGABYTE, timeout_s=30) != os.getpid()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Arrow has it on Linux")
+@pytest.mark.parametrize(("given", "found"), [(None, "jemalloc"), ("system", "system")])
+async def test_all_that_arrow_does_in_a_child_allocates_by_jemalloc_unless_somebody_chose(given, found, monkeypatch):
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if given is not None:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", given)
+    assert await heavy.run(os.getenv, "ARROW_DEFAULT_MEMORY_POOL", memory_max_bytes=GIGABYTE, timeout_s=30) == found
+
+
 async def test_an_error_comes_back_with_its_words_and_its_trace():
     with pytest.raises(ValueError, match="math domain error") as raised:
         await heavy.run(math.sqrt, -1.0, memory_max_bytes=GIGABYTE, timeout_s=30)

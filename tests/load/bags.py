@@ -38,6 +38,7 @@ HUGE_BYTES = 5_000_000_000
 BEST_OF = 3
 Figure = tuple[str, str, str]
 RUN_PATH = (sys.executable, str(Path(__file__).with_name("bag_paths.py")))
+OURS = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}  # as the command and the heavy child set it
 COMMAND = (sys.executable, "-m", "deployments.cli", "bags", "convert")
 
 
@@ -195,7 +196,8 @@ def _told(run: Run) -> str:
 def _measure(path: str, source: Path, *, core: int = 0) -> Run:
     """The work of `path`, in a process of its own on one core that has started before."""
     with tempfile.TemporaryDirectory(dir=source.parents[0]) as out:
-        _, answer = _one_core([*RUN_PATH, path, str(source), f"{out}/lake"], core, _installed(source))
+        environment = _installed(source) | (OURS if path.startswith("ours") else {})
+        _, answer = _one_core([*RUN_PATH, path, str(source), f"{out}/lake"], core, environment)
         found = json.loads(answer)
         return Run(found["work_s"], found["wall_s"], found["peak_mb"], _size(Path(out)))
 

@@ -1,5 +1,6 @@
 """The memory of a conversion: bounded, however many topics a recording has and in whatever order its times are."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -37,7 +38,8 @@ def converted(tmp_path, mcap):
         source.write_bytes(mcap.content(per_chunk=2_000))
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out")]
-        done = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[3])
+        environment = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}  # as processes of ours do
+        done = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[3], env=environment)
         status, messages, topics, peak = done.stdout.split()[-4:]
         return status.decode(), int(messages), int(topics), int(peak)
 
