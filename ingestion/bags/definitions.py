@@ -18,6 +18,7 @@ from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
 from fleet.errors import Invalid
+from ingestion.bags.idl import idl_parts
 from ingestion.bags.recording import Channel
 
 DEEPEST = 64
@@ -27,7 +28,6 @@ LONGEST_ARRAY = 65_536  # of texts or messages: each element is a piece of a pro
 FILLER = "structure_needs_at_least_one_member"
 Given = tuple[tuple[str, str], ...]  # the texts of definitions that people gave, by type
 Fields = Mapping[str, Any]  # constants and fields of each type, as rosbags describes them
-IDL_SEPARATOR = "=" * 80 + "\n"
 RECORDED = "recorded"
 FLOAT32 = (Nodetype.BASE, ("float32", 0))
 # The definitions come from the recording: whatever is wrong with one, only its topic suffers. rosbags lets these out.
@@ -174,13 +174,6 @@ def _known(parts: Iterable[Fields]) -> Fields:
                 raise TypesysError(f"it says two things of {name!r}")
             known.setdefault(name, definition)
     return known
-
-
-def idl_parts(text: str) -> list[str]:
-    """The definitions that a text in IDL holds."""
-    if not text.startswith(f"{IDL_SEPARATOR}IDL: "):
-        return [text]
-    return [part.split("\n", 1)[1] for part in text.split(IDL_SEPARATOR)[1:]]
 
 
 def _assumed(channel: Channel, distribution: str, given: Mapping[str, str]) -> tuple[Fields, str]:

@@ -30,9 +30,10 @@ else:
 
 from fleet.errors import Invalid
 from ingestion.bags.archives import unzip, unzstd
-from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS, Given, decoder, idl_parts
+from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS, Given, decoder
 from ingestion.bags.directories import METADATA, definitions_in, listing_of
 from ingestion.bags.formats import ZIP, ZSTD, head_of
+from ingestion.bags.idl import idl_parts
 from ingestion.bags.recording import Batch, Channel, Findings
 from ingestion.bags.sources import reader_of
 

@@ -17,6 +17,7 @@ IDL = (
     "  my::msg::Stamp stamp;\n  double value;\n  sequence<int16> counts;\n  string said;\n  float both[2];\n}; }; };\n"
     f"{SEPARATOR}IDL: my/msg/Stamp\nmodule my {{ module msg {{ struct Stamp {{ int32 sec; uint32 nanosec; }}; }}; }};\n"
 )
+COMMENTS = '// sequence<sequence<long>> with @optional\n\n#include "my/msg/Stamp.idl"\n#include "other.idl"\n'
 READING = LITTLE + struct.pack("<iIdI2hI3sxff", 5, 6, 1.5, 2, -3, 4, 3, b"hi\0", 0.5, -0.5)
 LAYOUTS = {
     "PL_CDR_BE": b"\0\2\0\0",
@@ -43,7 +44,17 @@ def converted(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["ros2idl", "omgidl"])
-@pytest.mark.parametrize("text", [IDL, IDL.replace("\n  ", '\n  @verbatim (language="comment", text="[m]")\n  ', 1)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        IDL,
+        IDL.replace("\n  ", '\n  @verbatim (language="comment", text="[m]")\n  ', 1),
+        IDL.replace("\nmodule", f"\n{COMMENTS}\nmodule"),
+        IDL.replace("\nmodule", f"\n#ifndef ONCE\n  #define ONCE\n{COMMENTS}\nmodule").replace("\n", "\r\n"),
+        IDL.replace("=" * 80, "=" * 40),
+        IDL.replace("struct Stamp", "struct Other { sequence<string<9>> names; }; struct Stamp"),
+    ],
+)
 def test_definitions_in_idl_convert_and_compare(mcap, converted, form, text):
     for n in range(3):
         mcap.messages = [*mcap.messages, (1, START_NS + n, READING)]
@@ -62,7 +73,15 @@ def test_definitions_in_idl_convert_and_compare(mcap, converted, form, text):
 
 
 @pytest.mark.parametrize(
-    "text", [IDL.replace("double", "wchar"), IDL.split(SEPARATOR + "IDL: my/msg/Stamp")[0], "module {"]
+    "text",
+    [
+        IDL.replace("double", "wchar"),
+        IDL.split(SEPARATOR + "IDL: my/msg/Stamp")[0],
+        "module {",
+        IDL.replace("sequence<int16> counts", "sequence< sequence<int16> > counts"),
+        IDL.replace("sequence<int16> counts", "sequence<string<3>, 5> counts [2]"),
+        IDL.replace("double value", "@optional double value"),
+    ],
 )
 def test_definitions_in_idl_that_are_of_no_use_keep_their_topic_raw(points, converted, text):
     made = points(range(3))

@@ -1,0 +1,34 @@
+"""Definitions in IDL as recorders store them, cut into parts that rosbags' parser takes, each for what it says.
+
+It knows no lines for the preprocessor, which every definition that uses another one has. What is laid out otherwise than
+it believes is refused: it takes a sequence of sequences for a plain one, and an optional field for one that is always there.
+"""
+
+import re
+
+from rosbags.typesys import TypesysError
+
+# Texts, compiled where they are first used: most recordings have no IDL.
+PART = r"(?m)^={40,}\r?\nIDL: [^\n]*\n"
+DIRECTIVE = r"(?m)^[ \t]*#[^\n]*"
+BESIDE = r'(?s)//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\])*(?:"|\Z)'
+BOUND = r"(\bw?string\s*<\s*\w+\s*)>>"  # taken for a number that is shifted
+MISTAKEN = {
+    "a sequence of sequences": r"\bsequence\s*<\s*sequence\b",
+    "an array of sequences": r"\bsequence\s*<[^;{}<>]*(?:<[^;{}<>]*>[^;{}<>]*)?>\s*\w+\s*\[",
+    "an optional field": r"@optional\b",
+}
+
+
+def idl_parts(text: str) -> list[str]:
+    """The definitions that a text in IDL holds, one for each type or file.
+
+    Raises:
+        TypesysError: rosbags would read messages of it otherwise than they were written.
+    """
+    code = re.sub(BESIDE, " ", re.sub(DIRECTIVE, "", text))
+    for what, pattern in MISTAKEN.items():
+        if re.search(pattern, code):
+            raise TypesysError(f"it has {what}")
+    before, *parts = re.split(PART, text)
+    return [re.sub(BOUND, r"\1> >", re.sub(DIRECTIVE, "", part)) for part in parts or [before]]
