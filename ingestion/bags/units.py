@@ -12,6 +12,7 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 
 from ingestion.bags.definitions import Decoder
+from ingestion.bags.dialects import msg_text
 
 POSE, INERTIA = {"position": "m"}, dict.fromkeys(("ixx", "ixy", "ixz", "iyy", "iyz", "izz"), "kg*m^2")
 RANGES = {"range_min": "m", "range_max": "m"}
@@ -132,7 +133,7 @@ def _message(description: Any) -> str | None:
 def _commented(definition: str, type_name: str) -> Mapping[tuple[str, str], str]:
     """Units that the comments of a definition (.msg, with those it needs behind it) state, by type and field."""
     found = {}
-    for number, part in enumerate(SEPARATOR.split(definition[:LONGEST_DEFINITION])):
+    for number, part in enumerate(SEPARATOR.split(msg_text(definition[:LONGEST_DEFINITION]))):
         named = NAMED.search(part) if number else None
         name = _full(named.group(1)) if named else type_name
         found.update({(name, field): unit for field, unit in _of_fields(part)})

@@ -68,6 +68,43 @@ def test_a_type_named_without_its_middle_is_compared(mcap, written, tmp_path):
     assert verify(source, tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("=" * 80, "=" * 40),
+        lambda text: text.replace(f"{SEPARATOR}MSG: ", f"==={'=' * 80}\n\n MSG:"),
+        lambda text: f"string EMPTY=\nstring FULL = a # b\n{text}",
+    ],
+    ids=["CRLF", "BOM", "short lines between", "long lines between", "an empty constant"],
+)
+@pytest.mark.parametrize("ros", STAMPED)
+def test_a_definition_may_be_written_as_people_and_their_editors_do(mcap, written, tmp_path, ros, change):
+    definition, body = STAMPED[ros]
+    encoding = "ros1" if ros == "ros1" else "cdr"
+    told = change(definition.replace(POINT, "float64 x  # [mm]\nfloat64 y\nfloat64 z\n"))
+    topic = mcap.channel("/p", "geometry_msgs/msg/PointStamped", told, encoding=encoding, form=f"{ros}msg")
+    mcap.add(topic, START_NS, body)
+    source = written(mcap.content())
+    manifest = convert(source, tmp_path)
+    assert (manifest.status, verify(source, tmp_path)) == (BagStatus.complete, [])
+    table = pq.read_table(tmp_path / manifest.topics[0].files[0].path, partitioning=None)
+    (row,) = table.to_pylist()
+    assert (row["header.frame_id"], row["point.z"], row["header_stamp"].second) == ("map", 3.0, 5)
+    assert b'"point.x": "mm"' in table.schema.metadata[b"yardmaster.units"]
+
+
+def test_a_definition_without_a_letter_is_that_of_a_message_without_fields(mcap, written, tmp_path):
+    for n, body in enumerate([b"\0\1\0\0\0", b"\0\1\0\0\0"]):
+        mcap.messages = [*mcap.messages, (1, START_NS + n, body)]
+    mcap.channel("/begin", "my_msgs/msg/Begin", "")
+    source = written(mcap.content())
+    manifest = convert(source, tmp_path)
+    assert (manifest.status, manifest.topics[0].rows, manifest.topics[0].definition) == ("complete", 2, "recorded")
+    assert verify(source, tmp_path) == []
+
+
 def test_a_schema_of_protobuf_is_no_text_and_no_loss(mcap, written, tmp_path):
     mcap.add(
         mcap.channel("/proto", "foxglove.Log", "@@@@", encoding="protobuf", form="protobuf"), START_NS, b"\x08\x01"

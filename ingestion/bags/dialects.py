@@ -1,7 +1,8 @@
-"""Definitions in IDL as recorders store them, cut into parts that rosbags' parser takes, each for what it says.
+"""Definitions as recorders and people write them, brought into the form that rosbags' parsers take.
 
-It knows no lines for the preprocessor, which every definition that uses another one has. What is laid out otherwise than
-it believes is refused: it takes a sequence of sequences for a plain one, and an optional field for one that is always there.
+Of IDL its parser knows no lines for the preprocessor, which every definition that uses another one has. What is laid out
+otherwise than it believes is refused: it takes a sequence of sequences for a plain one, and an optional field for one
+that is always there.
 """
 
 import re
@@ -18,6 +19,14 @@ MISTAKEN = {
     "an array of sequences": r"\bsequence\s*<[^;{}<>]*(?:<[^;{}<>]*>[^;{}<>]*)?>\s*\w+\s*\[",
     "an optional field": r"@optional\b",
 }
+MSG_SEPARATOR = r"(?m)^={3,}[ \t]*\n\s*MSG:[ \t]*"
+EMPTY_CONSTANT = r"(?m)^[ \t]*string[ \t]+\w+[ \t]*=[ \t]*$"
+
+
+def msg_text(text: str) -> str:
+    """A definition in .msg, with those it needs: with any ends of lines and separators, and empty constants."""
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return re.sub(EMPTY_CONSTANT, "", re.sub(MSG_SEPARATOR, f"{'=' * 80}\nMSG: ", plain))
 
 
 def idl_parts(text: str) -> list[str]:
