@@ -119,6 +119,20 @@ class ObjectStore:
         for source in files.values():
             source.unlink(missing_ok=True)
 
+    def move_files(self, files: Mapping[str, Path]) -> list[Stored]:
+        """Move local files under these keys, as `put_files` does, and tell what each is; raises what that raises.
+
+        To S3 they are streamed one by one: at once they would take more memory than one of them may.
+        """
+        if not self._local:
+            stored = [self.put_file(key, source) for key, source in files.items()]
+            for source in files.values():
+                source.unlink()
+            return stored
+        stored = [Stored(key, source.stat().st_size, _sha256(source)) for key, source in files.items()]
+        self.put_files(files)
+        return stored
+
     @contextmanager
     def create(self, key: str) -> Iterator[IO[bytes]]:
         """A file to write; it appears under `key` whole when the block ends well, and not at all when it raises.
@@ -294,6 +308,11 @@ def _troubles(protocol: str) -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415  see above
 
     return (OSError, BotoCoreError)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _move_all(files: Mapping[Path, Path]) -> None:

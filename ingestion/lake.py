@@ -13,7 +13,6 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fleet.objectstore import ObjectStore
 from ingestion.statuses import BagStatus
@@ -250,6 +249,9 @@ def _goes_with(known: pa.Schema, field: pa.Field) -> bool:
 
 
 def _read(objects: ObjectStore, key: str, columns: list[str] | None, robot: str) -> pa.Table:
+    # Who writes tables does not wait for what reads them.
+    import pyarrow.parquet as pq  # noqa: PLC0415  see above
+
     with objects.open(key) as source:
         file = pq.ParquetFile(source)
         known = set(file.schema_arrow.names)

@@ -1,6 +1,7 @@
 """The bodies of messages side by side in one block, so placed that their numbers can be read where they lie."""
 
 import mmap
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ BEGIN = 4
 FEW, WIDE = 4, 8_192
 MOST_BYTES = 2**31 - 1
 SMALL_BLOCK, LARGE_BLOCK = 1 << 20, 10 << 20
+MOST_SPARE = 4  # blocks
+_spare: list[mmap.mmap] = []  # large blocks that nobody looks at any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,20 @@ class Shelf:
 
 def _mapped(size: int) -> NDArray[np.uint8]:
     """A block apart from the heap: in it, small things would settle between large ones, and it would grow with the bag."""
+    block = _spare.pop() if size == LARGE_BLOCK and _spare else _new_block(size)
+    array = np.frombuffer(block, np.uint8)
+    if size == LARGE_BLOCK:
+        # It goes with the last array that looks at it. To be filled with zeros by the system costs more than a copy.
+        weakref.finalize(array, _keep, block).atexit = False
+    return array
+
+
+def _keep(block: mmap.mmap) -> None:
+    if len(_spare) < MOST_SPARE:
+        _spare.append(block)
+
+
+def _new_block(size: int) -> mmap.mmap:
     try:
         block = mmap.mmap(-1, size, **({"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}))
     except OSError as error:
@@ -93,7 +110,12 @@ def _mapped(size: int) -> NDArray[np.uint8]:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without
             block.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(block, np.uint8)
+    return block
+
+
+def free_spare_blocks() -> None:
+    """Give back the memory that would else wait for the messages of another recording."""
+    _spare.clear()
 
 
 def gather(batch: Batch) -> Bodies:

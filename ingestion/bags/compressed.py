@@ -37,13 +37,14 @@ def decompressed(batches: Iterator[Batch]) -> Iterator[Batch]:
 def _is_packed(batch: Batch) -> NDArray[np.bool_]:
     size = len(ZSTD_MAGIC)
     if batch.arena.size < size:
-        return np.zeros(len(batch.starts), np.bool_)
-    starts = np.minimum(batch.starts, batch.arena.size - size)
-    is_packed = np.asarray((batch.arena[starts] == ZSTD_MAGIC[0]) & (batch.lengths >= size))
-    if is_packed.any():
-        for at, byte in enumerate(ZSTD_MAGIC):
-            is_packed &= batch.arena[starts + at] == byte
-    return is_packed
+        return NONE
+    is_packed = batch.arena.take(batch.starts, mode="clip") == ZSTD_MAGIC[0]
+    if not is_packed.any():
+        return NONE
+    is_packed &= batch.lengths >= size
+    for at, byte in enumerate(ZSTD_MAGIC):
+        is_packed &= batch.arena.take(batch.starts + at, mode="clip") == byte
+    return np.asarray(is_packed)
 
 
 def _unpacked(batch: Batch) -> Iterator[Batch]:

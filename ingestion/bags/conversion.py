@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
@@ -23,7 +23,7 @@ from ingestion.bags.given import given_sha256
 from ingestion.bags.progress import Listener
 from ingestion.bags.published import is_whole, remove_superseded, superseded
 from ingestion.bags.reading import CONVERTER, Reading, ReadTopic, Source, media_folder, read
-from ingestion.bags.recording import sayable
+from ingestion.bags.recording import Channel, sayable
 from ingestion.bags.sources import require_recording
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, instant
 from ingestion.statuses import BagStatus
@@ -165,23 +165,38 @@ def _publish(lake: Lake, source: Source, reading: Reading, before: Manifest | No
 
 
 def _store_topics(lake: Lake, reading: Reading, on: date | None) -> list[TopicTable]:
-    return [
-        _table(topic, _store_topic(lake, reading, topic, on) if on and topic.rows.file.rows else [])
-        for topic in reading.topics.values()
-    ]
+    topics = list(reading.topics.values())
+    tables: dict[str, ReadTopic] = {}
+    for topic in topics:
+        if on and topic.rows.file.rows:
+            folder = lake.folder(robot=reading.source.robot, on=on, topic=topic.channel.topic)
+            _store_media(lake, topic, f"{folder}/{media_folder(reading.source, topic.number)}")
+            tables[f"{folder}/part-{reading.source.sha256[:16]}-{topic.number}.parquet"] = topic
+    files = _store_tables(lake, tables)
+    return [_table(topic, [files[topic.channel]] if topic.channel in files else []) for topic in topics]
 
 
-def _store_topic(lake: Lake, reading: Reading, topic: ReadTopic, on: date) -> list[LakeFile]:
-    source, local = reading.source, topic.rows.file.path
-    folder = lake.folder(robot=source.robot, on=on, topic=topic.channel.topic)
-    if topic.rows.media is not None:
-        beside = lake.key(f"{folder}/{media_folder(source, topic.number)}")
-        names = sorted(os.listdir(local.with_suffix("")))
-        for start in range(0, len(names), MOVED_AT_ONCE):
-            media = {f"{beside}/{name}": local.with_suffix("") / name for name in names[start : start + MOVED_AT_ONCE]}
-            lake.objects.put_files(media)
-    path = f"{folder}/part-{source.sha256[:16]}-{topic.number}.parquet"
-    return [_store(lake, path, local, topic.rows.file.rows)]
+def _store_media(lake: Lake, topic: ReadTopic, beside: str) -> None:
+    if topic.rows.media is None:
+        return
+    local = topic.rows.file.path.with_suffix("")
+    names = sorted(os.listdir(local))
+    for start in range(0, len(names), MOVED_AT_ONCE):
+        some = names[start : start + MOVED_AT_ONCE]
+        lake.objects.put_files({lake.key(f"{beside}/{name}"): local / name for name in some})
+
+
+def _store_tables(lake: Lake, tables: Mapping[str, ReadTopic]) -> dict[Channel, LakeFile]:
+    """Move the tables of topics to their paths."""
+    files = {}
+    paths = list(tables)
+    for start in range(0, len(paths), MOVED_AT_ONCE):
+        some = paths[start : start + MOVED_AT_ONCE]
+        stored = lake.objects.move_files({lake.key(path): tables[path].rows.file.path for path in some})
+        for path, put in zip(some, stored, strict=True):
+            rows = tables[path].rows.file.rows
+            files[tables[path].channel] = LakeFile(path=path, rows=rows, bytes=put.size, sha256=put.sha256)
+    return files
 
 
 def _table(topic: ReadTopic, files: list[LakeFile]) -> TopicTable:

@@ -10,12 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fleet.errors import Invalid
-from ingestion.bags.archives import unzstd
 from ingestion.bags.definitions import Given
 from ingestion.bags.formats import READERS, ZSTD, head_of, reader_of_file
 from ingestion.bags.given import definitions_among
 from ingestion.bags.recording import Batch, Findings
-from ingestion.bags.sqlite import log_bytes, with_log
 
 if TYPE_CHECKING:
     from ingestion.bags.metadata import Metadata
@@ -137,7 +135,13 @@ def _member(path: Path, found: Findings) -> Iterator[Batch]:
         yield from unpacked_batches(path, found)
         return
     name, reader = reader_of_file(path)
-    if name != "db3" or not log_bytes(path):
+    if name != "db3":
+        yield from reader(path, found)
+        return
+    # Who reads other formats does not wait for the reader of databases.
+    from ingestion.bags.sqlite import log_bytes, with_log  # noqa: PLC0415  see above
+
+    if not log_bytes(path):
         yield from reader(path, found)
         return
     found.repair("the recorder did not close it; its write-ahead log was read too")
@@ -151,6 +155,9 @@ def unpacked_batches(path: Path, found: Findings) -> Iterator[Batch]:
     Raises:
         Invalid: there is no recording in it.
     """
+    # A recording that is not packed does not wait for what unpacks archives.
+    from ingestion.bags.archives import unzstd  # noqa: PLC0415  see above
+
     with TemporaryDirectory(prefix="yardmaster-zstd-") as folder:
         target = Path(folder) / path.stem
         damage = unzstd(path, target)

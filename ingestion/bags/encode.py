@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from math import log2
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ingestion.bags.arrays import distinct, flat
+from ingestion.bags.parquet import writer
 
 SAMPLE_VALUES = 4_096
 SAMPLE_BYTES = 1 << 20
@@ -127,9 +127,10 @@ def _sizes(leaves: list["_Unclear"], turn: int) -> Iterator[float]:
     table = pa.Table.from_arrays([leaf.sample for leaf in leaves], names=names)
     sink = pa.BufferOutputStream()
     options = {"use_dictionary": found.dictionaries, "column_encoding": found.others or None}
-    with pq.ParquetWriter(sink, table.schema, write_statistics=False, **options, **CODEC) as writer:
-        writer.write_table(table)
-    group = pq.read_metadata(pa.BufferReader(sink.getvalue())).row_group(0)
+    sample = writer(sink, table.schema, write_statistics=False, **options, **CODEC)
+    sample.write_table(table)
+    sample.close()
+    group = sample.metadata.row_group(0)
     for number, leaf in enumerate(leaves):
         column = group.column(number)
         dictionary = column.data_page_offset - column.dictionary_page_offset if column.has_dictionary_page else 0

@@ -116,15 +116,16 @@ def listed(arena: Bytes, index: Sequence[bytes]) -> Listed:
     numbers, entries, is_sound = _entries(index)
     order = np.argsort(entries["offset"], kind="stable")
     entries, numbers = entries[order], numbers[order]
-    fits = entries["offset"] < max(0, arena.size - MESSAGE_HEAD.itemsize + 1)
-    entries, numbers = entries[fits], numbers[fits]
+    fits = int(entries["offset"].searchsorted(np.uint64(max(0, arena.size - MESSAGE_HEAD.itemsize + 1))))
+    is_sound = is_sound and fits == len(entries)
+    entries, numbers = entries[:fits], numbers[:fits]
     offsets = entries["offset"].astype(np.int64)
     heads = heads_at(arena, offsets)
     is_so = (heads["op"] == MESSAGE) & (heads["size"] >= SMALLEST_MESSAGE)
     is_so &= heads["size"] <= (arena.size - HEAD.size - offsets).astype(np.uint64)
     is_so &= (heads["channel"] == numbers) & (heads["log"] == entries["log"])
     if is_so.all():
-        return Listed(offsets, heads, is_sound and bool(fits.all()))
+        return Listed(offsets, heads, is_sound)
     return Listed(offsets[is_so], heads[is_so], is_whole=False)
 
 
@@ -146,15 +147,15 @@ def is_confirmed(arena: Bytes, index: Sequence[bytes]) -> bool:
 
 
 def _entries(index: Sequence[bytes]) -> tuple[NDArray[np.uint16], NDArray[np.void], bool]:
-    numbers, lists = [np.empty(0, np.uint16)], [np.empty(0, INDEX_ENTRY)]
+    numbers, lists = list[int](), list[bytes]()
     for body in index:
         number, size = struct.unpack_from("<HI", body) if len(body) >= INDEX_HEAD else (0, 0)
         if size != len(body) - INDEX_HEAD or size % INDEX_ENTRY.itemsize:
-            return numbers[0], lists[0], False
-        entries = np.frombuffer(body, INDEX_ENTRY, offset=INDEX_HEAD) if size else lists[0]
-        lists.append(entries)
-        numbers.append(np.full(len(entries), number, np.uint16))
-    return np.concatenate(numbers), np.concatenate(lists), True
+            return np.empty(0, np.uint16), np.empty(0, INDEX_ENTRY), False
+        numbers.append(number)
+        lists.append(body[INDEX_HEAD:])
+    counts = np.array([len(entries) // INDEX_ENTRY.itemsize for entries in lists], np.int64)
+    return np.repeat(np.array(numbers, np.uint16), counts), np.frombuffer(b"".join(lists), INDEX_ENTRY), True
 
 
 def _between(arena: Bytes, ends: Numbers, begins: Numbers) -> list[int] | None:

@@ -7,15 +7,20 @@ more of them overlap than may be held, the held rows are put aside as narrower r
 import heapq
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ingestion.bags.arrays import array
+from ingestion.bags.parquet import ParquetWriter
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 HELD_MAX_BYTES = 12 << 20
 NUMBER = "yardmaster.number"  # of the row in the file as it was: rows of one instant keep their order
@@ -77,13 +82,16 @@ class Sorting:
 
 
 def sort_file(
-    path: Path, writer: Callable[[Path, pa.Schema], pq.ParquetWriter], *, group_rows: int, group_bytes: int
+    path: Path, writer: Callable[[Path, pa.Schema], ParquetWriter], *, group_rows: int, group_bytes: int
 ) -> None:
     """Sort the file at `path` by log_time (stable) into row groups of these caps; `writer` opens the new file."""
+    # What comes in order does not wait for what reads Parquet.
+    from pyarrow.parquet import ParquetFile  # noqa: PLC0415  see above
+
     target = path.with_suffix(".sorted")
-    with pq.ParquetFile(path) as source, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with ParquetFile(path) as source, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         sorting = Sorting(Path(folder), list(_groups(source)))
-        with writer(target, source.schema_arrow) as out:
+        with closing(writer(target, source.schema_arrow)) as out:
             for rows in regrouped(sorting.final(), group_rows=group_rows, group_bytes=group_bytes):
                 out.write_table(rows.drop_columns([NUMBER]), row_group_size=len(rows))
     target.replace(path)
@@ -109,7 +117,7 @@ def _parts(table: pa.Table, wanted: int) -> Iterator[pa.Table]:
         yield _copied(table.slice(start, each))
 
 
-def _groups(source: pq.ParquetFile) -> Iterator[Run]:
+def _groups(source: "ParquetFile") -> Iterator[Run]:
     start = 0
     for group in range(source.num_row_groups):
         first = source.read_row_group(group, columns=["log_time"])["log_time"][0].value
@@ -117,7 +125,7 @@ def _groups(source: pq.ParquetFile) -> Iterator[Run]:
         start += source.metadata.row_group(group).num_rows
 
 
-def _group_reader(source: pq.ParquetFile, group: int, start: int) -> Callable[[], pa.Table]:
+def _group_reader(source: "ParquetFile", group: int, start: int) -> Callable[[], pa.Table]:
     def read() -> pa.Table:
         rows = source.read_row_group(group, use_threads=False)
         return rows.append_column(NUMBER, array(np.arange(start, start + len(rows)), pa.int64()))

@@ -1,10 +1,8 @@
 """The files of a published dataset, each table, picture and cloud: whether all are there, and the removal of older ones."""
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fleet.errors import NotFound
-from ingestion.bags.blobs import blob_names
 from ingestion.lake import Lake, LakeFile, Manifest, TopicTable, media_beside
 
 
@@ -49,6 +47,11 @@ def _with_media(manifest: Manifest) -> list[TopicTable]:
 
 def _media(lake: Lake, table: LakeFile) -> dict[str, int]:
     """The files that the rows of a table name, by key, with their sizes."""
+    # A recording without pictures and clouds does not wait for what reads them.
+    import pyarrow.parquet as pq  # noqa: PLC0415  see above
+
+    from ingestion.bags.blobs import blob_names  # noqa: PLC0415  see above
+
     folder = lake.key(table.path.rpartition("/")[0])
     sizes: dict[str, int] = {}
     with lake.objects.open(lake.key(table.path)) as source, pq.ParquetFile(source) as file:

@@ -4,11 +4,14 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from fleet.errors import Invalid
+from ingestion.bags.bodies import free_spare_blocks
 from ingestion.bags.definitions import PARSE_ERRORS, Decoder, Given, Undecodable, decoder, definition_sha256
 from ingestion.bags.layout import Program, program
-from ingestion.bags.media import MediaFiles, kind_of
 from ingestion.bags.progress import Listener, Teller
 from ingestion.bags.recording import Channel, Findings, sayable
 from ingestion.bags.rejects import RejectsFile
@@ -16,8 +19,12 @@ from ingestion.bags.sources import reader_of
 from ingestion.bags.topics import TopicFile
 from ingestion.bags.units import units
 
+if TYPE_CHECKING:
+    from ingestion.bags.media import MediaFiles
+
 CONVERTER = "2"
 HELD_MAX_BYTES = 16 << 20
+BLOB = pa.binary()
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def read(source: Source, folder: Path, listener: Listener | None = None) -> Read
     for topic in reading.topics.values():
         topic.rows.close()
     reading.rejects.close()
+    free_spare_blocks()
     teller.reached(1.0)
     return reading
 
@@ -106,17 +114,27 @@ def _open(reading: Reading, channel: Channel) -> ReadTopic:
     steps, known, reason = program_of(channel, reading.found)
     name, number = str(len(reading.topics)), reading.numbers[channel.topic]
     reading.numbers[channel.topic] += 1
-    kind = kind_of(channel.type, steps.columns) if steps else None
     rows = TopicFile(
         reading.folder / f"{name}.parquet",
         channel,
         steps,
         metadata=_metadata(reading, channel, known, steps),
         rejects=reading.rejects,
-        media=MediaFiles(kind, reading.folder / name, media_folder(reading.source, number)) if kind else None,
+        media=_media_files(channel, steps, reading.folder / name, media_folder(reading.source, number)),
     )
     reading.topics[channel] = ReadTopic(channel, number, known.origin if known else "", reason, rows)
     return reading.topics[channel]
+
+
+def _media_files(channel: Channel, steps: Program | None, folder: Path, prefix: str) -> "MediaFiles | None":
+    """Where the pictures and clouds of a topic go, None when it has none."""
+    if steps is None or not any(name.split(".")[-1] == "data" and kind == BLOB for name, kind in steps.columns):
+        return None
+    # A recording without either does not wait for what writes them.
+    from ingestion.bags.media import MediaFiles, kind_of  # noqa: PLC0415  see above
+
+    kind = kind_of(channel.type, steps.columns)
+    return MediaFiles(kind, folder, prefix) if kind else None
 
 
 def media_folder(source: Source, number: int) -> str:

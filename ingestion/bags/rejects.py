@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ingestion.bags.arrays import TIME, array, texts
 from ingestion.bags.definitions import definition_sha256
+from ingestion.bags.parquet import ParquetWriter, writer
 from ingestion.bags.recording import Channel
 
 LAST_TIME_NS = 2**63 - 1
@@ -64,7 +64,7 @@ class RejectsFile:
         self.rows = 0
         self._waiting: list[_Some] = []
         self._waiting_bytes = 0
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: ParquetWriter | None = None
 
     def add(self, channel: Channel, log_time: NDArray[np.uint64], raw: pa.Array, reasons: Sequence[str]) -> None:
         """Take messages of one channel with their bytes and reasons; a time that is no instant is left out."""
@@ -83,7 +83,7 @@ class RejectsFile:
 
     def _write_waiting(self) -> None:
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, SCHEMA, compression="zstd")
+            self._writer = writer(self.path, SCHEMA, compression="zstd")
         self._writer.write_table(_table(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
 

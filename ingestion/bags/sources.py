@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 
 from fleet.errors import Invalid
 from ingestion.bags import directories
-from ingestion.bags.archives import unzip
 from ingestion.bags.directories import unpacked_batches
 from ingestion.bags.formats import ZIP, ZSTD, head_of, reader_of_file
 from ingestion.bags.recording import Batch, Findings, Reader
@@ -41,6 +40,9 @@ def reader_of(path: Path) -> tuple[str, Reader]:
 
 
 def _unzipped_batches(path: Path, found: Findings) -> Iterator[Batch]:
+    # A recording that is not packed does not wait for what unpacks archives.
+    from ingestion.bags.archives import unzip  # noqa: PLC0415  see above
+
     with TemporaryDirectory(prefix="yardmaster-zip-") as folder:
         unzip(path, Path(folder))
         yield from directories.batches(Path(folder), found)

@@ -15,7 +15,6 @@ from ingestion.bags.compressed import decompressed
 from ingestion.bags.recording import LARGEST_CHUNK_BYTES, Batch, Channel, Findings
 from ingestion.bags.sqlite_cut import cut_rows
 
-MAGIC = b"SQLite format 3\0"
 LARGEST_GAP = 1 << 20
 FIRST = -(2**63)
 SMALLEST_ROW = 4  # in a page

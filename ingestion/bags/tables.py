@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ingestion.bags.arrays import taken
 from ingestion.bags.encode import CODEC, Encodings, encodings
 from ingestion.bags.ordering import sort_file
+from ingestion.bags.parquet import ParquetWriter, SortingColumn, writer
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 4 << 20
@@ -26,7 +26,7 @@ class TableFile:
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self._encodings = Encodings()
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: ParquetWriter | None = None
         self._groups = 0
         self._is_sorted = True
 
@@ -55,15 +55,15 @@ class TableFile:
             if not self._is_sorted:
                 sort_file(self.path, self._open, group_rows=ROW_GROUP_ROWS, group_bytes=ROW_GROUP_BYTES)
 
-    def _open(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-        return pq.ParquetWriter(
+    def _open(self, path: Path, schema: pa.Schema) -> ParquetWriter:
+        return writer(
             path,
             schema,
             use_dictionary=self._encodings.dictionaries,
             column_encoding=self._encodings.others or None,
             write_statistics=_flat(schema),
             write_page_index=True,
-            sorting_columns=[pq.SortingColumn(schema.get_field_index("log_time"))],
+            sorting_columns=[SortingColumn(schema.get_field_index("log_time"))],
             **CODEC,
         )
 

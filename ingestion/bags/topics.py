@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,13 @@ from ingestion.bags import tables
 from ingestion.bags.arrays import TIME, array
 from ingestion.bags.decode import decode
 from ingestion.bags.layout import Program
-from ingestion.bags.media import MediaFiles
 from ingestion.bags.quality import TopicQuality
 from ingestion.bags.recording import Batch, Channel
 from ingestion.bags.rejects import LAST_TIME_NS, RejectsFile
 from ingestion.bags.waiting import MESSAGE_COST_BYTES, Messages, Waiting
+
+if TYPE_CHECKING:
+    from ingestion.bags.media import MediaFiles
 
 MOST_PARTS = 32  # of a row group: what Arrow needs for each, besides its bytes, is many times those of a few rows
 SMALLEST_ROW_GROUP_BYTES = 1 << 19  # fewer are put aside rather than written when memory is short
@@ -33,7 +36,7 @@ class TopicFile:
         *,
         metadata: Mapping[str, str],
         rejects: RejectsFile,
-        media: MediaFiles | None = None,
+        media: "MediaFiles | None" = None,
     ) -> None:
         """The file at `path` appears with the first row group; `metadata` goes to its footer."""
         self.file = tables.TableFile(path)

@@ -242,3 +242,4 @@ def test_a_conversion_waits_for_nothing_that_it_does_not_need(tmp_path):
     assert "ENDED 0" in ran.stdout
     loaded = set(ran.stdout.partition("LOADED ")[2].split())
     assert loaded & {"typer", "rich", "pydantic", "yaml", "pandas", "fsspec", "pyarrow.compute", "sqlalchemy"} == set()
+    assert loaded & {"sqlite3", "zipfile", "ingestion.bags.media", "ingestion.bags.ros1"} == set()

@@ -73,6 +73,15 @@ def test_many_files_are_moved_under_their_keys(objects: ObjectStore, many: dict[
     assert not any(path.exists() for path in many.values())
 
 
+def test_files_that_are_moved_are_told_with_size_and_hash(objects: ObjectStore, many: dict[str, Path]):
+    stored = objects.move_files(many)
+    assert [(file.key, file.size, file.sha256) for file in stored] == [
+        (key, len(key), sha256(key.encode()).hexdigest()) for key in many
+    ]
+    assert {key: objects.read(key) for key in objects.list("org")} == {key: key.encode() for key in many}
+    assert not any(path.exists() for path in many.values())
+
+
 def test_moving_no_files_is_nothing(objects: ObjectStore):
     objects.put_files({})
     assert objects.list("org") == []

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ingestion.bags.arrays import TIME, array, texts
+from ingestion.bags import encode
+from ingestion.bags.arrays import TIME, array, distinct, texts
 from ingestion.bags.encode import CODEC, DELTA, DICTIONARY, LENGTHS, PLAIN, SPLIT, Encodings, encodings
 
 ROWS = 20_000
@@ -123,9 +125,35 @@ def test_the_choice_is_smaller_than_any_encoding_for_all(size, chance):
 def test_large_values_are_looked_at_in_a_small_part(chance, monkeypatch):
     blobs = pa.array([chance.bytes(200_000) for _ in range(40)], pa.binary())
     seen = []
-    write_table = pq.ParquetWriter.write_table
-    monkeypatch.setattr(
-        pq.ParquetWriter, "write_table", lambda self, table: (seen.append(table.nbytes), write_table(self, table))[1]
-    )
+
+    class Writer:
+        def __init__(self, sink, schema, **options):
+            self.inner = encode_writer(sink, schema, **options)
+
+        def write_table(self, table):
+            seen.append(table.nbytes)
+            self.inner.write_table(table)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+    encode_writer = encode.writer
+    monkeypatch.setattr(encode, "writer", Writer)
     encodings(pa.table({"value": blobs}))
     assert max(seen) <= 2.5 * (1 << 20)
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", "i8", "u4", "i2", "u1", "text", "time", "nulls"])
+def test_different_values_are_counted_as_arrow_counts_them(chance, kind):
+    numbers = np.round(chance.normal(0, 20, 500))
+    numbers[::50], numbers[1::50], numbers[2::50] = 0.0, -0.0, 7
+    if kind[0] == "f":
+        numbers[3::50], numbers[4::50] = np.nan, -np.nan
+    known = {
+        "text": lambda: pa.array([str(n) for n in numbers]),
+        "time": lambda: pa.array(numbers.astype("i8"), TIME),
+        "nulls": lambda: pa.array(numbers, mask=numbers == 7),
+    }
+    values = known[kind]() if kind in known else pa.array(numbers.astype("i8" if kind[0] == "u" else kind).astype(kind))
+    for some in (values, values[17:], values[100:101], values[:0]):
+        assert distinct(some) == pc.count_distinct(some).as_py()

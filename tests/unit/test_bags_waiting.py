@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ingestion.bags import bodies
 from ingestion.bags.recording import Batch, Channel
 from ingestion.bags.waiting import NO_TIME, Messages, Waiting
 
@@ -60,3 +61,38 @@ def test_the_arena_of_a_batch_may_change_afterwards(batch):
 def test_none_of_the_messages_is_an_answer_too(batch):
     messages = Messages.of(batch(b"a", b"b")).at(np.zeros(0, np.int64))
     assert (len(messages), messages.bodies.size) == (0, 0)
+
+
+@pytest.fixture
+def spare():
+    """The addresses of the large blocks that wait for the next messages."""
+    bodies.free_spare_blocks()
+    yield lambda: [np.frombuffer(block, np.uint8).ctypes.data for block in bodies._spare]
+    bodies.free_spare_blocks()
+
+
+def test_memory_of_many_messages_is_used_again_once_nobody_looks_at_them(tmp_path, batch, spare):
+    waiting = Waiting(tmp_path / "waiting")
+    waiting.add(batch(b"1" * (2 << 20)), 100)
+    taken = waiting.take()
+    waiting.add(batch(b"2" * (2 << 20)), 100)
+    again = waiting.take()
+    assert (spare(), taken.bodies.content(0)) == ([], b"1" * (2 << 20))
+    part, place = taken.bodies.arena[1000:2000], again.bodies.arena.ctypes.data
+    del taken, again
+    assert spare() == [place]  # of the other one a part is still looked at
+    waiting.add(batch(b"3" * (2 << 20)), 100)
+    assert (spare(), bytes(part)) == ([], b"1" * 1000)
+    third = waiting.take()
+    assert (third.bodies.arena.ctypes.data, third.bodies.content(0)) == (place, b"3" * (2 << 20))
+
+
+def test_memory_that_waits_is_bounded_and_can_be_given_back(tmp_path, batch, spare):
+    many = [Waiting(tmp_path / str(n)) for n in range(bodies.MOST_SPARE + 2)]
+    for waiting in many:
+        waiting.add(batch(b"x" * (2 << 20)), 100)
+    for waiting in many:
+        waiting.put_aside()
+    assert len(spare()) == bodies.MOST_SPARE
+    bodies.free_spare_blocks()
+    assert spare() == []

@@ -77,6 +77,7 @@ def test_a_conversion_imports_neither_what_reads_command_lines_nor_what_checks_m
     loaded = set(ran.stdout.partition("LOADED ")[2].split())
     assert "ingestion.bags.reading" in loaded
     assert loaded & {"typer", "rich", "pydantic", "yaml", "pandas", "fsspec", "pyarrow.compute"} == set()
+    assert loaded & {"pyarrow.parquet", "pyarrow.fs", "sqlite3", "zipfile", "ingestion.bags.media"} == set()
 
 
 def test_what_is_wrong_is_one_sentence_there_too():

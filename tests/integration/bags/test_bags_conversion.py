@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fleet import objectstore
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore
 from ingestion.bags import convert, reading, tables, topics, waiting
@@ -143,19 +144,19 @@ def test_a_run_that_ends_in_the_middle_publishes_nothing_and_the_next_gives_the_
 ):
     source, left = ros1_bag(), [stored]
     convert(source, tmp_path / "whole")
-    put_file, publish = ObjectStore.put_file, ObjectStore.publish
+    move, publish = objectstore._is_renamed, ObjectStore.publish
 
-    def put_until(self, key, local):
+    def move_until(source, target):
         if not left[0]:
             raise OSError(28, "No space left on device")
         left[0] -= 1
-        return put_file(self, key, local)
+        return move(source, target)
 
     def publish_never(self, key, manifest):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ObjectStore, "put_file", put_until)
+        patch.setattr(objectstore, "_is_renamed", move_until)
         patch.setattr(ObjectStore, "publish", publish_never)
         with pytest.raises(Unavailable, match="No space left"):
             convert(source, tmp_path / "cut")
