@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from fleet import errors
 from fleet.adapter import TaskKind
@@ -14,8 +14,15 @@ from fleet.organisations import Station, StationKind
 from missions.models import MissionCreate, TaskCreate, Text
 from missions.schedules.models import Recurrence
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Reason = Annotated[str, Field(min_length=1, max_length=500)]
+
+def _no_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; write what others can read")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_blank)]
+Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_no_blank)]
 RuleText = Annotated[str, Field(max_length=1000)]
 TaskNumber = Annotated[int, Field(ge=0, lt=200)]
 
@@ -24,6 +31,11 @@ class MissionForm(MissionCreate):
     """A mission as an operator asks for it."""
 
     key: str = Field("", max_length=200, description="Leave empty. A key of your own makes asking twice harmless.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_readable(cls, name: str) -> str:
+        return _no_blank(name)
 
 
 class RoundTemplate(StrEnum):

@@ -5,12 +5,12 @@ from typing import Annotated
 from uuid import uuid4
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fleet.adapter import TaskKind
 from fleet.organisations import Station, StationKind
 from missions.models import TaskCreate
-from orchestration.flows.forms import MissionForm, complaints, inspection_missions, key_of, with_key
+from orchestration.flows.forms import MissionForm, Name, Reason, complaints, inspection_missions, key_of, with_key
 
 
 async def a_flow(
@@ -108,3 +108,18 @@ def test_a_template_mission_drives_to_its_point_and_takes_the_readings_there(sta
 def test_a_mission_needs_at_least_one_task():
     with pytest.raises(ValidationError, match="at least 1 item"):
         MissionForm(name="nothing", tasks=[])
+
+
+@pytest.mark.parametrize("name", [" ", "\t\n", "\u3000"])
+def test_a_name_that_nobody_can_read_is_refused(name):
+    wrong = {"name": name, "tasks": [{"station": "gate"}]}
+    assert complaints(a_flow, {"mission": wrong}) == [
+        f"mission.name: Value error, is blank; write what others can read (it is {name!r})"
+    ]
+
+
+@pytest.mark.parametrize("kind", [Name, Reason])
+def test_a_blank_is_no_name_and_no_reason(kind):
+    with pytest.raises(ValidationError, match="is blank"):
+        TypeAdapter(kind).validate_python("  ")
+    assert TypeAdapter(kind).validate_python(" Night round") == " Night round"
