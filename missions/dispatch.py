@@ -44,7 +44,8 @@ _ROBOTS: Any = (
     .order_by(col(Robot.id))
 )
 ROBOT_WIDTH, ACCOUNT_WIDTH = reading.width(Robot), reading.width(ManufacturerAccount)
-LOCK_ROBOTS = _ROBOTS.with_for_update(key_share=True, of=Robot)
+# Without those that somebody else has locked: who holds robots may wait for a mission that is locked here.
+LOCK_ROBOTS = _ROBOTS.with_for_update(key_share=True, skip_locked=True, of=Robot)
 Transaction = Callable[[], AbstractContextManager[Session]]
 Robots = dict[UUID, tuple[Robot, ManufacturerAccount, bool]]
 
@@ -155,7 +156,8 @@ def _as_they_are(
     """The missions that still wait as they were seen, and the robots that they are wanted of, all locked and read in one go.
 
     With each robot the account it is commanded over, and whether it is told something before. Without those that people
-    hold, or that cannot begin their mission, since the snapshot was taken. Last, those of them of which there is no lease.
+    hold (or are about to), or that cannot begin their mission, since the snapshot was taken. Last, those of them of which
+    there is no lease.
     """
     ids, whose = {"ids": list(wanted)}, {mission.organisation_id for mission in wanted.values()}
     also: list[tuple[Any, Values]] = [(LOCK_ROBOTS, ids), (holds.OPEN, {"ids": list(whose)}), (leases.HELD, ids)]

@@ -285,7 +285,8 @@ def _resume_paused(session: Session, row: Hold, who: str) -> None:
     for mission_id, robot in session.exec(query).all():
         mission = lock_mission(session, mission_id)
         is_ours = _covers(row, robot) and covering(robot, others) is None
-        if is_ours and mission.desired is Desired.pause and wishes.is_wish_of_hold(session, mission):
+        is_paused = mission.status not in MISSION_TERMINAL and mission.desired is Desired.pause  # still, under its lock
+        if is_ours and is_paused and wishes.is_wish_of_hold(session, mission):
             cause = Cause(who, f"{_subject(row)} is released: {row.reason}", {"hold": str(row.id)})
             wishes.resume(session, mission, cause)
 

@@ -1,12 +1,15 @@
 """Holds, recalls, skips and abandoned orders on a real PostgreSQL, also against others at the same instant."""
 
 import threading
+import time
 
 import pytest
+from sqlmodel import select, text
 
-from fleet.adapter import OrderStatus, TaskReport
+from fleet.adapter import OrderReport, OrderStatus, TaskReport
 from fleet.errors import Conflict
-from missions import dispatch, preemption, snapshot
+from fleet.robots import Robot
+from missions import dispatch, feedback, preemption, snapshot
 from missions.models import TaskCreate
 from missions.plan import plan
 
@@ -40,6 +43,19 @@ def at_once():
     return run
 
 
+@pytest.fixture
+def eventually():
+    """Waits for a condition, twenty seconds at most."""
+
+    def wait(holds) -> None:
+        until = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < until, "it did not come to pass"
+            time.sleep(0.02)
+
+    return wait
+
+
 def test_no_mission_slips_past_a_hold_that_is_put_while_it_is_given_to_a_robot(postgres_yard, at_once):
     yard = postgres_yard
     slipped = 0
@@ -59,6 +75,53 @@ def test_no_mission_slips_past_a_hold_that_is_put_while_it_is_given_to_a_robot(p
         yard.command(mission, "cancel")
         yard.release(held)
     assert slipped == 0
+
+
+def test_giving_missions_waits_for_nobody_who_is_about_to_hold_their_robots(postgres_yard):
+    """He may wait in turn for a mission that is locked here: one that was under way on the robot a moment ago."""
+    yard = postgres_yard
+    yard.request()
+    yard.observe("amr-01")
+    with yard.runtime.reading() as session:
+        seen = snapshot.take(session)
+    with yard.runtime.transaction() as session:
+        session.exec(select(Robot).with_for_update(key_share=True)).all()
+        assert dispatch.carry_out(yard.runtime.transaction, plan(seen), seen, who="test") == []
+    assert len(dispatch.carry_out(yard.runtime.transaction, plan(seen), seen, who="test")) == 1
+
+
+def test_a_hold_is_released_although_what_it_paused_ends_in_that_moment(postgres_yard, eventually):
+    yard = postgres_yard
+    _, attempt = yard.running()
+    held = yard.hold(meanwhile="pause")
+    report = OrderReport(
+        key=attempt.key,
+        serial_number=yard.world.robots["amr-01"].serial_number,
+        status=OrderStatus.succeeded,
+        observed_at=yard.clock.now(),
+        sequence=3,
+    )
+    wrong: list[Exception] = []
+
+    def release() -> None:
+        try:
+            yard.release(held)
+        except Conflict as error:
+            wrong.append(error)
+
+    def waits() -> bool:
+        with yard.runtime.reading() as session:
+            return session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one() > 0
+
+    releasing = threading.Thread(target=release)
+    with yard.runtime.transaction() as session:
+        robot = yard.world.robots["amr-01"]
+        feedback.apply(session, robot=robot, report=report, received_at=yard.clock.now(), who="robot:amr-01")
+        session.flush()
+        releasing.start()
+        eventually(waits)
+    releasing.join(60)
+    assert (wrong, yard.holds()[0].released_by) == ([], "user:chief")
 
 
 def test_of_four_dispatchers_with_the_same_plan_one_takes_the_robot(postgres_yard, at_once):
