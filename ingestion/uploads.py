@@ -7,6 +7,7 @@ the answer simply asks again.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from uuid import UUID
 
 from sqlmodel import Session, col, select
@@ -18,10 +19,11 @@ from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.events import insert_new
 from fleet.objectstore import ObjectStore
 from fleet.organisations import Principal
+from fleet.requests import RequestStatus
 from fleet.robots import robot_named
 from ingestion import folders, parts, quotas, recordings, storing
 from ingestion.folders import Piece
-from ingestion.models import Bag, Upload, UploadStatus
+from ingestion.models import Bag, BagStatus, Upload, UploadStatus
 from ingestion.quotas import Limits
 
 PART_MAX_BYTES = 16 << 20
@@ -345,15 +347,17 @@ def _enter(session: Session, upload: Upload) -> Bag:
     upload.error = None
     session.add(upload)
     recordings.stored(session, upload, bag)
-    requests.ask(
-        session,
-        organisation_id=upload.organisation_id,
-        kind="process-bag",
-        key=upload.sha256,
-        parameters={"bag_ids": [str(bag.id)]},
-        requested_by=upload.uploaded_by,
-    )
+    _ask_for_conversion(session, upload, bag)
     return bag
+
+
+def _ask_for_conversion(session: Session, upload: Upload, bag: Bag) -> None:
+    """Once for each content; again for one that is sent again when that came to nothing."""
+    asked: dict[str, object] = {"bag_ids": [str(bag.id)]}
+    ask = partial(requests.ask, session, organisation_id=bag.organisation_id, kind="process-bag", parameters=asked)
+    first = ask(key=bag.sha256, requested_by=upload.uploaded_by)
+    if bag.status is BagStatus.stored and first.status in {RequestStatus.done, RequestStatus.failed}:
+        ask(key=f"{bag.sha256}/{upload.id}", requested_by=upload.uploaded_by)
 
 
 def _bag(session: Session, upload: Upload) -> Bag:

@@ -32,7 +32,9 @@ class BagRead(BaseModel):
     sha256: str
     robot_name: str
     mission_id: UUID | None
-    status: BagStatus = Field(description="stored: not yet converted; refused: nothing could be read, see error.")
+    status: BagStatus = Field(
+        description="stored: not yet converted, error says why where that was tried; refused: nothing could be read."
+    )
     messages: int
     topics: int
     recorded_on: date | None

@@ -40,7 +40,7 @@ from orchestration import heavy
 from orchestration.assets.lineage import BAGS, CODE_VERSION, COUNTS, DATES, TOPIC_TABLES
 from orchestration.assets.told import told
 from orchestration.assets.topics import data_version
-from orchestration.work.bags import NOT_CONVERTED, Converted, apart_if_need_be, convert_bags
+from orchestration.work.bags import NOT_CONVERTED, Converted, apart_if_need_be, convert_bags, named, note_left
 
 BAG_TIMEOUT_S = 1800.0
 DATES_SHOWN = 100
@@ -79,6 +79,9 @@ def materialise(runtime: Runtime, on: date) -> MaterializeResult:
     for organisation_id, mine in groupby(sorted(bags, key=_owner), key=_owner):
         child = partial(_in_child, runtime, names[organisation_id])
         outcomes += asyncio.run(apart_if_need_be(child, [bag.id for bag in mine]))
+    outcomes = named(outcomes, {bag.id: bag.filename for bag in bags})
+    with runtime.transaction() as session:
+        note_left(session, outcomes)
     if left := [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.status == NOT_CONVERTED]:
         raise Failure(f"{len(left)} of {len(bags)} bags are not converted. {'; '.join(left)}")
     manifests = [

@@ -21,6 +21,8 @@ from orchestration.work.bags import (
     Converted,
     apart_if_need_be,
     convert_bags,
+    named,
+    note_left,
     sizes_of,
     stored_bags,
 )
@@ -50,6 +52,7 @@ async def process_bag(bag_ids: BagIds | None = None, organisation: Name = "demo"
         return _ending([])
     outcomes = await _converted(organisation, wanted)
     await _show(outcomes)
+    await edge.written(lambda session: note_left(session, outcomes))
     problems = [f"{outcome.filename}: {outcome.problem}" for outcome in outcomes if outcome.problem]
     if any(outcome.is_worth_a_try for outcome in outcomes) and edge.tries() <= RETRIES:
         await edge.may_be_tried_again(retries=RETRIES, after_s=RETRY_S)
@@ -85,7 +88,7 @@ async def _converted(organisation: str, wanted: Sequence[UUID]) -> list[Converte
         outcomes = await _in_children(organisation, wanted, told)
     if not any(outcome.is_worth_a_try for outcome in outcomes):
         await progress.show(1, 1, reached.whole)
-    return outcomes
+    return named(outcomes, {bag_id: name for bag_id, (name, _) in known.items()})
 
 
 async def _in_children(organisation: str, wanted: Sequence[UUID], told: edge.Told) -> list[Converted]:

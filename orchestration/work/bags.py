@@ -1,8 +1,8 @@
 """Converting recordings in a heavy child: one child for a batch of bags, one bag after the other."""
 
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -86,6 +86,11 @@ def not_converted(bag_id: UUID, error: YardmasterError, *, is_worth_a_try: bool)
     return Converted(name, name, NOT_CONVERTED, problem=error.message, is_worth_a_try=is_worth_a_try)
 
 
+def named(outcomes: Sequence[Converted], names: Mapping[UUID, str]) -> list[Converted]:
+    """The outcomes with the file names of their bags, also where the child died before it could tell them."""
+    return [replace(outcome, filename=names.get(UUID(outcome.bag_id), outcome.filename)) for outcome in outcomes]
+
+
 def sizes_of(session: Session, organisation: str, bag_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
     """File name and bytes of each of these bags, in their order; those that are not there are left out."""
     mine = organisation_named(session, organisation).id
@@ -99,6 +104,15 @@ def stored_bags(session: Session, organisation: str, *, limit: int) -> list[UUID
     mine = organisation_named(session, organisation).id
     query = select(Bag.id).where(Bag.organisation_id == mine, Bag.status == BagStatus.stored)
     return list(session.exec(query.order_by(col(Bag.id)).limit(limit)).all())
+
+
+def note_left(session: Session, outcomes: Sequence[Converted]) -> None:
+    """Write into the rows of bags that were never converted why they could not be; a conversion takes it away."""
+    why = {UUID(outcome.bag_id): outcome.problem for outcome in outcomes if outcome.status == NOT_CONVERTED}
+    left = select(Bag).where(col(Bag.id).in_(why), Bag.status == BagStatus.stored).order_by(col(Bag.id))
+    for bag in session.exec(left.with_for_update()).all():
+        bag.error = f"It could not be converted: {why[bag.id]}"
+        session.add(bag)
 
 
 def _of(session: Session, organisation_id: UUID, bag_ids: Sequence[UUID]) -> list[UUID]:

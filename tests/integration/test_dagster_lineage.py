@@ -7,7 +7,7 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, Definitions, materialize
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, Definitions, Failure, materialize
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -164,6 +164,15 @@ def test_a_bag_never_converted_belongs_to_the_date_of_its_upload(runtime, bag, s
         assert session.get_one(Bag, bag.id).status is BagStatus.complete
         assert tables.bags_on(session, date(2026, 3, 2)) == []
         assert [found.id for found in tables.bags_on(session, date(2026, 3, 1))] == [bag.id]
+
+
+def test_a_bag_that_cannot_be_converted_from_dagster_is_named_and_says_why(runtime, bag, settings, monkeypatch):
+    monkeypatch.setenv("YARDMASTER_VAR_DIR", str(settings.var_dir))
+    runtime.objects.delete(bag.object_key)
+    with pytest.raises(Failure, match=rf"1 of 1 bags are not converted\. {bag.filename}: The object store has no file"):
+        tables.materialise(runtime, date(2026, 3, 1))
+    with runtime.reading() as session:
+        assert "The object store has no file" in session.get_one(Bag, bag.id).error
 
 
 def test_what_an_earlier_converter_refused_is_tried_again_with_the_date_of_its_upload(runtime, bag):

@@ -9,7 +9,7 @@ from sqlmodel import select
 from fleet.changes import Change
 from fleet.errors import Conflict, Invalid, NotFound, TooLarge
 from fleet.organisations import Organisation, Principal, PrincipalKind
-from fleet.requests import Request
+from fleet.requests import Request, RequestStatus, settle
 from ingestion import uploads
 from ingestion.catalogue import Sought, bag_of, bags_of
 from ingestion.models import Bag, BagStatus, Upload, UploadStatus
@@ -117,6 +117,26 @@ def test_completing_asks_once_for_the_conversion_and_tells_the_feed(runtime, sen
         told = [(change.subject, change.kind) for change in session.exec(select(Change)).all()]
     assert (request.kind, request.key, request.parameters) == ("process-bag", SHA256, {"bag_ids": [str(bag.id)]})
     assert ("bag", "stored") in told
+
+
+@pytest.mark.parametrize("ended", [RequestStatus.failed, RequestStatus.done])
+def test_content_whose_conversion_came_to_nothing_is_asked_for_again_when_it_is_sent_again(runtime, sender, ended):
+    bag = sender.whole()
+    assert sender.whole().id == bag.id
+    with runtime.transaction() as session:
+        (request,) = session.exec(select(Request)).all()
+        settle(session, request.id, ended, error="the store had lost it")
+    again = sender.start()
+    sender.part(again, 1, CONTENT)
+    assert [sender.complete(again).id for _ in range(2)] == [bag.id] * 2
+    with runtime.transaction() as session:
+        keys = {row.key: row.parameters for row in session.exec(select(Request)).all()}
+        session.get_one(Bag, bag.id).status = BagStatus.refused
+    asked = {"bag_ids": [str(bag.id)]}
+    assert keys == {SHA256: asked, f"{SHA256}/{again.id}": asked}
+    sender.whole()
+    with runtime.reading() as session:
+        assert len(session.exec(select(Request)).all()) == 2  # what was converted, or refused, is not asked for again
 
 
 def test_completing_twice_gives_the_same_bag(runtime, sender):

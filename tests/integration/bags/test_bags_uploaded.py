@@ -17,6 +17,7 @@ from ingestion.folders import Piece
 from ingestion.models import Bag, BagStatus, Upload, UploadStatus
 from ingestion.quotas import Limits
 from ingestion.storing import is_stored
+from orchestration.work.bags import NOT_CONVERTED, Converted, note_left
 
 START_NS = 1_772_402_400_000_000_000  # 2026-03-01 22:00 UTC
 POINT = "geometry_msgs/msg/Point"
@@ -99,6 +100,22 @@ def test_a_zip_of_a_folder_is_converted_as_the_folder(tmp_path, drive, send, con
             archive.write(path, f"drive/{path.name}")
     manifest = converted(send(packed.read_bytes(), filename="drive.zip"))
     assert (manifest.status, manifest.messages, manifest.format) == (BagStatus.complete, 4, "zip")
+
+
+def test_a_bag_tells_why_it_is_not_converted_until_it_is(runtime, drive, send_folder, converted):
+    bag = send_folder(drive)
+    tried = [Converted(str(bag.id), "drive", NOT_CONVERTED, problem="the child was killed")]
+
+    def noted() -> tuple[BagStatus, str | None]:
+        with runtime.transaction() as session:
+            note_left(session, tried)
+        with runtime.reading() as session:
+            row = session.get_one(Bag, bag.id)
+            return row.status, row.error
+
+    assert noted() == (BagStatus.stored, "It could not be converted: the child was killed")
+    converted(bag)
+    assert noted() == (BagStatus.complete, None)
 
 
 def test_a_file_that_is_compressed_as_a_whole_is_converted(drive, send, converted):

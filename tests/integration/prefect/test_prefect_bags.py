@@ -47,6 +47,18 @@ def test_a_run_of_a_file_that_is_no_recording_fails_with_the_reason(prefect, sto
     assert "note.mcap: This is no recording we know" in state["message"]
 
 
+def test_a_bag_whose_content_is_gone_says_so_itself(prefect, stored, recording):
+    bag = stored(recording + b"\1", "gone.mcap")
+    with prefect.runtime.reading() as session:
+        prefect.runtime.objects.delete(session.get_one(Bag, UUID(bag)).object_key)
+    state = prefect.state(prefect.press("process-bag", bag_ids=[bag]))
+    assert state["type"] == "FAILED"
+    with prefect.runtime.reading() as session:
+        row = session.get_one(Bag, UUID(bag))
+    assert f"gone.mcap: {row.error.removeprefix('It could not be converted: ')}" in state["message"]
+    assert "has no file" in row.error
+
+
 def test_a_run_tells_how_many_bytes_it_has_done(prefect, stored, recording):
     bag = stored(recording + b"\0", "bytes.mcap")
     run_id = prefect.press("process-bag", bag_ids=[bag])
