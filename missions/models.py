@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Annotated
 from uuid import UUID
 
@@ -107,10 +108,22 @@ def _keepable(text: str) -> str:
     return text
 
 
-def _of_64_bits(value: object) -> object:
-    # Before the union: a longer one would silently become the nearest floating-point number.
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError("is a whole number of more than 64 bits")
+def _of_a_parameter(value: object) -> object:
+    # Before the union: a long number would silently become the nearest floating-point one, and what is no value at all
+    # would be told once for each kind of value there is.
+    match value:
+        case bool():
+            pass
+        case int() if not -(2**63) <= value < 2**63:
+            raise ValueError("is a whole number of more than 64 bits")
+        case float() if not isfinite(value):
+            raise ValueError("is not a finite number")
+        case str() if len(_keepable(value)) > PARAMETER_MAX:
+            raise ValueError(f"has {len(value)} characters, and at most {PARAMETER_MAX} are kept")
+        case int() | float() | str():
+            pass
+        case _:
+            raise ValueError("is neither a text nor a number nor true or false")
     return value
 
 
@@ -127,7 +140,10 @@ Instant = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
 Number = Annotated[float, Value(allow_inf_nan=False)]
 Name = Annotated[Text, Value(max_length=200)]
 Capability = Name
-Parameter = Annotated[Annotated[Text, Value(max_length=10_000)] | Number | int | bool, BeforeValidator(_of_64_bits)]
+PARAMETER_MAX = 10_000
+Parameter = Annotated[
+    Annotated[Text, Value(max_length=PARAMETER_MAX)] | Number | int | bool, BeforeValidator(_of_a_parameter)
+]
 
 
 class TaskCreate(BaseModel):

@@ -127,6 +127,24 @@ def test_the_largest_whole_numbers_and_yes_and_no_are_kept_as_they_are():
 
 
 @pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "neither a text nor a number nor true or false"),
+        ([1, 2], "neither a text nor a number nor true or false"),
+        ({"x": 1}, "neither a text nor a number nor true or false"),
+        ("x" * 10_001, "has 10001 characters, and at most 10000 are kept"),
+        ("a\0b", "has a character that cannot be kept"),
+        (math.nan, "is not a finite number"),
+    ],
+)
+def test_what_cannot_be_a_parameter_is_told_once_and_in_words(value, why):
+    with pytest.raises(ValidationError) as refused:
+        TaskCreate(station="press-1", parameters={"note": value})
+    (error,) = refused.value.errors()
+    assert (error["loc"], why in error["msg"]) == (("parameters", "note"), True)
+
+
+@pytest.mark.parametrize(
     "parameters", [{"note": "x" * 10_001}, {"n" * 201: 1}, {str(number): number for number in range(101)}]
 )
 def test_parameters_are_few_and_short(parameters):
