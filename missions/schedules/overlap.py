@@ -51,12 +51,8 @@ def start_queued(session: Session, schedule: Schedule, moment: Moment) -> int:
 
     Gives the number of queued occurrences that were decided.
     """
-    query = select(Occurrence).where(
-        Occurrence.schedule_id == schedule.id, Occurrence.status == OccurrenceStatus.queued
-    )
-    waiting = session.exec(query.order_by(col(Occurrence.due_at), col(Occurrence.recurrence_id))).all()
     decided = 0
-    for occurrence in waiting:
+    for occurrence in _queued(session, schedule):
         revision = revision_of(session, schedule.id, occurrence.revision)
         if _has_waited_too_long(occurrence, recurrence_of(revision), moment.now):
             settle(
@@ -110,6 +106,13 @@ def _queued_count(session: Session, schedule: Schedule) -> int:
     return session.exec(query).one()
 
 
+def _queued(session: Session, schedule: Schedule) -> Sequence[Occurrence]:
+    query = select(Occurrence).where(
+        Occurrence.schedule_id == schedule.id, Occurrence.status == OccurrenceStatus.queued
+    )
+    return session.exec(query.order_by(col(Occurrence.due_at), col(Occurrence.recurrence_id))).all()
+
+
 def _names(missions: Sequence[Mission]) -> str:
     more = f" and {len(missions) - 1} more" if len(missions) > 1 else ""
     return f"mission {missions[0].name!r} ({missions[0].status}){more}"
@@ -137,6 +140,9 @@ def _cancel(
         except Conflict:
             if mission.status not in MISSION_TERMINAL:  # else it ended while this waited for its lock: that was wanted
                 raise
+    for waiting in _queued(session, schedule):  # of an earlier revision, by which they were to wait
+        settle(waiting, OccurrenceStatus.canceled, why, moment)
+        tell_occurrence(session, schedule, waiting)
 
 
 def _fire(

@@ -56,6 +56,18 @@ def test_cancel_older_ends_the_missions_before_and_starts(timetable):
     assert timetable.said(schedule) == ["23:00 fired", "00:00 fired"]
 
 
+def test_cancel_older_also_ends_what_an_earlier_revision_had_queued(timetable):
+    schedule = timetable.create(overlap="queue")
+    for _ in range(3):
+        timetable.fire_after(hours=1)
+    timetable.revise(schedule, recurrence=timetable.recurrence(overlap="cancel_older"))
+    timetable.fire_after(hours=1)
+    assert timetable.said(schedule) == ["23:00 fired", "00:00 canceled", "01:00 canceled", "02:00 fired"]
+    assert "cancels earlier ones" in timetable.rows(schedule)[1].reason
+    timetable.finish()
+    assert timetable.fire() == 0
+
+
 def test_missions_of_another_schedule_are_no_overlap(timetable):
     one, other = timetable.create(key="one", overlap="skip"), timetable.create(key="other", overlap="skip")
     timetable.fire_after(hours=1)
