@@ -233,5 +233,11 @@ def _listed(home: Path, there: list[Path], metadata: "Metadata") -> Listing:
             missing.append(name or repr(written))
         elif path not in files:
             files.append(path)
+    if not files and there:  # renamed since
+        told = [f"{METADATA} names none of the files that are there; all are read"]
+        # Where the number of messages is known, that shows what is missing.
+        return Listing(
+            there, [] if metadata.message_count else missing, told, metadata.message_count, metadata.ros_distro
+        )
     repairs = [f"{name} is not in {METADATA} and was left out" for name in by_name if home / name not in files]
     return Listing(files, missing, repairs, metadata.message_count, metadata.ros_distro)

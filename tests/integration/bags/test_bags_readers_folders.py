@@ -123,6 +123,23 @@ def test_a_file_that_the_metadata_does_not_name_is_told_and_left_out(split, new_
     assert found.repairs == ["drive_0.mcap is not in metadata.yaml and was left out"]
 
 
+@pytest.mark.parametrize(
+    ("announced", "lost"),
+    [
+        ("", ["the file a.mcap is missing", "the file b.mcap is missing"]),
+        ("  message_count: 4\n", []),
+        ("  message_count: 5\n", ["the recording announces 5 messages, 4 could be found"]),
+    ],
+)
+def test_files_that_were_renamed_since_their_metadata_was_written_are_read(split, new_mcap, bodies, announced, lost):
+    folder = split(2, new_mcap, names=["a.mcap", "b.mcap"])
+    with (folder / "metadata.yaml").open("a") as file:
+        file.write(announced)
+    read, found = bodies(folder)
+    assert (read, [each.reason for each in found.lost]) == (xs(4), lost)
+    assert found.repairs == ["metadata.yaml names none of the files that are there; all are read"]
+
+
 def test_metadata_cannot_lead_out_of_the_folder(split, new_mcap, bodies, tmp_path):
     folder = split(1, new_mcap, names=["../secret.mcap", "/etc/drive_0.mcap", ".."])
     (tmp_path / "secret.mcap").write_bytes((folder / "drive_0.mcap").read_bytes())
