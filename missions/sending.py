@@ -245,6 +245,8 @@ def settle(session: Session, parcel: Parcel, answer: Answer, *, who: str, receiv
         robot = session.get_one(Robot, parcel.robot_id)
         feedback.apply(session, robot=robot, report=answer, received_at=received_at, who=who)
         return
+    if isinstance(answer, Acknowledged | Unsupported):
+        return  # its gateway or cloud says so; of the robot itself nothing was heard
     attempt.heard_at = received_at
     session.add(attempt)
     if isinstance(answer, Refused):

@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from fleet.adapter import OrderReport, OrderStatus, Unknown
+import pytest
+
+from fleet.adapter import Acknowledged, OrderReport, OrderStatus, Unknown
 from missions import recovery
 from missions.models import OutboxStatus
 
@@ -63,6 +65,19 @@ def test_a_silent_robot_makes_the_attempt_lost_keeps_its_hold_and_comes_back(yar
     assert (view.status, view.attempts[0].status, len(yard.leases())) == ("RUNNING", "LOST", 1)
     yard.say(attempt, OrderStatus.running, 2)  # the very report that was the last one
     assert yard.view(mission).attempts[0].status == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["pause", "cancel"])
+def test_a_robot_is_not_heard_because_its_gateway_takes_commands_for_it(yard, clock, name):
+    mission, _ = yard.running()
+    yard.command(mission, name)
+    for _ in range(6):
+        clock.step(6)
+        for parcel in yard.begin():
+            yard.settle(parcel, Acknowledged())
+        for question in yard.questions():
+            yard.hear(question, Unknown(why="no answer"))
+    assert yard.view(mission).attempts[0].status == "LOST"
 
 
 def test_an_order_that_never_arrived_is_sent_again(yard, clock):
