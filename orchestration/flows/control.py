@@ -147,7 +147,7 @@ def _none_of(newest: Mission | None, named: str) -> NotFound | Conflict:
     if newest.status in MISSION_TERMINAL:
         return Conflict(
             f"mission: {named!r} has ended ({newest.status}: {newest.reason}); there is no mission of that name that is "
-            "still live. Retry makes a new one of one that did not succeed.",
+            "still live. If it did not succeed, retry makes a new one.",
             mission=str(newest.id),
         )
     return Conflict(
