@@ -12,11 +12,11 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from fleet.adapter import TaskKind
+from fleet.adapter import Order, TaskKind
 from fleet.clock import database_now
 from fleet.database import new_id
 from fleet.errors import Conflict, Invalid
-from missions import holds, wishes
+from missions import holds, outbox, wishes
 from missions.alerts import OBEYS_S, is_unheeded
 from missions.create import insert
 from missions.drafts import Draft
@@ -26,6 +26,7 @@ from missions.models import (
     MISSION_TERMINAL,
     Attempt,
     AttemptStatus,
+    Command,
     Desired,
     Mission,
     MissionStatus,
@@ -100,7 +101,7 @@ def _note_without_effect(
 
 def _skip(session: Session, mission: Mission, cause: Cause, position: int | None) -> None:
     attempt = live_attempt(session, mission.id)
-    if position is None and attempt is not None and attempt.recall is Recall.skip:
+    if position is None and attempt is not None and _has_skipped(session, mission, attempt):
         return  # the same again: its robot has not yet ended what it was at
     task = _task_to_skip(session, mission, position)
     if task.skipped_at is not None:
@@ -113,6 +114,16 @@ def _skip(session: Session, mission: Mission, cause: Cause, position: int | None
     elif task.position >= attempt.first_task or task.kind is TaskKind.record_bag:
         left_out = Cause(cause.who, f"task {task.position} is skipped: {cause.why}")
         call_back(session, mission, attempt, Recall.skip, left_out)
+
+
+def _has_skipped(session: Session, mission: Mission, attempt: Attempt) -> bool:
+    """Whether the task that the attempt is, or was, at is skipped; later ones that are skipped by their number do not count."""
+    told = outbox.newest(session, attempt, Command.submit)
+    order = Order.model_validate(told.order).tasks if told else ()
+    sent = [task.position for task in order if task.kind is not TaskKind.record_bag]
+    progress = progress_of(session, mission)
+    at = len(progress.steps) if progress.current is None else progress.current
+    return any(progress.steps[position].is_skipped for position in sent if position < at)
 
 
 def _task_to_skip(session: Session, mission: Mission, position: int | None) -> MissionTask:

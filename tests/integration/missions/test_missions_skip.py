@@ -69,6 +69,35 @@ def test_skipping_again_while_the_robot_has_not_ended_skips_nothing_more(yard, u
     assert yard.outbox(OutboxStatus.pending) == ["cancel"]
 
 
+def test_the_task_a_robot_is_at_is_skipped_also_after_a_later_one_was(yard, under_way):
+    mission, _ = under_way
+    yard.command(mission, "skip", task=2)
+    yard.command(mission, "skip")
+    assert [bool(task.skipped_at) for task in yard.view(mission).tasks] == [False, True, True]
+
+
+def test_skipping_twice_leaves_out_one_task_also_when_the_robot_is_to_end_for_another_reason(yard, clock):
+    mission = yard.request("m", *THREE, preemptible=True)
+    (attempt,) = yard.assign("amr-01")
+    yard.send()
+    yard.say(attempt, OrderStatus.running, 2, tasks=(TaskReport(position=0, status="running"),))
+    clock.step(700)
+    assert yard.time_out() == 1
+    for _ in range(2):
+        yard.command(mission, "skip")
+    assert [bool(task.skipped_at) for task in yard.view(mission).tasks] == [True, False, False]
+
+
+def test_skipping_twice_the_only_task_left_is_harmless_until_its_robot_has_ended(yard, clock):
+    mission, attempt = yard.running()
+    clock.step(1000)
+    assert yard.time_out() == 1
+    for _ in range(2):
+        yard.command(mission, "skip")
+    yard.say(attempt, OrderStatus.canceled, 3)
+    assert yard.status(mission) == "CANCELED"
+
+
 def test_a_skip_that_the_robot_does_not_obey_is_told_again(yard, under_way, clock):
     mission, _ = under_way
     yard.command(mission, "skip")
