@@ -1,6 +1,9 @@
 """Which of Arrow's allocators a process that converts recordings uses."""
 
+import numpy as np
 import pyarrow as pa
+
+KEPT_BYTES = 8 << 20
 
 
 def prefer_jemalloc() -> None:
@@ -12,3 +15,13 @@ def prefer_jemalloc() -> None:
     """
     if "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let NumPy's arrays come back to memory that was used before: to have a page from the system again takes longer.
+
+    The C library of Linux gives each array beyond a size back at once, and the end of its heap as well; that size rises
+    to that of the largest array that was freed.
+    """
+    np.empty(KEPT_BYTES, np.uint8)

@@ -21,6 +21,7 @@ MOST_BYTES = 2**31 - 1
 SMALL_BLOCK, LARGE_BLOCK = 1 << 20, 10 << 20
 MOST_SPARE = 4  # blocks
 _spare: list[mmap.mmap] = []  # large blocks that nobody looks at any more
+_used: set[int] = set()  # those that somebody looks at
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class Shelf:
 
     def __init__(self) -> None:
         """An empty one."""
+        self._was_large = False
         self.clear()
 
     def clear(self) -> None:
@@ -66,6 +68,8 @@ class Shelf:
 
     def add(self, batch: Batch) -> None:
         """Take the messages of a batch, whose arena is not needed any more."""
+        if self._added_evenly(batch):
+            return
         widths, ends = _room(batch.lengths)
         size = self.size + int(ends[-1])
         self._reserve(size)
@@ -74,6 +78,23 @@ class Shelf:
         self._lengths.append(batch.lengths.copy())
         self.size, self.rows = size, self.rows + len(widths)
 
+    def _added_evenly(self, batch: Batch) -> bool:
+        """Whether that could be done at once: many messages of one length that is not large, with room around each."""
+        rows, length = len(batch.lengths), int(batch.lengths[0])
+        width = (length + (BEGIN + 7)) & -8
+        if rows <= FEW or width > WIDE or not (batch.lengths == length).all():
+            return False
+        starts = batch.starts - BEGIN
+        if int(starts.min()) < 0 or int(starts.max()) + width > batch.arena.size:
+            return False
+        size = self.size + rows * width
+        self._reserve(size)
+        self._block[self.size : size] = records(batch.arena, starts, width).reshape(-1)
+        self._starts.append(np.arange(self.size + BEGIN, size + BEGIN, width))
+        self._lengths.append(batch.lengths.copy())
+        self.size, self.rows = size, self.rows + rows
+        return True
+
     def bodies(self) -> Bodies:
         """All of them, one or more, without a copy."""
         return Bodies(self._block[: self.size], np.concatenate(self._starts), np.concatenate(self._lengths))
@@ -81,8 +102,9 @@ class Shelf:
     def _reserve(self, size: int) -> None:
         if size > self._block.size:
             # Memory costs nothing until it is written to: beyond a megabyte there is room for a whole row group.
-            is_small = size < SMALL_BLOCK
+            is_small = size < SMALL_BLOCK and not (self._was_large and _is_at_hand())
             larger = np.empty(2 * size, np.uint8) if is_small else _mapped(max(LARGE_BLOCK, size + size // 4))
+            self._was_large = self._was_large or not is_small
             larger[: self.size] = self._block[: self.size]
             self._block = larger
 
@@ -93,11 +115,18 @@ def _mapped(size: int) -> NDArray[np.uint8]:
     array = np.frombuffer(block, np.uint8)
     if size == LARGE_BLOCK:
         # It goes with the last array that looks at it. To be filled with zeros by the system costs more than a copy.
+        _used.add(id(block))
         weakref.finalize(array, _keep, block).atexit = False
     return array
 
 
+def _is_at_hand() -> bool:
+    """Whether a block waits that may be taken for few messages: where many are large, each would keep one for itself."""
+    return bool(_spare) and len(_used) < MOST_SPARE
+
+
 def _keep(block: mmap.mmap) -> None:
+    _used.discard(id(block))
     if len(_spare) < MOST_SPARE:
         _spare.append(block)
 

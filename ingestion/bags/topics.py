@@ -61,6 +61,11 @@ class TopicFile:
         if batch.doubt:
             self._reject(Messages.of(batch), [batch.doubt] * len(batch.log_time))
             return
+        waiting, rows = self._waiting, len(batch.lengths)
+        size = int(batch.lengths.sum()) + MESSAGE_COST_BYTES * rows
+        if waiting.rows + rows < tables.ROW_GROUP_ROWS and waiting.bytes + size < tables.ROW_GROUP_BYTES:
+            waiting.add(batch, size)
+            return
         ends = np.cumsum(batch.lengths + MESSAGE_COST_BYTES)
         start = taken = 0
         while start < len(ends):

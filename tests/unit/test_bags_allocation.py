@@ -1,5 +1,6 @@
 """Which allocator Arrow uses: that of whoever imports us, until a process of ours chooses."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,21 @@ def test_where_arrow_has_no_jemalloc_its_usual_allocator_stays(monkeypatch):
     monkeypatch.setattr(pa, "supported_memory_backends", lambda: ["system"])
     prefer_jemalloc()
     assert pa.default_memory_pool().backend_name == before
+
+
+FAULTS = """
+import resource
+import numpy as np
+from ingestion.bags.allocation import prefer_jemalloc
+prefer_jemalloc()
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for quarters in range(1, 16):  # of a megabyte: from four on NumPy asks for huge pages
+    np.ones(quarters << 18, np.uint8)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin) * resource.getpagesize() >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+def test_larger_and_larger_arrays_come_to_lie_where_smaller_ones_were():
+    ran = subprocess.run([sys.executable, "-c", FAULTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 12  # megabytes that the system had to give; each by itself 30

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestion.bags import encode
-from ingestion.bags.arrays import TIME, array, distinct, texts
+from ingestion.bags.arrays import TIME, array, distinct, flat, texts
 from ingestion.bags.encode import CODEC, DELTA, DICTIONARY, LENGTHS, PLAIN, SPLIT, Encodings, encodings
 
 ROWS = 20_000
@@ -143,7 +143,7 @@ def test_large_values_are_looked_at_in_a_small_part(chance, monkeypatch):
     assert max(seen) <= 2.5 * (1 << 20)
 
 
-@pytest.mark.parametrize("kind", ["f8", "f4", "i8", "u4", "i2", "u1", "text", "time", "nulls"])
+@pytest.mark.parametrize("kind", ["f8", "f4", "i8", "u4", "i2", "u1", "text", "bytes", "time", "nulls"])
 def test_different_values_are_counted_as_arrow_counts_them(chance, kind):
     numbers = np.round(chance.normal(0, 20, 500))
     numbers[::50], numbers[1::50], numbers[2::50] = 0.0, -0.0, 7
@@ -151,9 +151,17 @@ def test_different_values_are_counted_as_arrow_counts_them(chance, kind):
         numbers[3::50], numbers[4::50] = np.nan, -np.nan
     known = {
         "text": lambda: pa.array([str(n) for n in numbers]),
+        "bytes": lambda: pa.array([b"\xff" * int(abs(n)) for n in numbers]),
         "time": lambda: pa.array(numbers.astype("i8"), TIME),
         "nulls": lambda: pa.array(numbers, mask=numbers == 7),
     }
     values = known[kind]() if kind in known else pa.array(numbers.astype("i8" if kind[0] == "u" else kind).astype(kind))
     for some in (values, values[17:], values[100:101], values[:0]):
         assert distinct(some) == pc.count_distinct(some).as_py()
+
+
+@pytest.mark.parametrize("some", [slice(0, None), slice(2, 5), slice(1, 2), slice(3, 3)])
+@pytest.mark.parametrize("lists", [[[1], [], [2, 3], [4], [], [5]], [[1], None, [2, 3], [4], None, []]])
+def test_elements_are_found_as_arrow_finds_them(some, lists):
+    for values in (pa.array(lists), pa.array([[each] for each in lists])):
+        assert flat(values[some]).equals(pc.list_flatten(values[some]))

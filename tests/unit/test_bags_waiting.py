@@ -96,3 +96,22 @@ def test_memory_that_waits_is_bounded_and_can_be_given_back(tmp_path, batch, spa
     assert len(spare()) == bodies.MOST_SPARE
     bodies.free_spare_blocks()
     assert spare() == []
+
+
+def test_a_busy_topic_takes_a_block_that_waits_at_once_and_leaves_it_to_those_that_need_it(tmp_path, batch, spare):
+    many = [Waiting(tmp_path / str(n)) for n in range(bodies.MOST_SPARE + 1)]
+    for waiting in many:
+        waiting.add(batch(b"x" * (2 << 20)), 100)
+    for waiting in many:
+        waiting.put_aside()
+    idle = Waiting(tmp_path / "idle")
+    idle.add(batch(b"1"), 100)
+    assert len(spare()) == bodies.MOST_SPARE
+    many[0].add(batch(b"2"), 100)
+    assert len(spare()) == bodies.MOST_SPARE - 1
+    for waiting in many[1:]:
+        waiting.add(batch(b"3" * (2 << 20)), 100)
+    many[1].put_aside()
+    assert (len(spare()), len(bodies._used)) == (1, bodies.MOST_SPARE)
+    many[1].add(batch(b"4"), 100)
+    assert (len(spare()), len(bodies._used)) == (1, bodies.MOST_SPARE)
