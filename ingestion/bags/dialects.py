@@ -19,6 +19,11 @@ MISTAKEN = {
     "an array of sequences": r"\bsequence\s*<[^;{}<>]*(?:<[^;{}<>]*>[^;{}<>]*)?>\s*\w+\s*\[",
     "an optional field": r"@optional\b",
 }
+ANNOTATION = r"@[\w:]+\s*\("
+NESTED = r"\([^()]*\("
+MOST_BRACKETS = 8
+ENDLESS = f"it has expressions in brackets within brackets, or more than {MOST_BRACKETS} in brackets"
+BLANK_LINES = r"\n\s*\n"
 MSG_SEPARATOR = r"(?m)^={3,}[ \t]*\n\s*MSG:[ \t]*"
 EMPTY_CONSTANT = r"(?m)^[ \t]*string[ \t]+\w+[ \t]*=[ \t]*$"
 
@@ -26,18 +31,23 @@ EMPTY_CONSTANT = r"(?m)^[ \t]*string[ \t]+\w+[ \t]*=[ \t]*$"
 def msg_text(text: str) -> str:
     """A definition in .msg, with those it needs: with any ends of lines and separators, and empty constants."""
     plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return re.sub(EMPTY_CONSTANT, "", re.sub(MSG_SEPARATOR, f"{'=' * 80}\nMSG: ", plain))
+    close = re.sub(BLANK_LINES, "\n", plain)  # a parser takes half a minute for a megabyte of them
+    return re.sub(EMPTY_CONSTANT, "", re.sub(MSG_SEPARATOR, f"{'=' * 80}\nMSG: ", close))
 
 
 def idl_parts(text: str) -> list[str]:
     """The definitions that a text in IDL holds, one for each type or file.
 
     Raises:
-        TypesysError: rosbags would read messages of it otherwise than they were written.
+        TypesysError: rosbags would read messages of it otherwise than they were written, or take for ever to parse it.
     """
     code = re.sub(BESIDE, " ", re.sub(DIRECTIVE, "", text))
     for what, pattern in MISTAKEN.items():
         if re.search(pattern, code):
             raise TypesysError(f"it has {what}")
+    # For brackets in brackets its parser takes seconds, for three of them an hour.
+    code = re.sub(ANNOTATION, "@", code)
+    if code.count("(") > MOST_BRACKETS or re.search(NESTED, code):
+        raise TypesysError(ENDLESS)
     before, *parts = re.split(PART, text)
     return [re.sub(BOUND, r"\1> >", re.sub(DIRECTIVE, "", part)) for part in parts or [before]]

@@ -28,6 +28,7 @@ from ingestion.bags.blobs import blob_names, with_blobs, without_padding
 from ingestion.bags.columns import RESERVED
 from ingestion.bags.conversion import LOCAL, file_sha256, recording_sha256
 from ingestion.bags.definitions import DECODE_ERRORS, FILLER, PARSE_ERRORS, Given
+from ingestion.bags.dialects import ENDLESS
 from ingestion.bags.directories import definitions_given
 from ingestion.bags.sources import require_recording
 from ingestion.bags.witnesses import Refused, Seen, Witness, own_witness, rosbags_witness
@@ -66,6 +67,8 @@ def verify(source: Path, folder: Path, *, definitions: Path | None = None) -> li
 
 def _compared(source: Path, manifest: Manifest, folder: Path, given: Given) -> list[str]:
     try:
+        if any(ENDLESS in (table.reason or "") for table in manifest.topics):
+            raise Refused("its parser would not come to an end with the definition of a topic")
         with rosbags_witness(source, given) as witness:
             if unseen := {table.name for table in manifest.topics if table.rows} - witness.topics:
                 raise Refused(f"it does not see the topic {min(unseen)!r}, which its summary does not describe")

@@ -52,6 +52,9 @@ def converted(tmp_path):
         IDL.replace("\nmodule", f"\n{COMMENTS}\nmodule"),
         IDL.replace("\nmodule", f"\n#ifndef ONCE\n  #define ONCE\n{COMMENTS}\nmodule").replace("\n", "\r\n"),
         IDL.replace("=" * 80, "=" * 40),
+        IDL.replace(
+            "float both[2]", '@range (min=0.0, max=1.0) @verbatim (language="((", text="(((") float both[(1+1)]'
+        ),
         IDL.replace("struct Stamp", "struct Other { sequence<string<9>> names; }; struct Stamp"),
     ],
 )
@@ -89,6 +92,16 @@ def test_definitions_in_idl_that_are_of_no_use_keep_their_topic_raw(points, conv
     manifest, rows = converted(made.content())
     assert (manifest.status, len(rows["/point"]), rows["/reading"][0]["raw"]) == (BagStatus.partial, 3, READING)
     assert {topic.name: bool(topic.reason) for topic in manifest.topics} == {"/point": False, "/reading": True}
+
+
+@pytest.mark.parametrize("size", ["((((2))))", f"{'(1)*' * 400}2"])
+def test_a_definition_that_would_be_parsed_for_hours_keeps_its_topic_raw(points, converted, size):
+    made = points(range(3))
+    text = IDL.replace("float both[2]", f"float both[{size}]")
+    made.add(made.channel("/reading", "my/msg/Reading", text, form="ros2idl"), START_NS, READING)
+    manifest, rows = converted(made.content())
+    assert (manifest.status, len(rows["/point"]), rows["/reading"][0]["raw"]) == (BagStatus.partial, 3, READING)
+    assert any("in brackets within brackets" in str(topic.reason) for topic in manifest.topics)
 
 
 @pytest.mark.parametrize("encoding", ["cdr", "json", "ros1", "protobuf", ""])
