@@ -18,7 +18,7 @@ from rosbags.typesys.base import normalize_fieldname
 from rosbags.typesys.store import Typestore
 
 from fleet.errors import Invalid
-from ingestion.bags.dialects import idl_parts, msg_text
+from ingestion.bags.dialects import idl_parts, msg_to_parse
 from ingestion.bags.recording import Channel
 
 DEEPEST = 64
@@ -157,7 +157,7 @@ def _recorded(channel: Channel) -> Fields:
         raise Undecodable(f"Its definition has {len(channel.definition)} letters; at most {LONGEST_TEXT} are read.")
     try:
         if channel.definition_format in {"ros1msg", "ros2msg"}:
-            return _known([get_types_from_msg(msg_text(channel.definition), channel.type)])
+            return _known([get_types_from_msg(msg_to_parse(channel.definition), channel.type)])
         if channel.definition_format in {"ros2idl", "omgidl"}:
             return _known(map(get_types_from_idl, idl_parts(channel.definition)))
     except PARSE_ERRORS as error:
@@ -202,7 +202,7 @@ def _parsed(type_name: str, given: Mapping[str, str]) -> dict[str, Any]:
         if name not in given or name in parsed:
             continue
         try:
-            parsed |= get_types_from_msg(msg_text(given[name]), name)
+            parsed |= get_types_from_msg(msg_to_parse(given[name]), name)
         except PARSE_ERRORS as error:
             raise Undecodable(f"The .msg file that was given for {name!r} cannot be parsed: {_told(error)}.") from error
         for _, (kind, detail) in parsed[name][1]:

@@ -31,7 +31,7 @@ else:
 from fleet.errors import Invalid
 from ingestion.bags.archives import unzip, unzstd
 from ingestion.bags.definitions import DECODE_ERRORS, PARSE_ERRORS, Given, decoder
-from ingestion.bags.dialects import idl_parts, msg_text
+from ingestion.bags.dialects import idl_parts, msg_to_parse
 from ingestion.bags.directories import METADATA, definitions_in, listing_of
 from ingestion.bags.formats import ZIP, ZSTD, head_of
 from ingestion.bags.recording import Batch, Channel, Findings
@@ -174,7 +174,7 @@ def types_of(name: str, definition: MessageDefinition) -> Typestore:
     """The types of one connection: a reader has one store for all, in which the last definition of a name counts."""
     types = get_typestore(Stores.EMPTY)
     if definition.format is MessageDefinitionFormat.MSG:
-        types.register(get_types_from_msg(msg_text(definition.data), name))
+        types.register(get_types_from_msg(msg_to_parse(definition.data), name))
     else:
         types.register(
             dict(chain.from_iterable(get_types_from_idl(part).items() for part in idl_parts(definition.data)))
