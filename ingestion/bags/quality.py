@@ -113,7 +113,7 @@ class TopicQuality:
     def _note_duplicates(self, log_time: Times, bodies: Bodies) -> None:
         lengths = bodies.lengths
         alike = np.flatnonzero((log_time[1:] == log_time[:-1]) & (lengths[1:] == lengths[:-1]))
-        alike = alike[_look_alike(bodies, alike)]
+        alike = alike[_look_alike(bodies, alike)] if len(alike) else alike
         self._duplicates += sum(bodies.content(row) == bodies.content(row + 1) for row in alike.tolist())
         self._duplicates += self._last == (int(log_time[0]), _fingerprint(bodies, 0))
         self._last = (int(log_time[-1]), _fingerprint(bodies, len(log_time) - 1))
