@@ -5,12 +5,9 @@ disk, or a temporary one where files need names; on S3 it has its final key. A s
 manifest last.
 """
 
-import errno
 import hashlib
 import hmac
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,8 +15,8 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from uuid import uuid4
 
+from fleet.disk import move_all, sha256_of, whole
 from fleet.errors import Invalid, NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
@@ -107,7 +104,7 @@ class ObjectStore:
             if not targets:
                 return
             if self._local:
-                _move_all({Path(target): source for target, source in targets.items()})
+                move_all({Path(target): source for target, source in targets.items()})
             else:
                 self._files.put([str(source) for source in targets.values()], list(targets))
         except self._troubles as error:
@@ -129,7 +126,7 @@ class ObjectStore:
             for source in files.values():
                 source.unlink()
             return stored
-        stored = [Stored(key, source.stat().st_size, _sha256(source)) for key, source in files.items()]
+        stored = [Stored(key, source.stat().st_size, sha256_of(source)) for key, source in files.items()]
         self.put_files(files)
         return stored
 
@@ -141,7 +138,7 @@ class ObjectStore:
             Unavailable: the store cannot take it (a full disk, no permission, no connection).
         """
         try:
-            with _whole(Path(self.path(key))) if self._local else self._create_remote(key) as out:
+            with whole(Path(self.path(key))) if self._local else self._create_remote(key) as out:
                 yield out
         except self._troubles as error:
             raise Unavailable(
@@ -308,92 +305,3 @@ def _troubles(protocol: str) -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415  see above
 
     return (OSError, BotoCoreError)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _move_all(files: Mapping[Path, Path]) -> None:
-    """Rename every source to its target, each synced before; folders are synced once, at the end."""
-    folders = {target.parent for target in files}
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    for target, source in files.items():
-        _sync(source)
-        if not _is_renamed(source, target):
-            with source.open("rb") as file, _whole(target) as out:
-                shutil.copyfileobj(file, out, CHUNK_BYTES)
-    for folder in folders:
-        _sync(folder)
-
-
-def _is_renamed(source: Path, target: Path) -> bool:
-    """Whether that was possible: it is not from one disk to another."""
-    try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def _whole(final: Path) -> Iterator[IO[bytes]]:
-    """A file to write; it is on the disk and there under its name when the block ends well, and not at all else."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{uuid4().hex}.tmp")
-    nameless = _nameless(final.parent)
-    try:
-        with temporary.open("wb") if nameless is None else os.fdopen(nameless, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-            is_there = nameless is not None and _is_named(nameless, final)
-            if nameless is not None and not is_there:
-                _name(nameless, temporary)
-        if not is_there:
-            temporary.replace(final)
-        _sync(final.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _nameless(folder: Path) -> int | None:
-    """A new file without a name, of which nothing stays when its writer is killed; None where there are none."""
-    if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
-        return None
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
-    except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
-            raise
-        return None
-
-
-def _is_named(handle: int, path: Path) -> bool:
-    """Whether the file could get this name; not where another has it, which must be replaced by renaming."""
-    try:
-        _name(handle, path)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _name(handle: int, path: Path) -> None:
-    # Only with a folder's handle does Python follow the link of /proc to the file itself.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=folder, follow_symlinks=True)
-    finally:
-        os.close(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -50,6 +50,21 @@ def test_what_is_put_is_read_back_with_its_size_and_hash(objects: ObjectStore):
     )
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a handle is of is read from /proc")
+@pytest.mark.parametrize("way", ["put", "put_files"])
+def test_the_names_of_new_folders_are_on_the_disk_too(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced, fsync = set[str](), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle)))
+    objects = ObjectStore(f"file://{tmp_path}/objects", signing_key=b"k" * 32)
+    (tmp_path / "source").write_bytes(b"x")
+    if way == "put":
+        objects.put("org/date/topic/part", b"x")
+    else:
+        objects.put_files({"org/date/topic/part": tmp_path / "source"})
+    folders = (tmp_path, tmp_path / "objects", tmp_path / "objects/org", tmp_path / "objects/org/date")
+    assert {str(folder) for folder in (*folders, folders[-1] / "topic")} <= synced
+
+
 def test_a_file_is_put_and_fetched_streamed(objects: ObjectStore, tmp_path: Path):
     source = tmp_path / "source"
     source.write_bytes(b"x" * 3_000_000)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fleet import objectstore
+from fleet import disk
 from fleet.errors import Invalid, Unavailable
 from fleet.objectstore import ObjectStore
 from ingestion.bags import convert, reading, tables, topics, waiting
@@ -144,7 +144,7 @@ def test_a_run_that_ends_in_the_middle_publishes_nothing_and_the_next_gives_the_
 ):
     source, left = ros1_bag(), [stored]
     convert(source, tmp_path / "whole")
-    move, publish = objectstore._is_renamed, ObjectStore.publish
+    move, publish = disk._is_renamed, ObjectStore.publish
 
     def move_until(source, target):
         if not left[0]:
@@ -156,7 +156,7 @@ def test_a_run_that_ends_in_the_middle_publishes_nothing_and_the_next_gives_the_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(objectstore, "_is_renamed", move_until)
+        patch.setattr(disk, "_is_renamed", move_until)
         patch.setattr(ObjectStore, "publish", publish_never)
         with pytest.raises(Unavailable, match="No space left"):
             convert(source, tmp_path / "cut")
