@@ -22,7 +22,7 @@ from ingestion.bags.units import units
 if TYPE_CHECKING:
     from ingestion.bags.media import MediaFiles
 
-CONVERTER = "2"
+CONVERTER = "3"
 HELD_MAX_BYTES = 16 << 20
 BLOB = pa.binary()
 
