@@ -174,6 +174,8 @@ def _abandon(session: Session, mission: Mission, cause: Cause) -> None:
     gone = Cause(cause.who, f"given up by {cause.who}, who says the robot no longer has the order: {cause.why}")
     holds.hold_abandoned(session, attempt, cause)
     end_unheard(session, mission, attempt, gone)
+    # A copy of the order may still be on its way, and come when nobody asks for it any more.
+    outbox.enqueue(session, attempt, Command.cancel)
 
 
 def _may_be_abandoned(session: Session, mission: Mission, attempt: Attempt) -> bool:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fleet.adapter import OrderStatus
+from fleet.adapter import Acknowledged, OrderStatus
 from fleet.errors import Conflict
-from missions.models import OutboxStatus
+from missions.models import Command, OutboxStatus
 
 
 def test_an_abandoned_order_has_failed_its_mission_goes_on_and_its_robot_is_held(yard, clock):
@@ -38,9 +38,18 @@ def test_abandoning_twice_is_harmless(yard):
     assert (yard.view(mission), len(yard.holds())) == (before, 1)
 
 
-def test_an_abandoned_order_that_runs_after_all_is_told_to_end(yard):
+def test_the_robot_of_an_abandoned_order_is_told_to_end_it_in_case_a_copy_is_still_on_its_way(yard):
     mission, attempt = yard.lose()
     yard.command(mission, "abandon")
+    assert yard.outbox(OutboxStatus.pending) == ["cancel"]
+    (parcel,) = yard.begin()
+    assert (parcel.key, parcel.command) == (attempt.key, Command.cancel)
+
+
+def test_an_abandoned_order_that_runs_after_all_is_told_to_end_once_more(yard):
+    mission, attempt = yard.lose()
+    yard.command(mission, "abandon")
+    assert yard.send() == [Acknowledged()]
     yard.say(attempt, OrderStatus.running, 5)
     assert yard.outbox(OutboxStatus.pending) == ["cancel"]
     assert yard.status(mission) == "SCHEDULED"
@@ -51,6 +60,7 @@ def test_the_last_try_and_a_cancel_that_was_never_obeyed_end_the_mission_when_it
     yard.command(last, "abandon")
     assert yard.status(last) == "FAILED"
     yard.release(yard.holds()[0])
+    yard.send()  # the robot is told to end the order that was given up before it is told anything else
     unwilling, _ = yard.lose("unwilling")
     yard.command(unwilling, "cancel")
     yard.command(unwilling, "abandon")
