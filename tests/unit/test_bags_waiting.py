@@ -71,6 +71,21 @@ def spare():
     bodies.free_spare_blocks()
 
 
+@pytest.fixture
+def busy(tmp_path, batch):
+    """So many topics, each of which has had two megabytes of messages in memory and put them aside."""
+
+    def wait(count: int) -> list[Waiting]:
+        many = [Waiting(tmp_path / str(n)) for n in range(count)]
+        for waiting in many:
+            waiting.add(batch(b"x" * (2 << 20)), 100)
+        for waiting in many:
+            waiting.put_aside()
+        return many
+
+    return wait
+
+
 def test_memory_of_many_messages_is_used_again_once_nobody_looks_at_them(tmp_path, batch, spare):
     waiting = Waiting(tmp_path / "waiting")
     waiting.add(batch(b"1" * (2 << 20)), 100)
@@ -87,23 +102,17 @@ def test_memory_of_many_messages_is_used_again_once_nobody_looks_at_them(tmp_pat
     assert (third.bodies.arena.ctypes.data, third.bodies.content(0)) == (place, b"3" * (2 << 20))
 
 
-def test_memory_that_waits_is_bounded_and_can_be_given_back(tmp_path, batch, spare):
-    many = [Waiting(tmp_path / str(n)) for n in range(bodies.MOST_SPARE + 2)]
-    for waiting in many:
-        waiting.add(batch(b"x" * (2 << 20)), 100)
-    for waiting in many:
-        waiting.put_aside()
+def test_memory_that_waits_is_bounded_and_can_be_given_back(busy, spare):
+    busy(bodies.MOST_SPARE + 2)
     assert len(spare()) == bodies.MOST_SPARE
     bodies.free_spare_blocks()
     assert spare() == []
 
 
-def test_a_busy_topic_takes_a_block_that_waits_at_once_and_leaves_it_to_those_that_need_it(tmp_path, batch, spare):
-    many = [Waiting(tmp_path / str(n)) for n in range(bodies.MOST_SPARE + 1)]
-    for waiting in many:
-        waiting.add(batch(b"x" * (2 << 20)), 100)
-    for waiting in many:
-        waiting.put_aside()
+def test_a_busy_topic_takes_a_block_that_waits_at_once_and_leaves_it_to_those_that_need_it(
+    tmp_path, batch, busy, spare
+):
+    many = busy(bodies.MOST_SPARE + 1)
     idle = Waiting(tmp_path / "idle")
     idle.add(batch(b"1"), 100)
     assert len(spare()) == bodies.MOST_SPARE
